@@ -1,0 +1,246 @@
+"""Channel attention at two scales: the local and global context branches, and MS-CAM, which is both.
+
+Source: Y. Dai, F. Gieseke, S. Oehmcke, Y. Wu, K. Barnard, "Attentional Feature Fusion", WACV 2021, section 3.1,
+https://arxiv.org/abs/2009.14082.
+
+A branch turns features (B, C, H, W) into *logits*, the attention before its sigmoid: one per pixel and channel from a
+`LocalContext`, one per channel from a `GlobalContext`. Both are Gluon containers, so their parameters keep the
+numbered names of the published checkpoints (`local_att.0.weight`).
+
+The operators are chosen for MXNet's CPU kernels, where the obvious ones are slow (benchmarks/fusion_step.py measures
+both): adaptive pooling instead of `GlobalAvgPool2D`, whose backward pass is not vectorised, and a matrix product with
+a row of ones instead of `broadcast_add`, whose gradient sums over the pixels one at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Optional
+
+from .compat import mx
+
+HybridBlock = mx.gluon.HybridBlock
+nn = mx.gluon.nn
+
+#: How a global branch may normalise its vectors: see `GlobalContext`.
+NORMS = ("batch", "group", "none")
+
+#: Channels that share their statistics in a group norm, the fixed size of Wu & He, arXiv 1803.08494, table 3.
+_GROUP_SIZE = 16
+_SMALLEST_GROUP = 4
+
+
+def spread(F: Any, vector: Any, like: Any) -> Any:
+    """Repeat a vector a channel over every pixel.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    vector : NDArray or Symbol
+        (B, C, 1, 1).
+    like : NDArray or Symbol
+        (B, C, H, W); only its shape is used.
+
+    Returns
+    -------
+    NDArray or Symbol
+        (B, C, H, W), with a fast gradient.
+    """
+    # Merge before slicing: slicing first divides by zero in MXNet's shape inference of the recorded graph.
+    pixels = F.reshape(F.BlockGrad(like), shape=(-3, -3))
+    ones = F.ones_like(F.slice_axis(pixels, axis=0, begin=0, end=1))
+    return F.reshape_like(F.dot(F.reshape(vector, shape=(-3, -3)), ones), like)
+
+
+class GlobalAveragePool(HybridBlock):
+    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1)."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
+
+
+class GroupNorm(HybridBlock):
+    """Group normalisation with a scale and shift a channel, as in Wu & He, arXiv 1803.08494.
+
+    Gluon's own `GroupNorm` learns one scale and shift a *group* in MXNet 1.9.1.
+
+    Parameters
+    ----------
+    channels : int
+        C, the size of axis 1. The groups have 16 channels where that divides, at least 4 otherwise, all C at worst.
+
+    Inputs
+        - **x**: (B, C, ...).
+    Outputs
+        - the same shape.
+    """
+
+    def __init__(self, channels: int, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if channels < 2:
+            raise ValueError(
+                f"group norm over {channels} channel normalises a single value, which is always 0: "
+                "use more channels, a smaller r, or norm='none'"
+            )
+        size = math.gcd(channels, _GROUP_SIZE)
+        self._groups = channels // size if size >= _SMALLEST_GROUP else 1
+        self._epsilon = epsilon
+        with self.name_scope():
+            self.gamma = self.params.get("gamma", shape=(channels,), init="ones")
+            self.beta = self.params.get("beta", shape=(channels,), init="zeros")
+
+    def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        groups = F.reshape(x, shape=(0, -4, self._groups, -1, -2))
+        flat = F.reshape(groups, shape=(0, 0, -1))
+        centred = F.broadcast_sub(flat, F.mean(flat, axis=2, keepdims=True))
+        variance = F.mean(F.square(centred), axis=2, keepdims=True)
+        normal = F.reshape_like(F.broadcast_mul(centred, F.rsqrt(variance + self._epsilon)), x)
+        gamma, beta = (F.reshape(p, shape=(1, -1, 1, 1)) for p in (gamma, beta))
+        return F.broadcast_add(F.broadcast_mul(normal, gamma), beta)
+
+
+def _normalisation(norm: str, channels: int) -> Any:
+    if norm == "batch":
+        return nn.BatchNorm(in_channels=channels)
+    if norm == "group":
+        return GroupNorm(channels)
+    if norm == "none":
+        return nn.HybridLambda("identity")
+    raise ValueError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
+
+
+def bottleneck_width(channels: int, r: int) -> int:
+    """C' = C / r, the width between the two convolutions of a branch.
+
+    Raises
+    ------
+    ValueError
+        If either is not a positive integer, r leaves no channel, or does not divide the channels.
+    """
+    for name, value in (("channels", channels), ("r", r)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r}: expected a positive integer")
+    if r > channels:
+        raise ValueError(f"r={r} leaves no channel of {channels}: choose r of at most {channels}")
+    if channels % r:
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        raise ValueError(
+            f"channels={channels} is not divisible by r={r}: choose r among {', '.join(map(str, divisors))}"
+        )
+    return channels // r
+
+
+class _ContextBranch(nn.HybridSequential):
+    """The convolutions that both branches share, added as numbered children."""
+
+    def _add_convolutions(self, channels: int, r: Optional[int], norm: str, out: int) -> None:
+        width = bottleneck_width(channels, 1 if r is None else r)
+        if r is not None:
+            self.add(
+                nn.Conv2D(width, kernel_size=1, in_channels=channels),
+                _normalisation(norm, width),
+                nn.Activation("relu"),
+            )
+        self.add(nn.Conv2D(out, kernel_size=1, in_channels=width), _normalisation(norm, out))
+
+
+class LocalContext(_ContextBranch):
+    """Context a pixel: a point-wise convolution with batch norm, or two with a bottleneck between them.
+
+    Parameters
+    ----------
+    channels : int
+        C, of the features and of the logits.
+    r : int, optional
+        The reduction. None gives one convolution (SPEC branch L1: children 0, 1); a number gives the bottleneck of
+        C / r channels (L2: children 0, 1, 3, 4).
+
+    Inputs
+        - **x**: features (B, C, H, W).
+    Outputs
+        - logits (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, r: Optional[int] = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self._add_convolutions(channels, r, "batch", channels)
+
+
+class GlobalContext(_ContextBranch):
+    """Context a channel: the same convolutions on the mean over all pixels, as in squeeze-and-excitation.
+
+    Parameters
+    ----------
+    channels : int
+        C, of the features.
+    r : int, optional
+        As for `LocalContext` (G1: children 1, 2; G2: children 1, 2, 4, 5).
+    norm : {'batch', 'group', 'none'}
+        What normalises the pooled vectors. Batch norm is the paper's, and needs at least two images a device: over
+        one it normalises a single value, and its output is the constant beta. Group norm and none do not mix images.
+    out_channels : int, optional
+        Of the logits; C unless told.
+
+    Inputs
+        - **x**: features (B, C, H, W).
+    Outputs
+        - logits (B, out_channels, 1, 1).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        r: Optional[int] = None,
+        norm: str = "batch",
+        out_channels: Optional[int] = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.norm = norm
+        with self.name_scope():
+            self.add(GlobalAveragePool())
+            self._add_convolutions(channels, r, norm, out_channels or channels)
+
+
+class MSCAM(HybridBlock):
+    """Multi-scale channel attention: features weighted by their own local and global context (equation 2).
+
+    Parameters
+    ----------
+    channels : int
+        C, of the features.
+    r : int, default 4
+        Reduction of both branches.
+    norm : {'batch', 'group', 'none'}
+        Of the global branch: see `GlobalContext`.
+
+    Inputs
+        - **x**: features (B, C, H, W).
+    Outputs
+        - x ⊗ σ(L2(x) + G2(x)), (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.local_att = LocalContext(channels, r)
+            self.global_att = GlobalContext(channels, r, norm)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        logits = self.local_att(x) + spread(F, self.global_att(x), x)
+        return x * F.Activation(logits, act_type="sigmoid")
+
+
+def normalises_over_images(block: Any) -> bool:
+    """Whether a network has a global branch whose batch norm needs two images a device or more.
+
+    Parameters
+    ----------
+    block : Block
+        A fusion block, a network, or anything that holds them.
+    """
+    if isinstance(block, GlobalContext):
+        return block.norm == "batch"
+    return any(normalises_over_images(child) for child in block._children.values())

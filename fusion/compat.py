@@ -1,0 +1,144 @@
+"""Imports MXNet 1.9.1 on NumPy and Python releases younger than itself: the only place that knows how.
+
+MXNet's last release (2022) reads `numpy.bool`, which NumPy 1.24 removed, and `distutils`, which Python 3.12 removed.
+Both are needed mostly while it is imported. Everything else in this project writes `from fusion.compat import mx`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+import types
+import warnings
+from typing import Any, Optional, Tuple
+
+#: The modules of MXNet that read `numpy.bool` when they are called, not only when they are imported.
+_READ_BOOL_LATER = ("mxnet.numpy.multiarray", "mxnet.ndarray.numpy._op", "mxnet.symbol.numpy._symbol")
+
+_INSTALL = "python -m pip install 'mxnet==1.9.1' 'numpy<2'"
+
+
+class UnsupportedPlatformError(ImportError):
+    """MXNet 1.9.1 cannot work here; the message says what to install instead."""
+
+
+def unsupported(
+    python: Tuple[int, ...], system: str, machine: str, numpy_version: Optional[str]
+) -> Optional[str]:
+    """Why MXNet 1.9.1 cannot work on a platform, and what to do.
+
+    Parameters
+    ----------
+    python : tuple of int
+        The interpreter's version, such as `sys.version_info[:2]`.
+    system, machine : str
+        What `platform.system()` and `platform.machine()` say.
+    numpy_version : str or None
+        The installed NumPy's version, or None where there is none.
+
+    Returns
+    -------
+    str or None
+        One message for the user, or None where nothing stands in the way.
+    """
+    if tuple(python[:2]) < (3, 8):
+        return (
+            f"fusion needs Python 3.8 to 3.13, and this is Python {python[0]}.{python[1]}: "
+            "create the environment with a newer interpreter, such as python3.11 -m venv .venv"
+        )
+    if system != "Linux" or machine not in ("x86_64", "AMD64"):
+        return (
+            f"MXNet 1.9.1 has wheels for x86-64 Linux only, and this is {system} on {machine}: "
+            "run it in an x86-64 Linux machine, container or WSL 2"
+        )
+    if numpy_version is None:
+        return f"NumPy is not installed: {_INSTALL}"
+    if int(numpy_version.split(".")[0]) >= 2:
+        return (
+            f"MXNet 1.9.1 cannot work with NumPy {numpy_version}, whose C interface and type rules are new: "
+            "python -m pip install 'numpy<2' (and add 'numpy<2' to whatever installs packages after it)"
+        )
+    return None
+
+
+class _NumpyWithBool(types.ModuleType):
+    """NumPy as MXNet's array modules expect it: with the `bool` that NumPy 1.24 removed."""
+
+    def __init__(self, numpy: types.ModuleType) -> None:
+        super().__init__(numpy.__name__, numpy.__doc__)
+        self._numpy = numpy
+        self.bool = bool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._numpy, name)
+
+
+def _numpy_has_bool(numpy: types.ModuleType) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return hasattr(numpy, "bool")
+
+
+def import_mxnet() -> types.ModuleType:
+    """Import MXNet, lending NumPy a `bool` while that lasts, without a warning.
+
+    Returns
+    -------
+    module
+        `mxnet`, whether this call imported it or the user had already.
+
+    Raises
+    ------
+    UnsupportedPlatformError
+        Where MXNet 1.9.1 cannot work or is not installed.
+    """
+    if "mxnet" in sys.modules:
+        return sys.modules["mxnet"]
+    try:
+        numpy: Optional[types.ModuleType] = importlib.import_module("numpy")
+    except ModuleNotFoundError:
+        numpy = None
+    reason = unsupported(
+        sys.version_info[:3], platform.system(), platform.machine(), getattr(numpy, "__version__", None)
+    )
+    if reason is not None:
+        raise UnsupportedPlatformError(reason)
+    assert numpy is not None
+    lend = not _numpy_has_bool(numpy)
+    if lend:
+        numpy.bool = bool  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if sys.version_info >= (3, 12):
+                _provide_distutils()
+            mxnet = importlib.import_module("mxnet")
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise
+        raise UnsupportedPlatformError(f"MXNet is not installed: {_INSTALL}") from None
+    finally:
+        if lend:
+            del numpy.bool  # type: ignore[attr-defined]
+    if lend:
+        for name in _READ_BOOL_LATER:
+            module = sys.modules.get(name)
+            if getattr(module, "_np", None) is numpy:
+                module._np = _NumpyWithBool(numpy)  # type: ignore[union-attr]
+    return mxnet
+
+
+def _provide_distutils() -> None:
+    """Let setuptools supply the `distutils` that Python 3.12 no longer has."""
+    try:
+        importlib.import_module("setuptools")
+        importlib.import_module("distutils.version")
+    except ModuleNotFoundError:
+        raise UnsupportedPlatformError(
+            "MXNet 1.9.1 imports distutils, which Python 3.12 removed and setuptools supplies: "
+            "python -m pip install setuptools"
+        ) from None
+
+
+mx: Any = import_mxnet()

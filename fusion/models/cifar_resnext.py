@@ -1,0 +1,104 @@
+"""ResNeXt for 32×32 images whose shortcuts are fused by any block of `fusion.fuse`.
+
+Source: "Attentional Feature Fusion", arXiv 2009.14082, section 4; the block is `fusion.models.resnext.ResNeXtBlock`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..attention import GlobalAveragePool
+from ..compat import mx
+from .layers import norm_relu, pooled_shortcut, stem_layers
+from .network import Network, fusion_by_stage, positive
+from .resnet import EXPANSION
+from .resnext import resnext_stage
+
+nn = mx.gluon.nn
+
+#: Width of the first stage at channel_times=1; each later stage doubles it.
+FIRST_WIDTH = 16
+STAGES = 3
+
+
+class CIFARResNeXt(Network):
+    """ResNeXt of depth 9·blocks + 2 for 32×32 images.
+
+    Parameters
+    ----------
+    fusion : str, default 'aff'
+        What fuses each shortcut: a name that `fusion.get_fusion` knows.
+    blocks : int, default 4
+        In each of the three stages; 4 is ResNeXt-38, 5 is ResNeXt-47.
+    channel_times : int, default 4
+        Multiplies the width 16 of the first stage.
+    start_layer : int, default 1
+        Stages before this one fuse by addition.
+    classes : int, default 100
+        Logits.
+    cardinality, bottleneck_width : int, default 32 and 4
+        Groups, and channels a group at width 64.
+    deep_stem : bool, default False
+        Three convolutions in place of one.
+    last_gamma : bool, default True
+        Start the last batch norm of each block at gamma 0, as the original did with its (inverted) flag off.
+    use_se : bool, default False
+        Squeeze-and-excitation in each block.
+    r : int, default 16
+        Reduction of the fusion blocks.
+    norm : {'batch', 'group', 'none'}
+        Of the fusion blocks' global branches.
+
+    Inputs
+        - **x**: images (B, 3, 32, 32), normalised; any size that 4 divides works.
+    Outputs
+        - logits (B, classes).
+    """
+
+    input_size = 32
+
+    def __init__(
+        self,
+        fusion: str = "aff",
+        blocks: int = 4,
+        channel_times: int = 4,
+        start_layer: int = 1,
+        classes: int = 100,
+        cardinality: int = 32,
+        bottleneck_width: int = 4,
+        deep_stem: bool = False,
+        last_gamma: bool = True,
+        use_se: bool = False,
+        r: int = 16,
+        norm: str = "batch",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classes, **kwargs)
+        fuse = fusion_by_stage(fusion, start_layer, r, norm)
+        width = FIRST_WIDTH * positive("channel_times", channel_times)
+        in_channels = width
+        with self.name_scope():
+            self.features = nn.HybridSequential(prefix="")
+            stem = (width // 2, width // 2, width) if deep_stem else (width,)
+            self.features.add(*stem_layers(stem, stride=1), *norm_relu(width))
+            for index in range(1, STAGES + 1):
+                self.features.add(
+                    resnext_stage(
+                        index,
+                        positive("blocks", blocks),
+                        width,
+                        in_channels,
+                        pooled_shortcut,
+                        fuse,
+                        cardinality=positive("cardinality", cardinality),
+                        bottleneck_width=positive("bottleneck_width", bottleneck_width),
+                        last_gamma=last_gamma,
+                        use_se=use_se,
+                    )
+                )
+                in_channels, width = EXPANSION * width, 2 * width
+            self.features.add(GlobalAveragePool())
+            self.output = nn.Dense(classes, in_units=in_channels)
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        return self.output(self.features(x))

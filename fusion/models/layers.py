@@ -1,0 +1,78 @@
+"""Layers that several families share: convolutions without bias, stems, and the shortcut of a stage's first block."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Sequence
+
+from ..compat import mx
+
+nn = mx.gluon.nn
+
+#: From (stride, in_channels, channels) to the shortcut of a block that changes its input's shape.
+Shortcut = Callable[[int, int, int], Any]
+
+
+def convolution1x1(channels: int, stride: int, in_channels: int) -> Any:
+    """A point-wise convolution without bias."""
+    return nn.Conv2D(channels, kernel_size=1, strides=stride, use_bias=False, in_channels=in_channels)
+
+
+def convolution3x3(channels: int, stride: int, in_channels: int, dilation: int = 1, groups: int = 1) -> Any:
+    """A 3×3 convolution without bias that keeps the size at stride 1."""
+    return nn.Conv2D(
+        channels,
+        kernel_size=3,
+        strides=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        use_bias=False,
+        in_channels=in_channels,
+    )
+
+
+def convolution7x7(channels: int) -> Any:
+    """The classic ImageNet stem: a 7×7 convolution of stride 2 on images."""
+    return nn.Conv2D(channels, kernel_size=7, strides=2, padding=3, use_bias=False, in_channels=3)
+
+
+def average_pool(stride: int) -> Any:
+    """Average pooling that shrinks a shortcut by `stride`; padding is not counted."""
+    return nn.AvgPool2D(pool_size=stride, strides=stride, ceil_mode=True, count_include_pad=False)
+
+
+def pooled_shortcut(stride: int, in_channels: int, channels: int) -> Any:
+    """Average pool (of 1 at stride 1), conv1×1, BN."""
+    return sequence(
+        lambda: [
+            average_pool(stride),
+            convolution1x1(channels, 1, in_channels),
+            nn.BatchNorm(in_channels=channels),
+        ]
+    )
+
+
+def strided_shortcut(stride: int, in_channels: int, channels: int) -> Any:
+    """conv1×1 (stride), BN."""
+    return sequence(lambda: [convolution1x1(channels, stride, in_channels), nn.BatchNorm(in_channels=channels)])
+
+
+def stem_layers(widths: Sequence[int], stride: int) -> List[Any]:
+    """A stem on images: conv3×3 of each width, the first with a stride, with BN and ReLU between them."""
+    layers = [convolution3x3(widths[0], stride, 3)]
+    for in_channels, channels in zip(widths, widths[1:]):
+        layers += [*norm_relu(in_channels), convolution3x3(channels, 1, in_channels)]
+    return layers
+
+
+def norm_relu(channels: int) -> List[Any]:
+    """BN, ReLU."""
+    return [nn.BatchNorm(in_channels=channels), nn.Activation("relu")]
+
+
+def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
+    """A container of layers, made inside its name scope so that exported names nest."""
+    container = nn.HybridSequential(prefix=prefix or None)
+    with container.name_scope():
+        container.add(*layers())
+    return container

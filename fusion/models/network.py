@@ -1,0 +1,190 @@
+"""What every network here has in common: how it starts its weights and how it reads a parameter file."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+from ..compat import mx
+from ..errors import CheckpointError
+from ..fuse import get_fusion
+
+HybridBlock = mx.gluon.HybridBlock
+
+#: How many mismatches an error lists before it says "and N more".
+_LISTED = 4
+
+
+class Network(HybridBlock):
+    """A classifier that ends in logits.
+
+    Attributes
+    ----------
+    input_size : int
+        Height and width in pixels of the images that it was designed for.
+    classes : int
+        The number of logits.
+    """
+
+    input_size = 224
+
+    def __init__(self, classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.classes = positive("classes", classes)
+
+    def initialize(
+        self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
+    ) -> None:
+        """Start the weights, with the family's own initialiser unless told otherwise.
+
+        Parameters
+        ----------
+        init : Initializer, optional
+            The published recipe's: Xavier for CIFAR, MSRAPrelu for ImageNet.
+        ctx : Context or list of Context, optional
+            Where the parameters live.
+        verbose, force_reinit : bool
+            As in Gluon.
+        """
+        super().initialize(init or self.default_initializer(), ctx, verbose, force_reinit)
+
+    @staticmethod
+    def default_initializer() -> Any:
+        """The initialiser of the published recipe."""
+        return mx.init.Xavier()
+
+    def load_parameters(
+        self,
+        filename: str,
+        ctx: Any = None,
+        allow_missing: bool = False,
+        ignore_extra: bool = False,
+        cast_dtype: bool = False,
+        dtype_source: str = "current",
+    ) -> None:
+        """Load a `.params` file by structural names, after checking that it belongs to this network.
+
+        Parameters
+        ----------
+        filename : str
+            What `save_parameters` wrote, here or in the original program.
+        ctx : Context or list of Context, optional
+            Where to put the parameters.
+        allow_missing, ignore_extra, cast_dtype, dtype_source
+            As in Gluon.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is missing, damaged, or names other parameters or shapes; the first few are listed.
+        """
+        stored = read_parameters(filename)
+        problems = mismatches(self, stored, allow_missing, ignore_extra)
+        if problems:
+            raise CheckpointError(_describe(filename, problems))
+        super().load_parameters(str(filename), ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
+
+
+def read_parameters(filename: str) -> Dict[str, Any]:
+    """The arrays of a `.params` file by name.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, or not MXNet's.
+    """
+    try:
+        with open(filename, "rb"):
+            pass
+    except OSError as error:
+        raise CheckpointError(f"{filename}: cannot be read ({error.strerror})") from None
+    try:
+        stored = mx.nd.load(str(filename))
+    except (mx.MXNetError, ValueError, UnicodeDecodeError, OverflowError, MemoryError):
+        stored = None
+    if not isinstance(stored, dict) or not stored:
+        raise CheckpointError(
+            f"{filename}: not a complete MXNet parameter file; it may have been cut off while it was "
+            "written or copied, so compare its size with the source's"
+        )
+    return {name.split(":", 1)[-1]: value for name, value in stored.items()}
+
+
+def mismatches(
+    block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
+) -> List[str]:
+    """What keeps a set of arrays from being this block's parameters, a line each; empty where nothing does.
+
+    Parameters
+    ----------
+    block : Block
+        The network.
+    stored : mapping of str to array
+        Arrays with a `shape`, by structural name.
+    allow_missing, ignore_extra : bool
+        Leave out parameters that only one side has.
+    """
+    expected = block._collect_params_with_prefix()
+    lines = []
+    for name, parameter in expected.items():
+        if name not in stored:
+            if not allow_missing:
+                lines.append(f"{name} {tuple(parameter.shape)} is missing")
+        elif not _fits(tuple(parameter.shape), tuple(stored[name].shape)):
+            lines.append(f"{name} is {tuple(stored[name].shape)}, the network's is {tuple(parameter.shape)}")
+    if not ignore_extra:
+        lines += [f"{name} {tuple(stored[name].shape)} is not in the network" for name in stored if name not in expected]
+    return lines
+
+
+def _fits(expected: Tuple[int, ...], found: Tuple[int, ...]) -> bool:
+    """Whether two shapes agree, where 0 stands for a size that is not known yet."""
+    return len(expected) == len(found) and all(e in (0, f) for e, f in zip(expected, found))
+
+
+def _describe(filename: str, problems: List[str]) -> str:
+    listed = "\n  ".join(problems[:_LISTED])
+    more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+    return (
+        f"{filename}: the parameters of another network ({len(problems)} do not fit):\n  {listed}{more}\n"
+        "build the network with the model, fusion, widths and classes that the file was saved from"
+    )
+
+
+def positive(name: str, value: Any) -> int:
+    """Check that a keyword argument is a positive integer.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument and what it was.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r}: expected a positive integer")
+    return value
+
+
+def fusion_by_stage(fusion: str, start_layer: int, r: int, norm: str) -> Callable[[int, int], Any]:
+    """How a network makes the fusion block of a stage.
+
+    Parameters
+    ----------
+    fusion : str
+        A registry name.
+    start_layer : int
+        The first stage, counted from 1, that uses it; stages before it add.
+    r, norm
+        Passed on to `get_fusion`.
+
+    Returns
+    -------
+    callable
+        From (stage, channels) to a fusion block.
+    """
+    positive("start_layer", start_layer)
+    if fusion.lower() == "mscam":
+        raise ValueError("fusion='mscam': MS-CAM takes a single input; the fusion built of it is 'aff'")
+
+    def build(stage: int, channels: int) -> Any:
+        return get_fusion(fusion if stage >= start_layer else "DirectAdd", channels, r=r, norm=norm)
+
+    return build
