@@ -17,10 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any, Optional
 
-from .compat import mx
-
-HybridBlock = mx.gluon.HybridBlock
-nn = mx.gluon.nn
+from .compat import HybridBlock, nn
 
 #: How a global branch may normalise its vectors: see `GlobalContext`.
 NORMS = ("batch", "group", "none")

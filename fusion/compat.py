@@ -11,7 +11,7 @@ import platform
 import sys
 import types
 import warnings
-from typing import Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 #: The modules of MXNet that read `numpy.bool` when they are called, not only when they are imported.
 _READ_BOOL_LATER = ("mxnet.numpy.multiarray", "mxnet.ndarray.numpy._op", "mxnet.symbol.numpy._symbol")
@@ -23,9 +23,7 @@ class UnsupportedPlatformError(ImportError):
     """MXNet 1.9.1 cannot work here; the message says what to install instead."""
 
 
-def unsupported(
-    python: Tuple[int, ...], system: str, machine: str, numpy_version: Optional[str]
-) -> Optional[str]:
+def unsupported(python: Tuple[int, ...], system: str, machine: str, numpy_version: Optional[str]) -> Optional[str]:
     """Why MXNet 1.9.1 cannot work on a platform, and what to do.
 
     Parameters
@@ -125,7 +123,7 @@ def import_mxnet() -> types.ModuleType:
         for name in _READ_BOOL_LATER:
             module = sys.modules.get(name)
             if getattr(module, "_np", None) is numpy:
-                module._np = _NumpyWithBool(numpy)  # type: ignore[union-attr]
+                module._np = _NumpyWithBool(numpy)  # type: ignore[union-attr, arg-type]
     return mxnet
 
 
@@ -141,4 +139,12 @@ def _provide_distutils() -> None:
         ) from None
 
 
-mx: Any = import_mxnet()
+if TYPE_CHECKING:
+    import mxnet as mx
+    from mxnet.gluon import HybridBlock, nn
+else:
+    mx = import_mxnet()
+    HybridBlock = mx.gluon.HybridBlock
+    nn = mx.gluon.nn
+
+__all__ = ["HybridBlock", "UnsupportedPlatformError", "import_mxnet", "mx", "nn", "unsupported"]

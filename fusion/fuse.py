@@ -20,11 +20,8 @@ from __future__ import annotations
 from typing import Any, Callable, ClassVar, Dict, List, Mapping, Tuple, Type
 
 from .attention import MSCAM, GlobalContext, LocalContext, spread
-from .compat import mx
+from .compat import HybridBlock, nn
 from .errors import nearest
-
-HybridBlock = mx.gluon.HybridBlock
-nn = mx.gluon.nn
 
 #: Every name that `get_fusion` knows, aliases too, with its class.
 _REGISTRY: Dict[str, Type[Any]] = {}
@@ -47,12 +44,12 @@ def register(*aliases: str) -> Callable[[BlockClass], BlockClass]:
 
 
 def x_alone(x: Any, y: Any) -> Any:
-    """x."""
+    """X."""
     return x
 
 
 def x_plus_y(x: Any, y: Any) -> Any:
-    """x + y."""
+    """X + y."""
     return x + y
 
 
@@ -149,9 +146,9 @@ class AttentionalFusion(HybridBlock):
         If `channels` is not divisible by r, r leaves no channel, or norm is unknown.
     """
 
-    attends_to: ClassVar[Callable[[Any, Any], Any]] = staticmethod(x_plus_y)
+    attends_to: ClassVar[Any] = staticmethod(x_plus_y)
     passes: ClassVar[Tuple[Pass, ...]] = ()
-    combine: ClassVar[Callable[[Any, Any, Any], Any]]
+    combine: ClassVar[Any]
 
     def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
         super().__init__(**kwargs)

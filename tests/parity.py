@@ -41,7 +41,7 @@ def weight(name: str, shape: Tuple[int, ...]) -> np.ndarray:
 
 def features(seed: int, shape: Tuple[int, ...]) -> np.ndarray:
     rng = np.random.RandomState(seed)
-    value = rng.standard_normal(shape) + 2 * rng.standard_normal(tuple(shape[:2]) + (1, 1))
+    value = rng.standard_normal(shape) + 2 * rng.standard_normal((*shape[:2], 1, 1))
     return value.astype(np.float32)
 
 

@@ -10,11 +10,9 @@ from functools import partial
 from typing import Any, Callable, List
 
 from ..attention import GlobalAveragePool
-from ..compat import mx
+from ..compat import HybridBlock, nn
 from .layers import average_pool, convolution1x1, convolution3x3, norm_relu, sequence, stem_layers
-from .network import HybridBlock, Network, fusion_by_stage, positive
-
-nn = mx.gluon.nn
+from .network import Network, fusion_by_stage, positive
 
 #: Channels of the stem and of the three stages at channel_times=1.
 WIDTHS = (16, 16, 32, 64)

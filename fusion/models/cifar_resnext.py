@@ -8,13 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..attention import GlobalAveragePool
-from ..compat import mx
+from ..compat import nn
 from .layers import norm_relu, pooled_shortcut, stem_layers
 from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION
 from .resnext import resnext_stage
-
-nn = mx.gluon.nn
 
 #: Width of the first stage at channel_times=1; each later stage doubles it.
 FIRST_WIDTH = 16

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, List, Sequence
 
-from ..compat import mx
-
-nn = mx.gluon.nn
+from ..compat import nn
 
 #: From (stride, in_channels, channels) to the shortcut of a block that changes its input's shape.
 Shortcut = Callable[[int, int, int], Any]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from ..compat import mx
+from ..compat import HybridBlock, mx
 from ..errors import CheckpointError
 from ..fuse import get_fusion
-
-HybridBlock = mx.gluon.HybridBlock
 
 #: How many mismatches an error lists before it says "and N more".
 _LISTED = 4
@@ -31,9 +30,7 @@ class Network(HybridBlock):
         super().__init__(**kwargs)
         self.classes = positive("classes", classes)
 
-    def initialize(
-        self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False
-    ) -> None:
+    def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
         """Start the weights, with the family's own initialiser unless told otherwise.
 
         Parameters
@@ -80,7 +77,7 @@ class Network(HybridBlock):
         stored = read_parameters(filename)
         problems = mismatches(self, stored, allow_missing, ignore_extra)
         if problems:
-            raise CheckpointError(_describe(filename, problems))
+            raise CheckpointError(describe_mismatches(filename, problems))
         super().load_parameters(str(filename), ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
 
 
@@ -93,7 +90,7 @@ def read_parameters(filename: str) -> Dict[str, Any]:
         If the file is missing, truncated, or not MXNet's.
     """
     try:
-        with open(filename, "rb"):
+        with Path(filename).open("rb"):
             pass
     except OSError as error:
         raise CheckpointError(f"{filename}: cannot be read ({error.strerror})") from None
@@ -132,7 +129,9 @@ def mismatches(
         elif not _fits(tuple(parameter.shape), tuple(stored[name].shape)):
             lines.append(f"{name} is {tuple(stored[name].shape)}, the network's is {tuple(parameter.shape)}")
     if not ignore_extra:
-        lines += [f"{name} {tuple(stored[name].shape)} is not in the network" for name in stored if name not in expected]
+        lines += [
+            f"{name} {tuple(stored[name].shape)} is not in the network" for name in stored if name not in expected
+        ]
     return lines
 
 
@@ -141,7 +140,8 @@ def _fits(expected: Tuple[int, ...], found: Tuple[int, ...]) -> bool:
     return len(expected) == len(found) and all(e in (0, f) for e, f in zip(expected, found))
 
 
-def _describe(filename: str, problems: List[str]) -> str:
+def describe_mismatches(filename: str, problems: List[str]) -> str:
+    """One message for a file whose parameters are another network's."""
     listed = "\n  ".join(problems[:_LISTED])
     more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
     return (

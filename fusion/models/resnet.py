@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..attention import GlobalAveragePool
-from ..compat import mx
+from ..compat import HybridBlock, mx, nn
 from .layers import (
     Shortcut,
     convolution1x1,
@@ -21,9 +21,7 @@ from .layers import (
     stem_layers,
     strided_shortcut,
 )
-from .network import HybridBlock, Network, fusion_by_stage
-
-nn = mx.gluon.nn
+from .network import Network, fusion_by_stage
 
 #: Bottlenecks a stage, by depth. The original's 152 is spelt (3, 4, 36, 3), which is 146 layers; this is the real one.
 BLOCKS: Dict[int, Tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Callable, Optional
 
 from ..attention import GlobalAveragePool, spread
-from ..compat import mx
+from ..compat import HybridBlock, mx, nn
 from .layers import (
     Shortcut,
     convolution1x1,
@@ -22,10 +22,8 @@ from .layers import (
     stem_layers,
     strided_shortcut,
 )
-from .network import HybridBlock, Network, fusion_by_stage, positive
+from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION, STAGE_WIDTHS, blocks_of
-
-nn = mx.gluon.nn
 
 #: The width at which `bottleneck_width` is the channels a group.
 _REFERENCE_WIDTH = 64
@@ -115,7 +113,13 @@ def _squeeze_excite(width: int) -> Any:
 
 
 def resnext_stage(
-    index: int, blocks: int, width: int, in_channels: int, downsample: Shortcut, fuse: Callable[[int, int], Any], **block: Any
+    index: int,
+    blocks: int,
+    width: int,
+    in_channels: int,
+    downsample: Shortcut,
+    fuse: Callable[[int, int], Any],
+    **block: Any,
 ) -> Any:
     """One stage of ResNeXt blocks; only its first has a stride (1 in stage 1, else 2) and a shortcut with weights.
 

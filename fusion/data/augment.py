@@ -1,0 +1,133 @@
+"""What happens to a batch of training images: AutoAugment, crop, flip, normalisation, mixup, label smoothing.
+
+Everything but AutoAugment is vectorised over the batch. Mixup: Zhang et al., arXiv 1710.09412, with one λ a batch and
+the reversed batch as partner, as the original did. Label smoothing: Szegedy et al., arXiv 1512.00567.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from .autoaugment import POLICIES, Policy, auto_augment
+
+__all__ = ["POLICIES", "Augmentation", "Normalisation", "crop_and_flip", "mixup", "smooth_one_hot"]
+
+
+class Normalisation:
+    """Pixels 0 to 255 to zero mean and unit variance a channel.
+
+    Parameters
+    ----------
+    mean, std : sequence of 3 float
+        Of pixels between 0 and 1.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        deviation = np.asarray(std, dtype=np.float64)
+        self._scale = (1 / (255 * deviation)).astype(np.float32).reshape(1, 3, 1, 1)
+        self._shift = (-np.asarray(mean, dtype=np.float64) / deviation).astype(np.float32).reshape(1, 3, 1, 1)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """From (B, 3, H, W) uint8 to float32."""
+        normalised = np.multiply(images, self._scale, dtype=np.float32)
+        normalised += self._shift
+        return normalised
+
+
+def crop_and_flip(images: np.ndarray, padding: int, flip: bool, draw: np.random.Generator) -> np.ndarray:
+    """A random crop of the zero-padded images at their own size, half of them mirrored.
+
+    Parameters
+    ----------
+    images : ndarray
+        (B, H, W, 3) uint8.
+    padding : int
+        Pixels on each side.
+    flip : bool
+        Mirror each image left to right with a chance of one half.
+    draw : numpy.random.Generator
+        What decides; the draws are the same in number whatever the settings.
+
+    Returns
+    -------
+    ndarray
+        (B, 3, H, W) uint8.
+    """
+    count, height, width = images.shape[:3]
+    top, left = draw.integers(2 * padding + 1, size=(2, count))
+    mirrored = draw.random(count) < 0.5
+    padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    windows = sliding_window_view(padded, (height, width), axis=(1, 2))  # type: ignore[call-overload]  # (B, y, x, 3, H, W)
+    cropped = windows[np.arange(count), top, left]
+    if flip:
+        cropped[mirrored] = cropped[mirrored, :, :, ::-1]
+    return cropped
+
+
+def smooth_one_hot(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
+    """Targets (B, classes) float32 from labels (B,): 1 − s on the label, and s spread over all classes."""
+    targets = np.full((len(labels), classes), smoothing / classes, dtype=np.float32)
+    targets[np.arange(len(labels)), labels] += np.float32(1 - smoothing)
+    return targets
+
+
+def mixup(images: np.ndarray, targets: np.ndarray, share: float) -> Tuple[np.ndarray, np.ndarray]:
+    """λ of each image and target, 1 − λ of its partner's in the reversed batch.
+
+    Parameters
+    ----------
+    images, targets : ndarray
+        (B, ...) float32.
+    share : float
+        λ, between 0 and 1.
+    """
+    mine, partner = np.float32(share), np.float32(1 - share)
+    return images * mine + images[::-1] * partner, targets * mine + targets[::-1] * partner
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The whole way from stored images to what a training step reads.
+
+    Parameters
+    ----------
+    normalise : Normalisation
+        To the network's input.
+    classes : int
+        Columns of the targets.
+    crop_padding, flip
+        As in `crop_and_flip`.
+    policy : Policy, optional
+        AutoAugment, before the crop.
+    mixup_alpha : float
+        λ ~ Beta(alpha, alpha), one a batch; 0 is no mixup.
+    mixup_epochs : int
+        The epochs, from the first, that have mixup.
+    smoothing : float
+        Label smoothing; it acts on its own, with or without mixup.
+    """
+
+    normalise: Normalisation
+    classes: int
+    crop_padding: int = 0
+    flip: bool = False
+    policy: Optional[Policy] = None
+    mixup_alpha: float = 0.0
+    mixup_epochs: int = 0
+    smoothing: float = 0.0
+
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, draw: np.random.Generator, epoch: int
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """Images (B, H, W, 3) uint8 and labels (B,) to images (B, 3, H, W) float32 and targets (B, classes)."""
+        if self.policy is not None:
+            images = auto_augment(images, self.policy, draw)
+        inputs = self.normalise(crop_and_flip(images, self.crop_padding, self.flip, draw))
+        targets = smooth_one_hot(labels, self.classes, self.smoothing)
+        if self.mixup_alpha > 0 and epoch < self.mixup_epochs:
+            return mixup(inputs, targets, draw.beta(self.mixup_alpha, self.mixup_alpha))
+        return inputs, targets

@@ -1,0 +1,81 @@
+"""Labelled images held in memory: what every data set of this package loads into.
+
+CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009) take 150 MB as bytes,
+so that the whole split fits in memory and no reader process stands between the disk and the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True, eq=False)  # no field-wise ==: it has no truth value for arrays
+class ImageSet:
+    """One split of a data set: images of one size, their labels, and the names of the classes.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape (N, H, W, 3), uint8
+        RGB images, 0 to 255, rows from the top.
+    labels : numpy.ndarray, shape (N,), int64
+        The class of each image: an index into `classes`.
+    classes : tuple of str
+        Class names in label order; a class may be without images in this split.
+    title : str
+        The name for tables and logs, e.g. "CIFAR-100 (20 superclasses)".
+
+    Raises
+    ------
+    DataError
+        If a shape, type or label is not as above, or the set is empty.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    title: str
+
+    def __post_init__(self) -> None:
+        """Check everything that a later stage takes for granted."""
+        self._check_images()
+        self._check_classes()
+        self._check_labels()
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.images)
+
+    def _check_images(self) -> None:
+        if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8:
+            found = getattr(self.images, "dtype", type(self.images).__name__)
+            raise DataError(f"{self.title}: images are {found}; expected a numpy array of uint8 (0 to 255)")
+        if self.images.ndim != 4 or self.images.shape[3] != 3:
+            raise DataError(f"{self.title}: images have the shape {self.images.shape}; expected (N, H, W, 3), RGB last")
+        if self.images.size == 0:
+            raise DataError(f"{self.title}: no images (shape {self.images.shape}); expected at least one")
+
+    def _check_classes(self) -> None:
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise DataError(f"{self.title}: classes are {self.classes!r}; expected a tuple of names in label order")
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise DataError(f"{self.title}: class names occur more than once: {', '.join(twice)}; each needs its own")
+
+    def _check_labels(self) -> None:
+        if not isinstance(self.labels, np.ndarray) or self.labels.dtype != np.int64:
+            found = getattr(self.labels, "dtype", type(self.labels).__name__)
+            raise DataError(f"{self.title}: labels are {found}; expected a numpy array of int64")
+        expected = (len(self.images),)
+        if self.labels.shape != expected:
+            raise DataError(f"{self.title}: labels have the shape {self.labels.shape}; expected {expected}")
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
+        if outside.size:
+            first = int(outside[0])
+            raise DataError(
+                f"{self.title}: label {self.labels[first]} of image {first} names no class; "
+                f"expected 0 to {len(self.classes) - 1} ({outside.size} such labels)"
+            )

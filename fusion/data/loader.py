@@ -1,0 +1,148 @@
+"""Batches of augmented images, drawn from the seed, the epoch and the batch's number: any one can be made again.
+
+Images stay uint8 in memory and are cropped, flipped and normalised a batch at a time. Threads prepare the next
+batches while the network works; NumPy lets them run beside it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Deque, Iterator
+
+import numpy as np
+
+from .augment import Augmentation, Normalisation
+from .imageset import ImageSet
+
+#: Batches kept ready beyond those in the making.
+_READY = 2
+
+#: What a random draw is for, so that no two draws share their numbers.
+_ORDER, _BATCH = 0, 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step reads.
+
+    Attributes
+    ----------
+    images : ndarray
+        (B, 3, H, W) float32, normalised.
+    targets : ndarray
+        (B, classes) float32, rows that sum to 1.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+
+
+def generator(*key: int) -> np.random.Generator:
+    """A random generator that depends on nothing but its key.
+
+    Parameters
+    ----------
+    *key : int
+        Not negative: the seed first, then what is drawn, the epoch, the batch.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+class TrainingBatches:
+    """The batches of any epoch; a last one that is not full is left out, as in the original.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The training images.
+    augmentation : Augmentation
+        What makes a batch of images.
+    batch_size : int
+        B, over all devices.
+    seed : int
+        Of the run.
+    workers : int
+        Threads. Batches do not depend on how many.
+
+    Raises
+    ------
+    ValueError
+        If the set has fewer images than a batch.
+    """
+
+    def __init__(
+        self, data: ImageSet, augmentation: Augmentation, batch_size: int, seed: int, workers: int = 1
+    ) -> None:
+        if len(data) < batch_size:
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
+            )
+        self.data = data
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on.
+
+        Parameters
+        ----------
+        epoch, start : int
+            From 0.
+
+        Yields
+        ------
+        Batch
+            In order, the same for the same seed whatever came before.
+        """
+        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
+            pending: Deque[Future[Batch]] = deque()
+            following = start
+            try:
+                while pending or following < len(self):
+                    while following < len(self) and len(pending) < self.workers + _READY:
+                        pending.append(pool.submit(self.make, epoch, following, order))
+                        following += 1
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def make(self, epoch: int, number: int, order: np.ndarray) -> Batch:
+        """One batch of an epoch's order (N,)."""
+        rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+        draw = generator(self.seed, _BATCH, epoch, number)
+        return Batch(*self.augmentation(self.data.images[rows], self.data.labels[rows], draw, epoch))
+
+
+def evaluation_batches(data: ImageSet, normalise: Normalisation, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in order, as it is; the last batch is filled up with its own first image.
+
+    Parameters
+    ----------
+    data : ImageSet
+        The test images.
+    normalise : Normalisation
+        From uint8 images to the network's input.
+    batch_size : int
+        B.
+
+    Yields
+    ------
+    Batch
+        Whose targets are integer labels (n,), of which there are fewer than images in a last batch that is not full.
+    """
+    for start in range(0, len(data), batch_size):
+        images = data.images[start : start + batch_size]
+        labels = data.labels[start : start + batch_size]
+        missing = batch_size - len(images)
+        if missing:
+            images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
+        yield Batch(normalise(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), labels)

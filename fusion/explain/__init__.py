@@ -1,0 +1,1 @@
+"""What a network is and what a run did: parameter and operation counts, pictures."""

@@ -1,0 +1,201 @@
+"""Checkpoints: one file that is everything training is, written aside and renamed.
+
+The file is NumPy's `.npz`: `param/NAME` and `optimizer/NAME/SLOT` are arrays by structural name, `state` is JSON. No
+pickle, so reading one that was sent to you runs no code. Random states need no place in it: every draw is derived
+from the seed, the epoch and the batch (`fusion.data.loader.generator`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
+
+import numpy as np
+
+from ..compat import mx
+from ..errors import CheckpointError
+from ..models.network import describe_mismatches, mismatches
+
+LAST = "last.npz"
+BEST = "best.params"
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """Where a run is, besides its arrays.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        The next step to take, both from 0.
+    sums : dict of str to float
+        Running sums of the epoch under way.
+    history : list of dict
+        The finished epochs' rows of metrics.csv.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    sums: Dict[str, float] = field(default_factory=dict)
+    history: List[Dict[str, float]] = field(default_factory=list)
+
+
+def save(path: Path, net: Any, trainer: Any, state: TrainingState) -> None:
+    """Write a checkpoint; a reader sees the old file or the new one, never a part.
+
+    Parameters
+    ----------
+    path : Path
+        The file's final name.
+    net : Block
+        Its parameters; running statistics are averaged over devices.
+    trainer : gluon.Trainer
+        Its optimizer's state.
+    state : TrainingState
+        The position.
+    """
+    arrays = {f"param/{name}": p._reduce().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    arrays.update({f"optimizer/{key}": value.asnumpy() for key, value in _optimizer_arrays(net, trainer)})
+    arrays["state"] = np.frombuffer(json.dumps({"format": _FORMAT, **asdict(state)}).encode(), dtype=np.uint8)
+    with replacing(path) as aside, aside.open("wb") as stream:
+        np.savez(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def restore(path: Path, net: Any, trainer: Any) -> TrainingState:
+    """Put a checkpoint's arrays into a network and its trainer.
+
+    Parameters
+    ----------
+    path : Path
+        What `save` wrote.
+    net : Block
+        Initialised, of the same structure.
+    trainer : gluon.Trainer
+        Of the network's parameters, before its first step.
+
+    Returns
+    -------
+    TrainingState
+        Where to go on.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or another network's.
+    """
+    arrays = _read(path)
+    state = json.loads(arrays.pop("state").tobytes().decode())
+    if state.pop("format") != _FORMAT:
+        raise CheckpointError(f"{path}: written by another version of this package, whose checkpoints differ")
+    load_arrays(path, net, _below("param/", arrays))
+    _load_optimizer(net, trainer, _below("optimizer/", arrays))
+    return TrainingState(**state)
+
+
+def load_network(path: Path, net: Any, ctx: Any = None) -> None:
+    """Put the parameters of a `.params` file or of a checkpoint into a network.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or another network's.
+    """
+    if path.suffix == ".npz":
+        net.initialize(ctx=ctx)
+        load_arrays(path, net, _below("param/", _read(path)))
+    else:
+        net.load_parameters(str(path), ctx=ctx)
+
+
+def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Set a network's parameters by structural name, all or none."""
+    problems = mismatches(net, arrays)
+    if problems:
+        raise CheckpointError(describe_mismatches(str(path), problems))
+    for name, parameter in net._collect_params_with_prefix().items():
+        parameter.set_data(mx.nd.array(arrays[name], dtype=arrays[name].dtype))
+
+
+def _read(path: Path) -> Dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError):
+        arrays = {}
+    if "state" not in arrays:
+        raise CheckpointError(f"{path}: not a complete checkpoint of this package; it may have been cut off")
+    return arrays
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+class replacing:
+    """A path to write aside; on success it takes the final name, on failure it goes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def __enter__(self) -> Path:
+        return self._aside
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is None:
+            self._aside.replace(self._path)
+        elif self._aside.exists():
+            self._aside.unlink()
+
+
+# --- The optimizer's arrays -------------------------------------------------------------------------------------------
+# Gluon's own `Trainer.save_states` is a pickle; these are the same arrays by parameter name.
+
+
+def _slots(state: Any) -> List[Any]:
+    """An optimizer's state of one parameter as a flat list; it nests tuples under multi-precision."""
+    if state is None:
+        return []
+    if isinstance(state, (tuple, list)):
+        return [array for part in state for array in _slots(part)]
+    return [state]
+
+
+def _trained(net: Any, trainer: Any) -> List[Tuple[int, str]]:
+    """Index in the trainer and structural name of each parameter it moves."""
+    names = {id(parameter): name for name, parameter in net._collect_params_with_prefix().items()}
+    return [
+        (index, names[id(parameter)])
+        for index, parameter in enumerate(trainer._params)
+        if parameter.grad_req != "null" and id(parameter) in names
+    ]
+
+
+def _optimizer_arrays(net: Any, trainer: Any) -> Iterator[Tuple[str, Any]]:
+    states = trainer._updaters[0].states  # every device holds the same
+    for index, name in _trained(net, trainer):
+        for slot, array in enumerate(_slots(states.get(index))):
+            yield f"{name}/{slot}", array
+
+
+def _load_optimizer(net: Any, trainer: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    if not arrays:  # saved before the first step
+        return
+    for index, name in _trained(net, trainer):
+        parameter = trainer._params[index]
+        for updater, ctx in zip(trainer._updaters, parameter.list_ctx()):
+            state = trainer._optimizer.create_state_multi_precision(index, parameter.data(ctx))
+            for slot, array in enumerate(_slots(state)):
+                array[:] = mx.nd.array(arrays[f"{name}/{slot}"], dtype=arrays[f"{name}/{slot}"].dtype, ctx=ctx)
+            updater.states[index] = state
+            updater.states_synced[index] = True

@@ -1,0 +1,341 @@
+"""The training loop.
+
+A run is a function of its settings: every random draw comes from the seed, the epoch and the batch, so a run that was
+stopped goes on as if it had not been. On one CPU context the result is the same to the last bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from ..compat import mx
+from ..data.loader import Batch, generator
+from ..devices import contexts
+from ..errors import FusionError
+from . import checkpoint
+from .evaluation import Evaluation, evaluate, log_softmax
+from .logbook import RunDirectory
+from .preparation import (
+    build_batches,
+    build_network,
+    build_normalisation,
+    build_trainer,
+    load_data,
+    split_over,
+    start_weights,
+)
+from .schedule import learning_rate
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: What a random draw is for: see `fusion.data.loader`, which has 0 and 1.
+_NETWORK = 2
+_MXNET_SEEDS = 2**31
+
+
+class DivergedError(FusionError):
+    """The loss is no longer a number, so the run cannot go on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `train` ended.
+
+    Attributes
+    ----------
+    finished : bool
+        False if it was interrupted and can be resumed.
+    epoch, batch : int
+        The next step to take, from 0.
+    """
+
+    finished: bool
+    epoch: int
+    batch: int
+
+
+def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcome:
+    """Train a network, leaving everything in a run's folder.
+
+    Parameters
+    ----------
+    settings : Settings
+        The experiment.
+    run : RunDirectory
+        Made if it is new; with `resume`, where the run is.
+    resume : bool
+        Go on from the last checkpoint.
+
+    Returns
+    -------
+    Outcome
+        Whether it finished or was interrupted.
+
+    Raises
+    ------
+    FusionError
+        For anything impossible, before the first step where that can be known.
+    """
+    devices = contexts(settings.runtime.device)
+    train_set, test_set = load_data(settings)
+    net = build_network(settings, len(train_set.classes))
+    batches = build_batches(settings, train_set, devices)
+    normalise = build_normalisation(settings)
+    start_weights(net, settings, devices)
+    trainer = build_trainer(net, settings)
+    loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+    loss_function.hybridize(static_alloc=True, static_shape=True)
+
+    state = checkpoint.TrainingState()
+    if resume:
+        if run.last.exists():
+            state = checkpoint.restore(run.last, net, trainer)
+    else:
+        run.create(settings)
+    run.start_log()
+    facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
+    title = f"{facts['model']} on {train_set.title}"
+    logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", _shape_of_run(batches, devices))
+    if resume:
+        run.write_environment(settings)
+        logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)
+    if state.history:
+        run.write_epoch(state.history, title, facts)  # in case it ended between the checkpoint and these
+
+    epochs, length = settings.train.epochs, len(batches)
+    with Interruption() as interruption:
+        while state.epoch < epochs and not interruption.requested:
+            sums = Sums(state.sums)
+            with Progress(train_set.title, state, epochs, length, batches.batch_size, settings) as progress:
+                for batch in batches.epoch(state.epoch, state.batch):
+                    step = state.epoch * length + state.batch
+                    trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
+                    seed_network(settings.train.seed, state.epoch, state.batch)
+                    sums.later(take_step(net, trainer, loss_function, batch, devices))
+                    state.batch += 1
+                    progress.advance(sums)
+                    if interruption.requested:
+                        break
+            state.sums = sums.finish()
+            if state.batch < length:
+                break
+            evaluation = evaluate(net, test_set, normalise, batches.batch_size, devices)
+            row = epoch_row(state, evaluation, trainer.learning_rate, batches, sums.seconds)
+            is_best = all(row["val_top1_error"] < earlier["val_top1_error"] for earlier in state.history)
+            if is_best:
+                with checkpoint.replacing(run.best) as aside:
+                    net.save_parameters(str(aside))
+            state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
+            checkpoint.save(run.last, net, trainer, state)
+            run.write_epoch(state.history, title, facts)
+            log_epoch(train_set.title, row, epochs, is_best)
+        if state.batch:
+            checkpoint.save(run.last, net, trainer, state)
+    return Outcome(state.epoch == epochs, state.epoch, state.batch)
+
+
+def seed_network(seed: int, epoch: int, batch: int) -> None:
+    """Seed what the network itself draws, such as dropout, for one step."""
+    mx.random.seed(int(generator(seed, _NETWORK, epoch, batch).integers(_MXNET_SEEDS)))
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step leaves on the devices, not waited for."""
+
+    losses: List[Any]
+    logits: List[Any]
+    targets: np.ndarray
+
+
+def take_step(net: Any, trainer: Any, loss_function: Any, batch: Batch, devices: Sequence[Any]) -> StepOutput:
+    """Forward, backward and update on one batch, split over the devices."""
+    images = split_over(devices, batch.images)
+    targets = split_over(devices, batch.targets)
+    with mx.autograd.record():
+        logits = [net(part) for part in images]
+        losses = [loss_function(output, target) for output, target in zip(logits, targets)]
+    mx.autograd.backward(losses)
+    trainer.step(len(batch.images))
+    return StepOutput(losses, logits, batch.targets)
+
+
+class Sums:
+    """Running sums of an epoch, read one step late so that the devices are never waited for.
+
+    Parameters
+    ----------
+    sums : dict of str to float
+        Where an interrupted epoch was; empty for a new one.
+    """
+
+    def __init__(self, sums: Dict[str, float]) -> None:
+        self._loss = sums.get("loss", 0.0)
+        self._rmse = sums.get("rmse", 0.0)
+        self._batches = int(sums.get("batches", 0))
+        self._earlier_seconds = sums.get("seconds", 0.0)
+        self._start = time.perf_counter()
+        self._pending: Optional[StepOutput] = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the epoch began, pauses not counted."""
+        return self._earlier_seconds + time.perf_counter() - self._start
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the steps that have been read; not a number before the first."""
+        return self._loss / self._batches if self._batches else math.nan
+
+    def later(self, output: StepOutput) -> None:
+        """Take note of a step, and read the one before it."""
+        previous, self._pending = self._pending, output
+        if previous is not None:
+            self._add(previous)
+
+    def finish(self) -> Dict[str, float]:
+        """Read the last step, and return all sums."""
+        if self._pending is not None:
+            self._add(self._pending)
+            self._pending = None
+        return {"loss": self._loss, "rmse": self._rmse, "batches": self._batches, "seconds": self.seconds}
+
+    def _add(self, output: StepOutput) -> None:
+        loss = float(np.concatenate([part.asnumpy() for part in output.losses]).mean(dtype=np.float64))
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss is {loss} at batch {self._batches + 1} of the epoch: the network has diverged; "
+                "lower schedule.lr or add schedule.warmup_epochs. The last checkpoint is whole"
+            )
+        logits = np.concatenate([part.asnumpy() for part in output.logits]).astype(np.float64)
+        difference = np.exp(log_softmax(logits)) - output.targets
+        self._loss += loss
+        self._rmse += float(np.sqrt(np.mean(difference**2)))
+        self._batches += 1
+
+
+class Progress:
+    """A bar on a terminal, a line every so many batches otherwise."""
+
+    def __init__(self, title: str, state: Any, epochs: int, length: int, batch_size: int, settings: Settings) -> None:
+        self._label = f"{title}: epoch {state.epoch + 1}/{epochs}"
+        self._start, self._done, self._length = state.batch, state.batch, length
+        self._batch_size = batch_size
+        self._every = settings.runtime.log_every
+        self._began = time.perf_counter()
+        self._bar: Any = None
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            self._exit.enter_context(logging_redirect_tqdm([logging.getLogger("fusion")]))
+            self._bar = self._exit.enter_context(
+                tqdm(desc=self._label, total=self._length, initial=self._done, unit="batch", leave=False)
+            )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._exit.close()
+
+    def advance(self, sums: Sums) -> None:
+        """Count a batch."""
+        self._done += 1
+        rate = (self._done - self._start) * self._batch_size / (time.perf_counter() - self._began)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {sums.mean_loss:.3f}, {rate:.0f} images/s", refresh=False)
+            self._bar.update()
+        elif self._done % self._every == 0 and self._done < self._length:
+            left = (self._length - self._done) * self._batch_size / rate
+            logger.info(
+                "%s, batch %d/%d: loss %.4f, %.0f images/s, %.0f s left of the epoch",
+                *(self._label, self._done, self._length, sums.mean_loss, rate, left),
+            )
+
+
+class Interruption:
+    """Ctrl-C, or SIGTERM, once: the batch under way is finished and saved. A second one ends at once."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        for number in self._SIGNALS:
+            try:
+                self._previous[number] = signal.signal(number, self._request)
+            except ValueError:  # not the main thread: a notebook's or service's own handling stays
+                break
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: Any) -> None:
+        self.requested = True
+        self._restore()
+
+
+def epoch_row(
+    state: checkpoint.TrainingState, evaluation: Evaluation, rate: float, batches: Any, seconds: float
+) -> Dict[str, float]:
+    """The row of metrics.csv of an epoch whose last batch is done."""
+    count = state.sums["batches"]
+    return {
+        "epoch": state.epoch + 1,
+        "train_loss": state.sums["loss"] / count,
+        "train_rmse": state.sums["rmse"] / count,
+        "val_loss": evaluation.loss,
+        "val_top1_error": evaluation.top1_error,
+        "val_top5_error": evaluation.top5_error,
+        "learning_rate": rate,
+        "images_per_second": count * batches.batch_size / state.sums["seconds"],
+        "seconds": seconds,
+    }
+
+
+def log_epoch(title: str, row: Dict[str, float], epochs: int, is_best: bool) -> None:
+    """One line an epoch."""
+    logger.info(
+        "%s: epoch %d/%d: train loss %.4f, rmse %.4f; test top-1 error %.2f %%, top-5 %.2f %%, loss %.4f; "
+        "lr %.5g, %.0f images/s, %.1f s%s",
+        *(title, row["epoch"], epochs, row["train_loss"], row["train_rmse"]),
+        *(100 * row["val_top1_error"], 100 * row["val_top5_error"], row["val_loss"]),
+        *(row["learning_rate"], row["images_per_second"], row["seconds"], " (best so far)" if is_best else ""),
+    )
+
+
+def describe(settings: Settings, net: Any, data_title: str, train_images: int, test_images: int) -> Dict[str, Any]:
+    """What result.json says of a run besides its epochs."""
+    return {
+        "model": settings.model.name + (f" ({settings.model.fusion})" if settings.model.fusion else ""),
+        "data": data_title,
+        "classes": net.classes,
+        "parameters": sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null"),
+        "train_images": train_images,
+        "test_images": test_images,
+        "seed": settings.train.seed,
+    }
+
+
+def _shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
+    names = ", ".join(map(str, devices))
+    return f"{len(batches.data):,} training images in {len(batches)} batches of {batches.batch_size} on {names}"

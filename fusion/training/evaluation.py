@@ -1,0 +1,86 @@
+"""Error and loss of a network on a test set: every image once, as it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, List, Sequence
+
+import numpy as np
+
+from ..compat import mx
+from ..data.augment import Normalisation
+from ..data.imageset import ImageSet
+from ..data.loader import evaluation_batches
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network does on a test set.
+
+    Attributes
+    ----------
+    top1_error, top5_error : float
+        Fractions of 1. With fewer than five classes the second is over all of them, hence 0.
+    loss : float
+        Mean cross-entropy in nats.
+    images : int
+        How many.
+    images_per_second : float
+        Over all devices, batches included.
+    """
+
+    top1_error: float
+    top5_error: float
+    loss: float
+    images: int
+    images_per_second: float
+
+
+def evaluate(net: Any, data: ImageSet, normalise: Normalisation, batch_size: int, devices: Sequence[Any]) -> Evaluation:
+    """Run a network over a test set.
+
+    Parameters
+    ----------
+    net : Block
+        From (B, 3, H, W) to logits (B, classes), on all the devices.
+    data : ImageSet
+        Its images and labels.
+    normalise : Normalisation
+        What the network was trained with.
+    batch_size : int
+        Over all devices.
+    devices : sequence of Context
+        Where it runs.
+    """
+    start = time.perf_counter()
+    logits: List[np.ndarray] = []
+    for batch in evaluation_batches(data, normalise, batch_size):
+        parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
+        found = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
+        logits.append(found[: len(batch.targets)])
+    seconds = time.perf_counter() - start
+    scores = np.concatenate(logits).astype(np.float64)
+    return Evaluation(
+        top1_error=top_k_error(scores, data.labels, 1),
+        top5_error=top_k_error(scores, data.labels, 5),
+        loss=float(-log_softmax(scores)[np.arange(len(scores)), data.labels].mean()),
+        images=len(data),
+        images_per_second=len(data) / seconds,
+    )
+
+
+def top_k_error(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Share of the rows (N, classes) whose label (N,) is not among the k highest scores; a tie counts against it.
+
+    A row with a score that is not a number is an error.
+    """
+    own = scores[np.arange(len(scores)), labels]
+    at_least = (scores >= own[:, None]).sum(axis=1)
+    return float(1 - np.mean((at_least <= k) & np.isfinite(scores).all(axis=1)))
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Logarithm of the softmax over the last axis."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

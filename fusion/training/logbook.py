@@ -1,0 +1,220 @@
+"""What a run leaves behind: its folder, log, metrics, picture and result.
+
+config.yaml       every setting as resolved; --resume reads it
+environment.json  versions, command, commit, devices
+run.log           what was printed
+metrics.csv       a row an epoch
+curves.png        the same as a picture, redrawn each epoch
+result.json       best and last epoch
+checkpoints/      last.npz (everything), best.params (the network of the best epoch)
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import logging
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from ..compat import mx
+from ..errors import ConfigError
+from . import checkpoint
+from .config import to_yaml
+from .settings import Settings
+
+logger = logging.getLogger("fusion")
+
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_rmse",
+    "val_loss",
+    "val_top1_error",
+    "val_top5_error",
+    "learning_rate",
+    "images_per_second",
+    "seconds",
+)
+
+#: Columns that time the machine and so differ between identical runs.
+TIMINGS = ("images_per_second", "seconds")
+
+BEST_NOTE = (
+    "best is the epoch with the lowest top-1 error on the test set, as in the published tables; last is the last"
+)
+
+
+class RunDirectory:
+    """The folder of one run.
+
+    Parameters
+    ----------
+    path : Path
+        Made when the run starts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.picture = path / "curves.png"
+        self.result = path / "result.json"
+        self.last = path / "checkpoints" / checkpoint.LAST
+        self.best = path / "checkpoints" / checkpoint.BEST
+
+    @classmethod
+    def existing(cls, path: Path) -> RunDirectory:
+        """The folder of a run that has started.
+
+        Raises
+        ------
+        ConfigError
+            If there is none.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise ConfigError(f"{path}: not the folder of a run (it has no config.yaml)")
+        return run
+
+    def create(self, settings: Settings) -> None:
+        """Make the folder and write what is known before the first step.
+
+        Raises
+        ------
+        ConfigError
+            If it holds a run already, or cannot be made.
+        """
+        if self.config.exists():
+            raise ConfigError(f"{self.path}: holds a run already; go on with --resume {self.path}, or name another")
+        try:
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+            self.config.write_text(to_yaml(settings), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{self.path}: cannot hold a run ({error.strerror})") from None
+        self.write_environment(settings)
+
+    def write_environment(self, settings: Settings) -> None:
+        """Record versions, command, commit and devices."""
+        _write_json(self.path / "environment.json", environment(settings.runtime.device))
+
+    def start_log(self) -> None:
+        """Append what is logged from now on to run.log, besides the terminal."""
+        handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        logger.addHandler(handler)
+
+    def write_epoch(self, history: Sequence[Dict[str, float]], title: str, facts: Dict[str, Any]) -> None:
+        """Write metrics, picture and result of the epochs so far, each whole or not at all.
+
+        Parameters
+        ----------
+        history : sequence of dict
+            Rows with `COLUMNS`, in order.
+        title : str
+            Of the picture: model and data set.
+        facts : dict
+            What result.json says besides the best and last epoch.
+        """
+        from ..explain.plots import draw_training_curves
+
+        with checkpoint.replacing(self.metrics) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)
+            writer.writeheader()
+            writer.writerows(history)
+        best = min(history, key=lambda row: row["val_top1_error"])
+        result = {**facts, "epochs": len(history), "best": best, "last": history[-1], "note": BEST_NOTE}
+        _write_json(self.result, result)
+        with checkpoint.replacing(self.picture) as aside:
+            draw_training_curves(history, title, aside)
+
+
+def default_run_directory(config: Optional[Path]) -> Path:
+    """runs/NAME after the config file, or runs/NAME-2 and so on where that is taken."""
+    name = config.stem if config else "run"
+    number = 1
+    while True:
+        path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not path.exists():
+            return path
+        number += 1
+
+
+def environment(device: str) -> Dict[str, Any]:
+    """What a run ran on: versions, the command, the commit of the code, devices."""
+    from .. import __version__
+
+    versions = {"fusion": __version__, "mxnet": mx.__version__}
+    for name in ("numpy", "gluoncv", "matplotlib", "omegaconf", "Pillow"):
+        versions[name] = _version(name)
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "versions": versions,
+        "mxnet_features": sorted(f.name for f in mx.runtime.feature_list() if f.enabled),
+        "commit": _commit(),
+        "device": device,
+        "cpus": _cpus(),
+    }
+
+
+def _version(distribution: str) -> Optional[str]:
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> Optional[str]:
+    """The commit of this code, `-dirty` where it was changed since; None outside a checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def _cpus() -> Optional[int]:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _write_json(path: Path, value: Dict[str, Any]) -> None:
+    with checkpoint.replacing(path) as aside:
+        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_result(run: RunDirectory) -> Dict[str, Any]:
+    """The result.json of a run.
+
+    Raises
+    ------
+    ConfigError
+        If no epoch is finished yet.
+    """
+    try:
+        return json.loads(run.result.read_text(encoding="utf-8"))
+    except OSError:
+        raise ConfigError(f"{run.path}: no epoch of this run is finished yet (it has no result.json)") from None
+
+
+def read_metrics(path: Path) -> List[Dict[str, float]]:
+    """The rows of a metrics.csv as numbers."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]

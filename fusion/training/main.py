@@ -1,0 +1,115 @@
+"""The command line of the training scripts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import List, Optional, Sequence
+
+from ..command import INTERRUPTED, log_to_terminal, reported
+from ..errors import ConfigError
+from .config import differing_keys, read_config, to_yaml
+from .logbook import RunDirectory, default_run_directory, read_result
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: What a resumed run may change: nothing that changes its result.
+_RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the experiment: a YAML file of configs/")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything goes (default: runs/CONFIG)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
+    parser.add_argument("--print-config", action="store_true", help="show the resolved settings and stop")
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
+    return parser
+
+
+def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
+    """Train as the command line says.
+
+    Parameters
+    ----------
+    description : str
+        Shown by --help.
+    arguments : sequence of str, optional
+        The words of the command line; the process's own unless given.
+
+    Returns
+    -------
+    int
+        The exit status: 0 finished, 2 bad input, 130 interrupted.
+    """
+    return reported(lambda words: _run(_parser(description), words))(arguments)
+
+
+def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int:
+    arguments = parser.parse_intermixed_args(words)
+    overrides = list(arguments.settings)
+    if arguments.device is not None:
+        overrides.append(f"runtime.device={_quoted(arguments.device)}")
+    settings = _resumed(arguments, overrides) if arguments.resume else _new(arguments, overrides)
+    if arguments.print_config:
+        print(to_yaml(settings, reasons=True), end="")
+        return 0
+    log_to_terminal()
+    run = RunDirectory(arguments.resume or arguments.run_dir or default_run_directory(arguments.config))
+    from .engine import train
+
+    outcome = train(settings, run, resume=arguments.resume is not None)
+    if outcome.finished:
+        _tell_result(run)
+        return 0
+    logger.info(
+        "interrupted in epoch %d after %d batches; go on with: python %s --resume %s",
+        *(outcome.epoch + 1, outcome.batch, Path(sys.argv[0]).name, run.path),
+    )
+    return INTERRUPTED
+
+
+def _quoted(device: str) -> str:
+    """A device word as YAML text, which would read 0,1 as a number."""
+    return "'" + device.replace("'", "") + "'"
+
+
+def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
+    if arguments.config is None:
+        raise ConfigError("say what to train with --config FILE, such as configs/quickstart.yaml, or --resume DIR")
+    if arguments.run_dir is not None and (arguments.run_dir / "config.yaml").exists():
+        raise ConfigError(f"{arguments.run_dir}: holds a run already; go on with --resume, or name another folder")
+    return read_config(arguments.config, overrides)
+
+
+def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
+    if arguments.config or arguments.run_dir:
+        raise ConfigError(
+            "--resume goes on with the run's own settings, in its folder: leave out --config and --run-dir"
+        )
+    run = RunDirectory.existing(arguments.resume)
+    settings = read_config(run.config, overrides)
+    changed = [key for key in differing_keys(read_config(run.config), settings) if not key.startswith(_RESUMABLE)]
+    if changed:
+        raise ConfigError(
+            f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "
+            f"(but for {', '.join(_RESUMABLE)}*). Start a new run to change it"
+        )
+    return settings
+
+
+def _tell_result(run: RunDirectory) -> None:
+    result = read_result(run)
+    best, last = result["best"], result["last"]
+    logger.info("finished: %s on %s", result["model"], result["data"])
+    logger.info(
+        "  accuracy  %.2f %% at epoch %d (best), %.2f %% at epoch %d (last)",
+        *(100 * (1 - best["val_top1_error"]), best["epoch"]),
+        *(100 * (1 - last["val_top1_error"]), last["epoch"]),
+    )
+    logger.info("  run       %s", run.path)
+    logger.info("  picture   %s", run.picture)

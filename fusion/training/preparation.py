@@ -1,0 +1,112 @@
+"""From settings to what a run needs: data, network, optimizer. What is impossible is refused here."""
+
+from __future__ import annotations
+
+from typing import Any, List, Sequence, Tuple
+
+from ..attention import normalises_over_images
+from ..compat import mx
+from ..data import ImageSet, load_dataset
+from ..data.augment import POLICIES, Augmentation, Normalisation
+from ..data.loader import TrainingBatches
+from ..errors import ConfigError
+from ..models import get_model
+from .config import model_keywords
+from .settings import Settings
+
+_INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
+
+#: The ends of the names of parameters that `decay_norm_and_bias: false` spares.
+_UNDECAYED = ("gamma", "beta", "bias")
+
+
+def load_split(settings: Settings, split: str) -> ImageSet:
+    """One split of the data set, 'train' or 'test'."""
+    data = settings.data
+    return load_dataset(data.name, split, data.dir, labels=data.labels, url=data.url, size=data.size, fit=data.fit)
+
+
+def load_data(settings: Settings) -> Tuple[ImageSet, ImageSet]:
+    """The training and test images."""
+    return load_split(settings, "train"), load_split(settings, "test")
+
+
+def build_network(settings: Settings, classes: int) -> Any:
+    """The network, its weights not yet started.
+
+    Raises
+    ------
+    ConfigError
+        If the model section asks for something impossible, or for batch norm over a single vector.
+    """
+    try:
+        net = get_model(settings.model.name, classes=classes, **model_keywords(settings))
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
+    if settings.data.batch_size == 1 and normalises_over_images(net):
+        raise ConfigError(
+            "data.batch_size is 1 a device: the batch norm of the fusion blocks' global branch would normalise a "
+            "single value, so that its output is a constant and the branch learns nothing. Use a larger "
+            "data.batch_size, or model.norm=group, or model.norm=none"
+        )
+    return net
+
+
+def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
+    """Initialise a network from the run's seed, and compile it."""
+    mx.random.seed(settings.train.seed)
+    initializer = _INITIALIZERS.get(settings.model.initializer)
+    net.initialize(initializer() if initializer else None, ctx=list(devices))
+    if settings.runtime.hybridize:
+        net.hybridize(static_alloc=True, static_shape=True)
+
+
+def build_trainer(net: Any, settings: Settings) -> Any:
+    """The optimizer of a network whose weights have started."""
+    optimizer = settings.optimizer
+    if not optimizer.decay_norm_and_bias:
+        for name, parameter in net._collect_params_with_prefix().items():
+            if name.endswith(_UNDECAYED):
+                parameter.wd_mult = 0.0
+    arguments = {
+        "learning_rate": settings.schedule.lr,
+        "momentum": optimizer.momentum,
+        "wd": optimizer.weight_decay,
+    }
+    return mx.gluon.Trainer(net.collect_params(), optimizer.name, arguments, update_on_kvstore=False)
+
+
+def build_normalisation(settings: Settings) -> Normalisation:
+    """From stored images to the network's input."""
+    return Normalisation(settings.augment.mean, settings.augment.std)
+
+
+def build_batches(settings: Settings, data: ImageSet, devices: Sequence[Any]) -> TrainingBatches:
+    """The training batches of every epoch.
+
+    Raises
+    ------
+    ConfigError
+        If a batch is more than the data set.
+    """
+    augment = settings.augment
+    augmentation = Augmentation(
+        normalise=build_normalisation(settings),
+        classes=len(data.classes),
+        crop_padding=augment.crop_padding,
+        flip=augment.flip,
+        policy=POLICIES.get(augment.auto_augment),
+        mixup_alpha=augment.mixup_alpha,
+        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
+        smoothing=settings.train.label_smoothing,
+    )
+    total = settings.data.batch_size * len(devices)
+    try:
+        return TrainingBatches(data, augmentation, total, settings.train.seed, settings.data.workers)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def split_over(devices: Sequence[Any], array: Any) -> List[Any]:
+    """A NumPy batch in equal parts, one on each device."""
+    return mx.gluon.utils.split_and_load(mx.nd.array(array), list(devices))

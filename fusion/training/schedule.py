@@ -1,0 +1,43 @@
+"""The learning rate as a function of the step, so that a resumed run is where it would have been.
+
+Source: as GluonCV's `LRScheduler`, which the original used with `--cosine`: warm-up per iteration, steps per epoch.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .settings import ScheduleSettings
+
+
+def learning_rate(schedule: ScheduleSettings, epochs: int, steps_per_epoch: int, step: int) -> float:
+    """The learning rate of a step.
+
+    Parameters
+    ----------
+    schedule : ScheduleSettings
+        How it rises and falls.
+    epochs, steps_per_epoch : int
+        Of the run.
+    step : int
+        From 0, over all epochs.
+
+    Returns
+    -------
+    float
+        For the step's total batch.
+    """
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return schedule.warmup_lr + (schedule.lr - schedule.warmup_lr) * step / warmup
+    if schedule.mode == "constant":
+        return schedule.lr
+    if schedule.mode == "step":
+        passed = sum(step // steps_per_epoch >= epoch for epoch in schedule.steps)
+        return schedule.lr * schedule.factor**passed
+    progress = (step - warmup) / (epochs * steps_per_epoch - warmup)
+    if schedule.mode == "poly":
+        left = (1 - progress) ** schedule.power
+    else:
+        left = (1 + math.cos(math.pi * progress)) / 2
+    return schedule.final_lr + (schedule.lr - schedule.final_lr) * left

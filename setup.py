@@ -1,0 +1,42 @@
+"""What is installed; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fusion" / "__init__.py").read_text()).group(1)
+
+setup(
+    name="attentional-feature-fusion",
+    version=VERSION,
+    description="Attentional feature fusion (AFF, iAFF, MS-CAM) in MXNet/Gluon, with the harness that reproduces it",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["fusion", "fusion.*"]),
+    package_data={"fusion": ["py.typed"], "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"]},
+    python_requires=">=3.8,<3.14",
+    install_requires=[
+        "mxnet==1.9.1",
+        "gluoncv==0.10.5.post0",
+        "numpy<2",  # MXNet 1.9.1 is built for NumPy 1
+        "scipy<2",  # of gluoncv; MXNet reads a namespace that SciPy 2 removes
+        "matplotlib",
+        "omegaconf>=2.3",
+        "PyYAML",
+        "Pillow>=9.1",
+        "tqdm",
+        "setuptools; python_version >= '3.12'",  # has the distutils that MXNet imports
+    ],
+    extras_require={
+        "dev": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+    ],
+)
