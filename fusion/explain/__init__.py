@@ -1,1 +1,1 @@
-"""What a network is and what a run did: parameter and operation counts, pictures."""
+"""What a network is: parameter and operation counts."""

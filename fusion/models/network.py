@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
+import numpy as np
+
 from ..compat import HybridBlock, mx
 from ..errors import CheckpointError
 from ..fuse import get_fusion
@@ -148,6 +150,11 @@ def describe_mismatches(filename: str, problems: List[str]) -> str:
         f"{filename}: the parameters of another network ({len(problems)} do not fit):\n  {listed}{more}\n"
         "build the network with the model, fusion, widths and classes that the file was saved from"
     )
+
+
+def count_parameters(block: Any) -> int:
+    """Learnable numbers in a block: all but running statistics and what is held fixed."""
+    return sum(int(np.prod(p.shape)) for p in block.collect_params().values() if p.grad_req != "null")
 
 
 def positive(name: str, value: Any) -> int:

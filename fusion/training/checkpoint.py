@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
@@ -91,13 +90,15 @@ def restore(path: Path, net: Any, trainer: Any) -> TrainingState:
     CheckpointError
         If the file is missing, damaged, or another network's.
     """
-    arrays = _read(path)
-    state = json.loads(arrays.pop("state").tobytes().decode())
-    if state.pop("format") != _FORMAT:
-        raise CheckpointError(f"{path}: written by another version of this package, whose checkpoints differ")
-    load_arrays(path, net, _below("param/", arrays))
-    _load_optimizer(net, trainer, _below("optimizer/", arrays))
-    return TrainingState(**state)
+    arrays, state = _read(path)
+    parameters = _below("param/", arrays)
+    _check_fit(path, net, parameters)
+    states = _optimizer_states(path, net, trainer, _below("optimizer/", arrays))
+    load_arrays(path, net, parameters)
+    for updater, found in zip(trainer._updaters, states):
+        updater.states.update(found)
+        updater.states_synced.update(dict.fromkeys(found, True))
+    return state
 
 
 def load_network(path: Path, net: Any, ctx: Any = None) -> None:
@@ -110,31 +111,39 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
     """
     if path.suffix == ".npz":
         net.initialize(ctx=ctx)
-        load_arrays(path, net, _below("param/", _read(path)))
+        load_arrays(path, net, _below("param/", _read(path)[0]))
     else:
         net.load_parameters(str(path), ctx=ctx)
 
 
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set a network's parameters by structural name, all or none."""
-    problems = mismatches(net, arrays)
-    if problems:
-        raise CheckpointError(describe_mismatches(str(path), problems))
+    _check_fit(path, net, arrays)
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(arrays[name], dtype=arrays[name].dtype))
 
 
-def _read(path: Path) -> Dict[str, np.ndarray]:
+def _check_fit(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    problems = mismatches(net, arrays)
+    if problems:
+        raise CheckpointError(describe_mismatches(str(path), problems))
+
+
+def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
+    """The arrays and the position in a checkpoint."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        fields = json.loads(arrays.pop("state").tobytes().decode())
+        version = fields.pop("format")
+        state = TrainingState(**fields) if version == _FORMAT else None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError):
-        arrays = {}
-    if "state" not in arrays:
-        raise CheckpointError(f"{path}: not a complete checkpoint of this package; it may have been cut off")
-    return arrays
+    except Exception:  # zipfile and NumPy have a dozen ways to say that a file is damaged or something else
+        raise CheckpointError(f"{path}: not a complete checkpoint of this package; it may have been cut off") from None
+    if state is None:
+        raise CheckpointError(f"{path}: written by another version of this package, whose checkpoints differ")
+    return arrays, state
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
@@ -152,10 +161,12 @@ class replacing:
         return self._aside
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            self._aside.replace(self._path)
-        elif self._aside.exists():
-            self._aside.unlink()
+        try:
+            if kind is None:
+                self._aside.replace(self._path)
+        finally:
+            if self._aside.exists():
+                self._aside.unlink()
 
 
 # --- The optimizer's arrays -------------------------------------------------------------------------------------------
@@ -188,14 +199,20 @@ def _optimizer_arrays(net: Any, trainer: Any) -> Iterator[Tuple[str, Any]]:
             yield f"{name}/{slot}", array
 
 
-def _load_optimizer(net: Any, trainer: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    if not arrays:  # saved before the first step
-        return
-    for index, name in _trained(net, trainer):
+def _optimizer_states(path: Path, net: Any, trainer: Any, arrays: Mapping[str, np.ndarray]) -> List[Dict[int, Any]]:
+    """The states of each device's updater, by the parameter's index; none where they were saved before a step."""
+    found: List[Dict[int, Any]] = [{} for _ in trainer._updaters]
+    for index, name in _trained(net, trainer) if arrays else ():
         parameter = trainer._params[index]
-        for updater, ctx in zip(trainer._updaters, parameter.list_ctx()):
-            state = trainer._optimizer.create_state_multi_precision(index, parameter.data(ctx))
-            for slot, array in enumerate(_slots(state)):
-                array[:] = mx.nd.array(arrays[f"{name}/{slot}"], dtype=arrays[f"{name}/{slot}"].dtype, ctx=ctx)
-            updater.states[index] = state
-            updater.states_synced[index] = True
+        for states, ctx in zip(found, parameter.list_ctx()):
+            states[index] = trainer._optimizer.create_state_multi_precision(index, parameter.data(ctx))
+            for slot, array in enumerate(_slots(states[index])):
+                stored = arrays.get(f"{name}/{slot}")
+                if stored is None or stored.shape != array.shape:
+                    shape = "missing" if stored is None else stored.shape
+                    raise CheckpointError(
+                        f"{path}: the optimizer's state of {name} is {shape}; expected {array.shape}: "
+                        "the file is damaged, or of a run with another network or optimizer"
+                    )
+                array[:] = mx.nd.array(stored, dtype=stored.dtype, ctx=ctx)
+    return found

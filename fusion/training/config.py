@@ -7,6 +7,7 @@ overrides. Every complaint names where the value came from: a file and line, or 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -89,7 +90,7 @@ def to_yaml(settings: Settings, reasons: bool = False) -> str:
     for name, section in dataclasses.asdict(settings).items():
         lines.append(f"{name}:")
         for key, value in section.items():
-            text = yaml.safe_dump({key: value}, default_flow_style=None, width=1000).strip()
+            text = f"{key}: {yaml.safe_dump([value], default_flow_style=True, width=1000).strip()[1:-1]}"
             reason = _KEYS[f"{name}.{key}"].metadata["reason"]
             lines.append(f"  {text:<40}  # {reason}" if reasons and reason else f"  {text}")
     return "\n".join(lines) + "\n"
@@ -109,14 +110,14 @@ def _words_of_file(path: Path, above: Tuple[Path, ...]) -> Iterator[Word]:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file; a config is YAML in UTF-8") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if document is None:
         return
     if not isinstance(document, yaml.MappingNode):
         raise ConfigError(f"{path}: expected sections such as 'model:' and 'data:'")
     for key, node in document.value:
         if key.value == "base":
-            bases = yaml.safe_load(yaml.serialize(node))
+            bases = _plain(node, f"{path}, line {key.start_mark.line + 1}: base")
             bases = [bases] if isinstance(bases, str) else bases
             if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
                 raise ConfigError(f"{path}, line {key.start_mark.line + 1}: base is a file, or a list of files")
@@ -129,13 +130,24 @@ def _words_of_file(path: Path, above: Tuple[Path, ...]) -> Iterator[Word]:
 
 def _words_of_section(path: Path, section: Any, node: Any) -> Iterator[Word]:
     place = f"{path}, line {section.start_mark.line + 1}"
-    if section.value not in _SECTIONS:
-        raise ConfigError(f"{place}: no section is named {section.value!r}: {nearest(section.value, _SECTIONS)}")
+    if not isinstance(section, yaml.ScalarNode) or section.value not in _SECTIONS:
+        name = _plain(section, place)
+        raise ConfigError(f"{place}: no section is named {name!r}: {nearest(str(name), _SECTIONS)}")
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{place}: {section.value} is a section; put its settings below it, indented")
     for key, value in node.value:
         place = f"{path}, line {key.start_mark.line + 1}"
-        yield Word(f"{section.value}.{key.value}", yaml.safe_load(yaml.serialize(value)), place)
+        name = f"{section.value}.{key.value if isinstance(key, yaml.ScalarNode) else _plain(key, place)}"
+        yield Word(name, _plain(value, f"{place}: {name}"), place)
+
+
+def _plain(node: Any, place: str) -> Any:
+    """What a piece of YAML stands for, in Python's own types."""
+    try:
+        return yaml.constructor.SafeConstructor().construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "problem", None) or error
+        raise ConfigError(f"{place}: not a value that YAML has ({reason})") from None
 
 
 def _word_of_argument(argument: str) -> Word:
@@ -145,7 +157,7 @@ def _word_of_argument(argument: str) -> Word:
         raise ConfigError(f"{place}: expected section.key=value, such as schedule.lr=0.1")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the second for a date that is not
         raise ConfigError(f"{place}: the value is not valid YAML") from None
     return Word(key, value, place)
 
@@ -155,6 +167,7 @@ def _apply(config: Any, word: Word) -> None:
         raise ConfigError(f"{word.place}: no setting is named {word.key!r}: {_nearest_key(word.key)}")
     try:
         OmegaConf.update(config, word.key, word.value)
+        OmegaConf.select(config, word.key, throw_on_missing=True)  # resolves ${...}, and refuses ???
     except (omegaconf.errors.OmegaConfBaseException, ValueError):
         raise ConfigError(
             f"{word.place}: {word.key} is {word.value!r}; expected {_type_in_words(_KEYS[word.key])}"
@@ -207,7 +220,8 @@ def _check_limits(settings: Settings, places: Dict[str, str]) -> None:
             # A comparison with NaN is false, so this refuses it too.
             if limit in key.metadata and not holds(value, key.metadata[limit]):
                 _refuse(places, name, value, f"expected {words} {key.metadata[limit]}")
-        if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
             _refuse(places, name, value, "expected a finite number")
 
 

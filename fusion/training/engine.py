@@ -21,6 +21,7 @@ from ..compat import mx
 from ..data.loader import Batch, generator
 from ..devices import contexts
 from ..errors import FusionError
+from ..models.network import count_parameters
 from . import checkpoint
 from .evaluation import Evaluation, evaluate, log_softmax
 from .logbook import RunDirectory
@@ -29,7 +30,10 @@ from .preparation import (
     build_network,
     build_normalisation,
     build_trainer,
+    build_twin,
+    copy_parameters,
     load_data,
+    model_title,
     split_over,
     start_weights,
 )
@@ -92,6 +96,7 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
     batches = build_batches(settings, train_set, devices)
     normalise = build_normalisation(settings)
     start_weights(net, settings, devices)
+    twin = build_twin(net, settings, devices)
     trainer = build_trainer(net, settings)
     loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
     loss_function.hybridize(static_alloc=True, static_shape=True)
@@ -129,7 +134,8 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
             state.sums = sums.finish()
             if state.batch < length:
                 break
-            evaluation = evaluate(net, test_set, normalise, batches.batch_size, devices)
+            copy_parameters(net, twin)
+            evaluation = evaluate(twin, test_set, normalise, batches.batch_size, devices)
             row = epoch_row(state, evaluation, trainer.learning_rate, batches, sums.seconds)
             is_best = all(row["val_top1_error"] < earlier["val_top1_error"] for earlier in state.history)
             if is_best:
@@ -326,10 +332,10 @@ def log_epoch(title: str, row: Dict[str, float], epochs: int, is_best: bool) -> 
 def describe(settings: Settings, net: Any, data_title: str, train_images: int, test_images: int) -> Dict[str, Any]:
     """What result.json says of a run besides its epochs."""
     return {
-        "model": settings.model.name + (f" ({settings.model.fusion})" if settings.model.fusion else ""),
+        "model": model_title(settings),
         "data": data_title,
         "classes": net.classes,
-        "parameters": sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null"),
+        "parameters": count_parameters(net),
         "train_images": train_images,
         "test_images": test_images,
         "seed": settings.train.seed,

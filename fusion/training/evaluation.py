@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, List, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
@@ -12,6 +13,12 @@ from ..compat import mx
 from ..data.augment import Normalisation
 from ..data.imageset import ImageSet
 from ..data.loader import evaluation_batches
+from ..devices import contexts
+from ..errors import CheckpointError
+from . import checkpoint
+from .config import read_config
+from .logbook import RunDirectory
+from .preparation import build_network, build_normalisation, load_split, model_title
 
 
 @dataclass(frozen=True)
@@ -84,3 +91,43 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     """Logarithm of the softmax over the last axis."""
     shifted = scores - scores.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[str] = ()) -> Dict[str, Any]:
+    """Error and loss of a run's network on the run's test set.
+
+    Parameters
+    ----------
+    run_path : Path
+        The folder of a run.
+    which : str
+        `best`, `last`, or the path of a `.params` file or checkpoint.
+    device : str
+        As on the command line of training.
+    overrides : sequence of str
+        Words such as `data.dir=PATH`, where the data has moved.
+
+    Returns
+    -------
+    dict
+        The fields of `Evaluation`, with `model`, `data`, `checkpoint` and `classes`.
+
+    Raises
+    ------
+    FusionError
+        If the run, its checkpoint or its data is missing or does not fit.
+    """
+    run = RunDirectory.existing(run_path)
+    settings = read_config(run.config, overrides)
+    devices = contexts(device)
+    path = {"best": run.best, "last": run.last}.get(which, Path(which))
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected best or last of a run with a finished epoch, or a file")
+    test_set = load_split(settings, "test")
+    net = build_network(settings, len(test_set.classes))
+    checkpoint.load_network(path, net, devices)
+    net.hybridize(static_alloc=True, static_shape=True)
+    batch_size = settings.data.batch_size * len(devices)
+    found = evaluate(net, test_set, build_normalisation(settings), batch_size, devices)
+    about = {"model": model_title(settings), "data": test_set.title, "checkpoint": str(path), "classes": net.classes}
+    return {**about, **asdict(found)}

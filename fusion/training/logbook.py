@@ -121,7 +121,7 @@ class RunDirectory:
         facts : dict
             What result.json says besides the best and last epoch.
         """
-        from ..explain.plots import draw_training_curves
+        from .curves import draw_training_curves
 
         with checkpoint.replacing(self.metrics) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS)

@@ -20,6 +20,12 @@ _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 _UNDECAYED = ("gamma", "beta", "bias")
 
 
+def model_title(settings: Settings) -> str:
+    """The model as tables and log lines name it."""
+    model = settings.model
+    return f"{model.name} ({model.fusion})" if model.fusion else model.name
+
+
 def load_split(settings: Settings, split: str) -> ImageSet:
     """One split of the data set, 'train' or 'test'."""
     data = settings.data
@@ -59,6 +65,26 @@ def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
     net.initialize(initializer() if initializer else None, ctx=list(devices))
     if settings.runtime.hybridize:
         net.hybridize(static_alloc=True, static_shape=True)
+
+
+def build_twin(net: Any, settings: Settings, devices: Sequence[Any]) -> Any:
+    """A network like another, to be evaluated in its place.
+
+    Inference leaves oneDNN's blocked layout in the weights of the network that it runs on, at a moment that varies;
+    training then takes other kernels, whose rounding differs, and is no longer the same from run to run.
+    """
+    twin = build_network(settings, net.classes)
+    twin.initialize(mx.init.Zero(), ctx=list(devices))
+    if settings.runtime.hybridize:
+        twin.hybridize(static_alloc=True, static_shape=True)
+    return twin
+
+
+def copy_parameters(source: Any, target: Any) -> None:
+    """Give a network the parameters of another of the same structure, running statistics averaged over devices."""
+    parameters = source._collect_params_with_prefix()
+    for name, parameter in target._collect_params_with_prefix().items():
+        parameter.set_data(parameters[name]._reduce())
 
 
 def build_trainer(net: Any, settings: Settings) -> Any:

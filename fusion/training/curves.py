@@ -1,4 +1,4 @@
-"""Pictures of training runs. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The picture of a run under way. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
 
 from __future__ import annotations
 

@@ -1,0 +1,120 @@
+"""The command line beside training: python -m fusion evaluate | summary | models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import yaml
+
+from . import __version__
+from .command import reported
+from .errors import ConfigError
+from .fuse import fusion_aliases
+from .models.zoo import FAMILIES, MODELS, get_model
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fusion", description="Attentional feature fusion in MXNet/Gluon.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    evaluate = commands.add_parser("evaluate", help="error of a run's network on its test set")
+    evaluate.add_argument("--run", type=Path, required=True, metavar="DIR", help="the folder of a run")
+    evaluate.add_argument("--checkpoint", default="best", metavar="best|last|FILE", help="default: best")
+    evaluate.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    evaluate.add_argument("settings", nargs="*", metavar="data.key=value", help="where the data is now")
+    evaluate.set_defaults(run_command=_evaluate)
+
+    summary = commands.add_parser("summary", help="layers, output shapes, parameters and multiply-adds of a model")
+    summary.add_argument("model", metavar="MODEL", help="a family or a named model")
+    summary.add_argument("--depth", type=int, default=2, help="levels of blocks to show (default: 2)")
+    summary.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width of the image")
+    summary.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    summary.add_argument("arguments", nargs="*", metavar="key=value", help="of the model, such as classes=10")
+    summary.set_defaults(run_command=_summary)
+
+    models = commands.add_parser("models", help="the models and fusion blocks by name")
+    models.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    models.set_defaults(run_command=_models)
+    return parser
+
+
+def _run(words: Optional[Sequence[str]]) -> int:
+    arguments = _parser().parse_args(words)
+    arguments.run_command(arguments)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from .training.evaluation import evaluate_run
+
+    unwanted = [word for word in arguments.settings if not word.startswith("data.")]
+    if unwanted:
+        raise ConfigError(f"command line, {unwanted[0]!r}: evaluate takes data.key=value only, such as data.dir=PATH")
+    found = evaluate_run(arguments.run, arguments.checkpoint, arguments.device, arguments.settings)
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
+    print(f"  top-1 error  {100 * found['top1_error']:.2f} %")
+    print(f"  top-5 error  {100 * found['top5_error']:.2f} %")
+    print(f"  loss         {found['loss']:.4f}")
+    print(f"  {found['images']:,} images, {found['images_per_second']:.0f} images/s")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from .explain.summary import format_table, summarise
+
+    try:
+        net = get_model(arguments.model, **_keywords(arguments.arguments))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+    if arguments.input_size is not None and arguments.input_size < 1:
+        raise ConfigError(f"--input-size {arguments.input_size}: expected pixels, at least 1")
+    rows = summarise(net, arguments.input_size)
+    if arguments.json:
+        total = rows[0]
+        counts = {"parameters": total.parameters, "multiply_adds": total.multiply_adds}
+        print(json.dumps({"model": arguments.model, **counts, "layers": [asdict(row) for row in rows[1:]]}))
+    else:
+        print(format_table(rows, max(1, arguments.depth)))
+
+
+def _keywords(words: List[str]) -> Dict[str, Any]:
+    keywords = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
+        keywords[key] = yaml.safe_load(value)
+    return keywords
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    aliases = fusion_aliases()
+    if arguments.json:
+        named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
+        print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases}))
+        return
+    print(f"families  {', '.join(FAMILIES)}")
+    print("models")
+    for name, (family, preset) in MODELS.items():
+        print(f"  {name:<22} {family}: {', '.join(f'{key}={value}' for key, value in preset.items())}")
+    print("fusions")
+    for name, others in aliases.items():
+        print(f"  {name:<26} {', '.join(others)}".rstrip())
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run a command; the exit status is 0, or 2 for bad input."""
+    return reported(_run)(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
