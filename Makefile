@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint
+.PHONY: quickstart test lint bench matrix
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -12,6 +12,7 @@ $(READY): setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# Trains on the embedded data set, and ends by saying where the run and its picture are.
 quickstart: $(READY)
 	$(BIN)/python train_cifar.py --config configs/quickstart.yaml
 
@@ -22,3 +23,12 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The measurements behind the figures of the README.
+bench: $(READY)
+	$(BIN)/python benchmarks/fusion_step.py
+	$(BIN)/python benchmarks/loader.py
+
+# The fast tests on each Python from 3.8 to 3.13 that is installed here.
+matrix:
+	$(PYTHON) tests/matrix.py

@@ -145,4 +145,4 @@ def evaluation_batches(data: ImageSet, normalise: Normalisation, batch_size: int
         missing = batch_size - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
-        yield Batch(normalise(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), labels)
+        yield Batch(normalise(images.transpose(0, 3, 1, 2)), labels)

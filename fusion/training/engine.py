@@ -132,6 +132,8 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
                     if interruption.requested:
                         break
             state.sums = sums.finish()
+            # A backward pass updates batch norm's running statistics behind the engine's back: a read would not wait.
+            mx.nd.waitall()
             if state.batch < length:
                 break
             copy_parameters(net, twin)

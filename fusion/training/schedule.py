@@ -1,6 +1,7 @@
 """The learning rate as a function of the step, so that a resumed run is where it would have been.
 
-Source: as GluonCV's `LRScheduler`, which the original used with `--cosine`: warm-up per iteration, steps per epoch.
+Warm-up, cosine and poly move at every step, steps at the start of an epoch, as with GluonCV's `LRScheduler`, which the
+original used with `--cosine`; that one counts from the first update on, one step later than here.
 """
 
 from __future__ import annotations

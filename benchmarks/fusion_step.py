@@ -1,0 +1,154 @@
+#!/usr/bin/env python
+"""How long a training step takes: AFF here against the formula written naively, and beside the other fusion blocks.
+
+Everything is timed in one process with the steps of all candidates interleaved, so that a busy machine slows each of
+them; figures are medians, and the ratio is what counts.
+
+    python benchmarks/fusion_step.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any, Callable, Dict, List, Sequence
+
+import numpy as np
+
+import fusion
+from fusion.compat import HybridBlock, mx, nn
+from fusion.fuse import register
+
+#: Blocks a stage, channel_times, batch size, and the least ratio that is aimed at.
+SIZES = ((1, 1, 128, 1.5), (5, 4, 32, 1.2))
+BLOCKS = ("add", "se", "sk", "aff", "iaff")
+_WARM_UP = 2
+
+
+@register()
+class NaiveAFF(HybridBlock):
+    """AFF as its equation reads and as the original program had it, with the operators that come to mind first."""
+
+    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.local_att = self._branch(channels, r)
+            self.global_att = self._branch(channels, r, nn.GlobalAvgPool2D())
+
+    @staticmethod
+    def _branch(channels: int, r: int, *first: Any) -> Any:
+        branch = nn.HybridSequential()
+        branch.add(
+            *first,
+            nn.Conv2D(channels // r, kernel_size=1, in_channels=channels),
+            nn.BatchNorm(in_channels=channels // r),
+            nn.Activation("relu"),
+            nn.Conv2D(channels, kernel_size=1, in_channels=channels // r),
+            nn.BatchNorm(in_channels=channels),
+        )
+        return branch
+
+    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
+        both = x + residual
+        weight = F.sigmoid(F.broadcast_add(self.local_att(both), self.global_att(both)))
+        return 2 * F.broadcast_mul(x, weight) + 2 * F.broadcast_mul(residual, 1 - weight)
+
+
+class Candidate:
+    """A network with its optimizer, ready to take steps on one batch."""
+
+    def __init__(self, block: str, blocks: int, channel_times: int, batch: int) -> None:
+        self.net = fusion.get_model("cifar_resnet", fusion=block, blocks=blocks, channel_times=channel_times)
+        mx.random.seed(0)
+        self.net.initialize()
+        self.net.hybridize(static_alloc=True, static_shape=True)
+        arguments = {"learning_rate": 0.01, "momentum": 0.9, "wd": 1e-4}
+        self.trainer = mx.gluon.Trainer(self.net.collect_params(), "nag", arguments, update_on_kvstore=False)
+        self.loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+        draw = np.random.default_rng(0)
+        self.images = mx.nd.array(draw.standard_normal((batch, 3, 32, 32)))
+        self.labels = mx.nd.array(draw.integers(100, size=batch))
+        self.seconds: List[float] = []
+
+    def step(self) -> None:
+        """Forward, backward, update; timed."""
+        start = time.perf_counter()
+        with mx.autograd.record():
+            loss = self.loss(self.net(self.images), self.labels)
+        loss.backward()
+        self.trainer.step(len(self.images))
+        mx.nd.waitall()
+        self.seconds.append(time.perf_counter() - start)
+
+    @property
+    def milliseconds(self) -> float:
+        """Median of the steps after the first two, which compile and allocate."""
+        return 1000 * statistics.median(self.seconds[_WARM_UP:])
+
+    def training_output(self) -> np.ndarray:
+        """Logits with batch statistics; nothing is updated."""
+        with mx.autograd.train_mode():
+            return self.net(self.images).asnumpy()
+
+
+def interleave(steps: Sequence[Callable[[], None]], count: int) -> None:
+    """Take `count` steps of each, one of each in turn."""
+    for _ in range(count + _WARM_UP):
+        for step in steps:
+            step()
+
+
+def difference(one: Candidate, other: Candidate) -> float:
+    """The largest difference of two networks' outputs with the same weights, as a fraction of the largest output."""
+    weights = one.net._collect_params_with_prefix()
+    for name, parameter in other.net._collect_params_with_prefix().items():
+        parameter.set_data(weights[name].data())
+    expected, found = one.training_output(), other.training_output()
+    return float(np.abs(expected - found).max() / np.abs(expected).max())
+
+
+def compare_with_naive(count: int) -> List[Dict[str, float]]:
+    """The whole network's step here and naively, at each of `SIZES`."""
+    print("A training step of the CIFAR AFF network (ResNet), AFF naive against AFF here")
+    titles = (("blocks", 6), ("channel_times", 13), ("batch", 5), ("naive", 9), ("here", 9), ("ratio", 6), ("goal", 5))
+    print("  " + " ".join(title.rjust(width) for title, width in titles) + "  equal to")
+    rows = []
+    for blocks, channel_times, batch, goal in SIZES:
+        naive, here = (Candidate(block, blocks, channel_times, batch) for block in ("NaiveAFF", "aff"))
+        gap = difference(naive, here)
+        interleave([naive.step, here.step], count)
+        ratio = naive.milliseconds / here.milliseconds
+        print(
+            f"  {blocks:>6} {channel_times:>13} {batch:>5} {naive.milliseconds:>6.0f} ms {here.milliseconds:>6.0f} ms "
+            f"{ratio:>6.2f} {goal:>5}  {gap:.0e}",
+            flush=True,
+        )
+        rows.append({"ratio": ratio, "goal": goal, "difference": gap})
+    return rows
+
+
+def compare_blocks(count: int) -> None:
+    """The whole network's step with each of `BLOCKS`."""
+    print("A training step by fusion block, and its time as a multiple of addition's")
+    for blocks, channel_times, batch, _ in SIZES:
+        candidates = {block: Candidate(block, blocks, channel_times, batch) for block in BLOCKS}
+        interleave([candidate.step for candidate in candidates.values()], count)
+        base = candidates["add"].milliseconds
+        cells = (f"{block} {c.milliseconds:.0f} ms (×{c.milliseconds / base:.2f})" for block, c in candidates.items())
+        print(f"  blocks={blocks}, channel_times={channel_times}, batch {batch}:  {',  '.join(cells)}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=15, help="of each candidate at each size (default: 15)")
+    arguments = parser.parse_args()
+    rows = compare_with_naive(arguments.steps)
+    compare_blocks(arguments.steps)
+    missed = [row for row in rows if row["ratio"] < row["goal"] or row["difference"] > 1e-4]
+    print("every goal is met" if not missed else f"{len(missed)} of {len(rows)} goals are missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
