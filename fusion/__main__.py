@@ -13,6 +13,7 @@ import yaml
 
 from . import __version__
 from .command import reported
+from .compat import mx
 from .errors import ConfigError
 from .fuse import fusion_aliases
 from .models.zoo import FAMILIES, MODELS, get_model
@@ -77,7 +78,12 @@ def _summary(arguments: argparse.Namespace) -> None:
         raise ConfigError(str(error)) from None
     if arguments.input_size is not None and arguments.input_size < 1:
         raise ConfigError(f"--input-size {arguments.input_size}: expected pixels, at least 1")
-    rows = summarise(net, arguments.input_size)
+    try:
+        rows = summarise(net, arguments.input_size)
+    except mx.MXNetError:
+        if arguments.input_size is None:
+            raise
+        raise ConfigError(f"--input-size {arguments.input_size}: too small for {arguments.model}") from None
     if arguments.json:
         total = rows[0]
         counts = {"parameters": total.parameters, "multiply_adds": total.multiply_adds}
@@ -92,7 +98,10 @@ def _keywords(words: List[str]) -> Dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
-        keywords[key] = yaml.safe_load(value)
+        try:
+            keywords[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):  # the second for a date that is not
+            raise ConfigError(f"command line, {word!r}: the value is not valid YAML") from None
     return keywords
 
 

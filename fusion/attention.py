@@ -93,8 +93,9 @@ class GroupNorm(HybridBlock):
         centred = F.broadcast_sub(flat, F.mean(flat, axis=2, keepdims=True))
         variance = F.mean(F.square(centred), axis=2, keepdims=True)
         normal = F.reshape_like(F.broadcast_mul(centred, F.rsqrt(variance + self._epsilon)), x)
-        gamma, beta = (F.reshape(p, shape=(1, -1, 1, 1)) for p in (gamma, beta))
-        return F.broadcast_add(F.broadcast_mul(normal, gamma), beta)
+        normal = F.reshape(normal, shape=(0, 0, -1))
+        gamma, beta = (F.reshape(p, shape=(1, -1, 1)) for p in (gamma, beta))
+        return F.reshape_like(F.broadcast_add(F.broadcast_mul(normal, gamma), beta), x)
 
 
 def _normalisation(norm: str, channels: int) -> Any:

@@ -14,7 +14,12 @@ import warnings
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 #: The modules of MXNet that read `numpy.bool` when they are called, not only when they are imported.
-_READ_BOOL_LATER = ("mxnet.numpy.multiarray", "mxnet.ndarray.numpy._op", "mxnet.symbol.numpy._symbol")
+_READ_BOOL_LATER = (
+    "mxnet.numpy.multiarray",
+    "mxnet.ndarray.numpy._op",
+    "mxnet.symbol.numpy._symbol",
+    "mxnet.test_utils",
+)
 
 _INSTALL = "python -m pip install 'mxnet==1.9.1' 'numpy<2'"
 
@@ -122,8 +127,9 @@ def import_mxnet() -> types.ModuleType:
     if lend:
         for name in _READ_BOOL_LATER:
             module = sys.modules.get(name)
-            if getattr(module, "_np", None) is numpy:
-                module._np = _NumpyWithBool(numpy)  # type: ignore[union-attr, arg-type]
+            for alias in ("_np", "np"):
+                if getattr(module, alias, None) is numpy:
+                    setattr(module, alias, _NumpyWithBool(numpy))  # type: ignore[arg-type]
     return mxnet
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, ClassVar, Dict, List, Mapping, Tuple, Type
 
-from .attention import MSCAM, GlobalContext, LocalContext, spread
+from .attention import MSCAM, NORMS, GlobalContext, LocalContext, spread
 from .compat import HybridBlock, nn
 from .errors import nearest
 
@@ -418,6 +418,8 @@ def get_fusion(name: str, channels: int, **kwargs: Any) -> HybridBlock:
     unknown = sorted(set(kwargs) - {"r", "norm", "prefix", "params"})
     if unknown:
         raise ValueError(f"{block.__name__} has no parameter {unknown[0]!r}: {nearest(unknown[0], ('r', 'norm'))}")
+    if kwargs.get("norm", "batch") not in NORMS:
+        raise ValueError(f"norm={kwargs['norm']!r}: expected one of {', '.join(NORMS)}")
     return block(channels=channels, **kwargs)
 
 

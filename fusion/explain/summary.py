@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[Row]:
     Parameters
     ----------
     net : Network
-        From `fusion.get_model`; its weights are started with zeros if they have not been started.
+        From `fusion.get_model`; its weights may be started or not, and are left so.
     input_size : int, optional
         Height and width of the image in pixels; the network's own unless given.
 
@@ -52,20 +53,45 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[Row]:
         Every block, each before its children, the network itself first.
     """
     size = input_size or net.input_size
-    if any(parameter._data is None for parameter in net.collect_params().values()):
-        net.initialize(mx.init.Zero())
     shapes: Dict[int, Tuple[int, ...]] = {}
     blocks = list(_walk(net, ""))
-    hooks = [block.register_forward_hook(_record(shapes)) for _, block in blocks]
-    try:
-        net(mx.nd.zeros((1, 3, size, size)))
-    finally:
-        for hook in hooks:
-            hook.detach()
+    with _started(net), _imperative(block for _, block in blocks):
+        hooks = [block.register_forward_hook(_record(shapes)) for _, block in blocks]
+        try:
+            net(mx.nd.zeros((1, 3, size, size)))
+        finally:
+            for hook in hooks:
+                hook.detach()
     return [
         Row(name, type(block).__name__, shapes.get(id(block), ()), count_parameters(block), _cost(block, shapes))
         for name, block in blocks
     ]
+
+
+@contextmanager
+def _started(net: Any) -> Iterator[None]:
+    """Zeros in the weights that have not been started, for as long as this lasts."""
+    unstarted = [parameter for parameter in net.collect_params().values() if parameter._data is None]
+    for parameter in unstarted:
+        parameter.initialize(mx.init.Zero())
+    try:
+        yield
+    finally:
+        for parameter in unstarted:
+            parameter._data = parameter._grad = None
+
+
+@contextmanager
+def _imperative(blocks: Iterable[Any]) -> Iterator[None]:
+    """Compiled blocks run one by one: inside a compiled network, hooks see symbols, which have no shape."""
+    compiled = [block for block in blocks if getattr(block, "_active", False)]
+    for block in compiled:
+        block._active = False
+    try:
+        yield
+    finally:
+        for block in compiled:
+            block._active = True
 
 
 def _walk(block: Any, name: str) -> Any:

@@ -7,9 +7,10 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 
+from ..attention import MSCAM
 from ..compat import HybridBlock, mx
 from ..errors import CheckpointError
-from ..fuse import get_fusion
+from ..fuse import find_fusion, get_fusion
 
 #: How many mismatches an error lists before it says "and N more".
 _LISTED = 4
@@ -78,6 +79,12 @@ class Network(HybridBlock):
         """
         stored = read_parameters(filename)
         problems = mismatches(self, stored, allow_missing, ignore_extra)
+        if not cast_dtype:
+            problems += [
+                f"{name} is {np.dtype(stored[name].dtype)}, the network's is {np.dtype(parameter.dtype)}"
+                for name, parameter in self._collect_params_with_prefix().items()
+                if name in stored and np.dtype(stored[name].dtype) != np.dtype(parameter.dtype)
+            ]
         if problems:
             raise CheckpointError(describe_mismatches(filename, problems))
         super().load_parameters(str(filename), ctx, allow_missing, ignore_extra, cast_dtype, dtype_source)
@@ -188,7 +195,7 @@ def fusion_by_stage(fusion: str, start_layer: int, r: int, norm: str) -> Callabl
         From (stage, channels) to a fusion block.
     """
     positive("start_layer", start_layer)
-    if fusion.lower() == "mscam":
+    if find_fusion(fusion) is MSCAM:
         raise ValueError("fusion='mscam': MS-CAM takes a single input; the fusion built of it is 'aff'")
 
     def build(stage: int, channels: int) -> Any:

@@ -42,7 +42,7 @@ def blocks_of(layers: int) -> Tuple[int, ...]:
     ValueError
         If there is no such depth.
     """
-    if layers not in BLOCKS:
+    if layers not in list(BLOCKS):
         raise ValueError(f"layers={layers!r}: expected one of {', '.join(map(str, BLOCKS))}")
     return BLOCKS[layers]
 
@@ -145,7 +145,7 @@ class ResNet(Network):
         **kwargs: Any,
     ) -> None:
         super().__init__(classes, **kwargs)
-        if not 0 <= final_drop < 1:
+        if not isinstance(final_drop, (int, float)) or isinstance(final_drop, bool) or not 0 <= final_drop < 1:
             raise ValueError(f"final_drop={final_drop!r}: expected a fraction of at least 0 and below 1")
         counts = blocks_of(layers)
         fuse = fusion_by_stage(fusion, start_layer, r, norm)

@@ -27,7 +27,7 @@ def draw_training_curves(history: Sequence[Dict[str, float]], title: str, path: 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     error_axes, loss_axes = figure.subplots(1, 2)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title.replace("$", r"\$"), fontsize=11)  # a dollar sign starts a formula
     epochs = [row["epoch"] for row in history]
     _draw_errors(error_axes, epochs, history)
     _draw_losses(loss_axes, epochs, history)

@@ -84,7 +84,7 @@ def top_k_error(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
     """
     own = scores[np.arange(len(scores)), labels]
     at_least = (scores >= own[:, None]).sum(axis=1)
-    return float(1 - np.mean((at_least <= k) & np.isfinite(scores).all(axis=1)))
+    return float(np.mean((at_least > k) | ~np.isfinite(scores).all(axis=1)))
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
