@@ -542,3 +542,28 @@ def test_parameters_of_another_type_are_a_checkpoint_error(tmp_path):
 def test_resnet_arguments_of_another_type(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         fusion.get_model("resnet", **arguments)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["imperative", "hybridized"])
+def test_every_running_statistic_moves_in_training_on_images_without_gradient(compiled):
+    net = get_model("cifar_resnet", blocks=1, channel_times=1)
+    net.initialize()
+    if compiled:
+        net.hybridize(static_alloc=True, static_shape=True)
+    parameters = net._collect_params_with_prefix()
+    before = {name: p.data().asnumpy() for name, p in parameters.items()}
+    trainer = mx.gluon.Trainer(net.collect_params(), "nag", {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.1})
+    images = mx.nd.random.normal(3, 2, shape=(4, 3, 32, 32))
+    for _ in range(2):
+        with mx.autograd.record():
+            loss = net(images).square().mean()
+        loss.backward()
+        trainer.step(4)
+    mx.nd.waitall()
+    still = [name for name, p in parameters.items() if np.array_equal(p.data().asnumpy(), before[name])]
+    assert still == ["features.0.gamma", "features.0.beta"]
+    np.testing.assert_allclose(
+        parameters["features.0.running_mean"].data().asnumpy(),
+        (1 - 0.9**2) * images.asnumpy().mean((0, 2, 3)),
+        rtol=1e-4,
+    )

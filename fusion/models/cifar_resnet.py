@@ -11,7 +11,7 @@ from typing import Any, Callable, List
 
 from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, nn
-from .layers import average_pool, convolution1x1, convolution3x3, norm_relu, sequence, stem_layers
+from .layers import InputNorm, average_pool, convolution1x1, convolution3x3, norm_relu, sequence, stem_layers
 from .network import Network, fusion_by_stage, positive
 
 #: Channels of the stem and of the three stages at channel_times=1.
@@ -112,7 +112,7 @@ class CIFARResNet(Network):
         fuse = fusion_by_stage(fusion, start_layer, r, norm)
         with self.name_scope():
             self.features = nn.HybridSequential(prefix="")
-            self.features.add(nn.BatchNorm(scale=False, center=False, in_channels=3))
+            self.features.add(InputNorm())
             stem_widths = (stem // 2, stem // 2, stem) if deep_stem else (stem,)
             self.features.add(*stem_layers(stem_widths, stride=1))
             width = stem

@@ -74,3 +74,28 @@ def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
     with container.name_scope():
         container.add(*layers())
     return container
+
+
+class InputNorm(nn.BatchNorm):
+    """Batch norm of the images themselves, without scale and shift.
+
+    MXNet's CPU kernels update running statistics in the backward pass, which is left out where nothing below wants a
+    gradient: images want none, so that Gluon's own layer would keep the statistics it started with. Here gamma, which
+    the operator holds at 1, asks for its gradient, which is 0, and is kept from learning.
+
+    Parameters
+    ----------
+    channels : int
+        Of the images.
+
+    Inputs
+        - **x**: images (B, channels, H, W).
+    Outputs
+        - the same shape.
+    """
+
+    def __init__(self, channels: int = 3, **kwargs: Any) -> None:
+        super().__init__(scale=False, center=False, in_channels=channels, **kwargs)
+        self.gamma._differentiable = True
+        self.gamma.grad_req = "write"
+        self.gamma.lr_mult = self.gamma.wd_mult = 0.0

@@ -161,7 +161,8 @@ def describe_mismatches(filename: str, problems: List[str]) -> str:
 
 def count_parameters(block: Any) -> int:
     """Learnable numbers in a block: all but running statistics and what is held fixed."""
-    return sum(int(np.prod(p.shape)) for p in block.collect_params().values() if p.grad_req != "null")
+    learning = (p for p in block.collect_params().values() if p.grad_req != "null" and p.lr_mult > 0)
+    return sum(int(np.prod(p.shape)) for p in learning)
 
 
 def positive(name: str, value: Any) -> int:
