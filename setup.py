@@ -16,7 +16,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["fusion", "fusion.*"]),
-    package_data={"fusion": ["py.typed"], "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"]},
+    package_data={
+        "fusion": ["py.typed"],
+        "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
+        "fusion.published": ["rows.yaml", "curves/*"],
+    },
     python_requires=">=3.8,<3.14",
     install_requires=[
         "mxnet==1.9.1",

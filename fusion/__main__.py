@@ -1,4 +1,4 @@
-"""The command line beside training: python -m fusion evaluate | summary | models."""
+"""The command line beside training: python -m fusion evaluate | summary | models | reproduce | ablate."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="the models and fusion blocks by name")
     models.add_argument("--json", action="store_true", help="one JSON object on standard output")
     models.set_defaults(run_command=_models)
+
+    _add_reproduce(commands)
+    _add_ablate(commands)
     return parser
 
 
@@ -118,6 +121,40 @@ def _models(arguments: argparse.Namespace) -> None:
     print("fusions")
     for name, others in aliases.items():
         print(f"  {name:<26} {', '.join(others)}".rstrip())
+
+
+def _add_reproduce(commands: Any) -> None:
+    parser = commands.add_parser("reproduce", help="the published rows, and a run beside one of them")
+    parser.add_argument("row", nargs="?", metavar="ROW", help="one row; all of them unless given")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="a run to hold against ROW, finished or not")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="a folder of runs: shows the best of each row")
+    parser.add_argument("--output", type=Path, metavar="PNG", help="the picture (default: reproduce_ROW.png in --run)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run_command=_reproduce)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from .published.command import reproduce
+
+    reproduce(arguments)
+
+
+def _add_ablate(commands: Any) -> None:
+    parser = commands.add_parser("ablate", help="a grid of runs over fusions, blocks and seeds, and one table of them")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment")
+    parser.add_argument("--fusions", required=True, metavar="NAMES", help="such as add,aff,iaff; all is every one")
+    parser.add_argument("--blocks", metavar="NUMBERS", help="a stage, such as 1,2 (default: the config's own)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each, from seed 0 on (default: 1)")
+    parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="a folder of a run each, and the table")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output at the end")
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
+    parser.set_defaults(run_command=_ablate)
+
+
+def _ablate(arguments: argparse.Namespace) -> None:
+    from .training.ablation import ablate
+
+    ablate(arguments)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

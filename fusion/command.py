@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional, Sequence, TextIO
 
 from .errors import FusionError
 
@@ -34,11 +34,11 @@ def reported(main: Main) -> Main:
     return run
 
 
-def log_to_terminal() -> None:
-    """Show what the package logs, a plain line each, on standard output."""
+def log_to_terminal(stream: Optional[TextIO] = None) -> None:
+    """Show what the package logs, a plain line each, on standard output or another stream."""
     logger = logging.getLogger("fusion")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+        handler = logging.StreamHandler(stream or sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)

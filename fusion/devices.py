@@ -40,6 +40,12 @@ def contexts(device: str) -> List[Any]:
     return [mx.gpu(number) for number in numbers]
 
 
+def count_devices(device: str) -> int:
+    """How many devices a word for `contexts` names, whether or not they are there."""
+    cpus = re.fullmatch(r"cpu(?::(\d+))?", device.strip())
+    return int(cpus.group(1) or 1) if cpus else device.count(",") + 1
+
+
 def _check_gpus(word: str, numbers: List[int]) -> None:
     if not mx.runtime.Features().is_enabled("CUDA"):
         raise ConfigError(

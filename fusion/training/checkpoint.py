@@ -17,7 +17,7 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
-from ..models.network import describe_mismatches, mismatches
+from ..models.network import describe_mismatches, mismatches, read_parameters
 
 LAST = "last.npz"
 BEST = "best.params"
@@ -114,6 +114,21 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
         load_arrays(path, net, _below("param/", _read(path)[0]))
     else:
         net.load_parameters(str(path), ctx=ctx)
+
+
+def load_started(path: Path, net: Any) -> None:
+    """Put the parameters of a `.params` file or of a checkpoint into a network whose weights have started.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or another network's; the network is then as it was.
+    """
+    if path.suffix == ".npz":
+        arrays = _below("param/", _read(path)[0])
+    else:
+        arrays = {name: array.asnumpy() for name, array in read_parameters(str(path)).items()}
+    load_arrays(path, net, arrays)
 
 
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:

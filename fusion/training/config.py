@@ -28,7 +28,7 @@ _KEYS = {
 }
 
 #: Settings of the run, not of the network.
-_NOT_ARGUMENTS = ("name", "initializer")
+_NOT_ARGUMENTS = ("name", "outputs", "initializer")
 
 #: The words of `OmegaConf`'s types, for people.
 _TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}

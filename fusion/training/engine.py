@@ -33,6 +33,7 @@ from .preparation import (
     build_twin,
     copy_parameters,
     load_data,
+    load_initial_parameters,
     model_title,
     split_over,
     start_weights,
@@ -102,6 +103,8 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
     loss_function.hybridize(static_alloc=True, static_shape=True)
 
     state = checkpoint.TrainingState()
+    if not (resume and run.last.exists()):
+        load_initial_parameters(net, settings)
     if resume:
         if run.last.exists():
             state = checkpoint.restore(run.last, net, trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
@@ -9,8 +10,9 @@ from ..compat import mx
 from ..data import ImageSet, load_dataset
 from ..data.augment import POLICIES, Augmentation, Normalisation
 from ..data.loader import TrainingBatches
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..models import get_model
+from . import checkpoint
 from .config import model_keywords
 from .settings import Settings
 
@@ -37,6 +39,40 @@ def load_data(settings: Settings) -> Tuple[ImageSet, ImageSet]:
     return load_split(settings, "train"), load_split(settings, "test")
 
 
+def count_outputs(settings: Settings, classes: int) -> int:
+    """The network's logits for a data set's classes.
+
+    Raises
+    ------
+    ConfigError
+        If model.outputs is fewer.
+    """
+    outputs = settings.model.outputs
+    if outputs is not None and outputs < classes:
+        raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
+    return outputs or classes
+
+
+def load_initial_parameters(net: Any, settings: Settings) -> None:
+    """Put the weights of train.initial_parameters, where it is set, into a network whose weights have started.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, or another network's.
+    """
+    path = settings.train.initial_parameters
+    if path is None:
+        return
+    try:
+        checkpoint.load_started(Path(path).expanduser(), net)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"train.initial_parameters: {error}\nA run that starts from another needs that one's checkpoint: train "
+            "it first (the config's header says with what), or name another file"
+        ) from None
+
+
 def build_network(settings: Settings, classes: int) -> Any:
     """The network, its weights not yet started.
 
@@ -46,7 +82,7 @@ def build_network(settings: Settings, classes: int) -> Any:
         If the model section asks for something impossible, or for batch norm over a single vector.
     """
     try:
-        net = get_model(settings.model.name, classes=classes, **model_keywords(settings))
+        net = get_model(settings.model.name, classes=count_outputs(settings, classes), **model_keywords(settings))
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
     if settings.data.batch_size == 1 and normalises_over_images(net):
@@ -118,7 +154,7 @@ def build_batches(settings: Settings, data: ImageSet, devices: Sequence[Any]) ->
     augment = settings.augment
     augmentation = Augmentation(
         normalise=build_normalisation(settings),
-        classes=len(data.classes),
+        classes=count_outputs(settings, len(data.classes)),
         crop_padding=augment.crop_padding,
         flip=augment.flip,
         policy=POLICIES.get(augment.auto_augment),

@@ -54,6 +54,7 @@ class ModelSettings:
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
     r: Optional[int] = setting(None, "reduction of the fusion blocks' bottlenecks", low=1)
     norm: Optional[str] = setting(None, "of the fusion blocks' global branches", choices=NORMS)
+    outputs: Optional[int] = setting(None, "logits, where there are to be more than classes", low=2)
     initializer: str = setting("auto", "auto is the family's", choices=("auto", "xavier", "msraprelu"))
 
 
@@ -114,6 +115,7 @@ class TrainSettings:
 
     epochs: int = setting(10, "passes over the training images", low=1)
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0, below=1)
+    initial_parameters: Optional[str] = setting(None, "a .params file or checkpoint whose weights to start from")
     seed: int = setting(0, "of the weights, order, crops, mixup and dropout", low=0)
 
 

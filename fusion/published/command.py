@@ -1,0 +1,177 @@
+"""python -m fusion reproduce: the published rows, and a run beside one of them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import textwrap
+from typing import Any, Dict, List, Optional, Sequence
+
+from ..errors import ConfigError
+from .compare import Comparison, OwnRun, best_run, compare, find_runs, read_run, unlike_settings
+from .curves import read_curve
+from .rows import ROWS, Row, find_row
+
+#: Columns of the table and their widths in characters.
+_COLUMNS = {"row": 39, "published": 18, "measured on": 34, "own best": 28}
+_GAP = 2
+_RULE = "-" * (sum(_COLUMNS.values()) + _GAP * (len(_COLUMNS) - 1))
+_WIDTH = 118
+_INDENT = "    "
+
+
+def reproduce(arguments: argparse.Namespace) -> None:
+    """Show the rows, or a run beside one of them, as the command line asks."""
+    if arguments.row is None and (arguments.run or arguments.output):
+        raise ConfigError("say which row to hold the run against: python -m fusion reproduce ROW --run DIR")
+    if arguments.output and not arguments.run:
+        raise ConfigError("--output is for the picture of a run: add --run DIR")
+    if arguments.run:
+        _show_comparison(arguments)
+        return
+    rows = ROWS if arguments.row is None else (find_row(arguments.row),)
+    runs = list(find_runs(arguments.runs)) if arguments.runs else []
+    own = {row.id: best_run(row, runs) for row in rows}
+    if arguments.json:
+        print(json.dumps({"rows": [describe_row(row, own[row.id]) for row in rows]}))
+    else:
+        print(format_rows(rows, own))
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+
+def describe_row(row: Row, own: Optional[OwnRun]) -> Dict[str, Any]:
+    """A row with its commands, and its best run here, in plain types."""
+    fields = dataclasses.asdict(row)
+    found = None
+    if own is not None:
+        figure = _in_its_unit(row, own.curve.best)
+        found = {
+            "run": str(own.path),
+            "epochs": own.curve.epochs,
+            "finished": own.finished,
+            "best_error": own.curve.best,
+            "figure": figure,
+            "difference": figure - _in_its_unit(row, row.error),
+            "unlike": unlike_settings(own, row),
+        }
+    logged = read_curve(row.id) if row.curve else None
+    curve = {"epochs": logged.epochs, "best": logged.best, "last": logged.last} if logged else None
+    return {**fields, "commands": row.commands, "published_curve": curve, "own": found}
+
+
+def format_rows(rows: Sequence[Row], own: Dict[str, Optional[OwnRun]]) -> str:
+    """The rows as text, a heading a table: their figures, and below them what produced them and what to run.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        What to show.
+    own : dict
+        The best run here of each row by its id, or None.
+    """
+    lines = [*_cells(list(_COLUMNS)), _RULE, ""]
+    table = ""
+    for row in rows:
+        if row.table != table:
+            table = row.table
+            lines += [table, ""]
+        lines += _cells([f"{row.id}\n{row.title}", _published(row), _measured(row), _own_words(row, own[row.id])])
+        lines += _wrap(row.produced, _WIDTH - len(_INDENT), _INDENT)
+        lines += [f"{_INDENT}{command}" for command in row.commands]
+        if row.as_described:
+            lines.append(f"{_INDENT}as described: configs/{row.as_described}")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _published(row: Row) -> str:
+    unit = (" accuracy" if row.is_accuracy else " error") if row.figure.endswith("%") else ""
+    size = f"\n{row.size_published} parameters" if row.size_published else ""
+    return f"{row.figure}{unit}{size}"
+
+
+def _measured(row: Row) -> str:
+    """With what the last epoch had: the tables' figures are the best's."""
+    words = f"{row.test_set.title}\n{row.measured}"
+    if not row.curve:
+        return words
+    curve = read_curve(row.id)
+    return f"{words}: {curve.best_epoch} of {curve.epochs}; the last has {_in_its_unit(row, curve.last):.2f} %"
+
+
+def _own_words(row: Row, own: Optional[OwnRun]) -> str:
+    if own is None:
+        return "-" if row.configs else ""
+    figure = _in_its_unit(row, own.curve.best)
+    progress = "" if own.finished else f"\n{own.progress}"
+    recipe = "\nother settings" if unlike_settings(own, row) else ""
+    return f"{figure:.2f} % ({figure - _in_its_unit(row, row.error):+.2f})\n{own.path}{progress}{recipe}"
+
+
+def _in_its_unit(row: Row, error: float) -> float:
+    """An error in percent as the row's table prints it."""
+    return 100 - error if row.is_accuracy else error
+
+
+def _cells(cells: Sequence[str]) -> List[str]:
+    """A row of the table, as many lines as its longest cell needs."""
+    widths = list(_COLUMNS.values())
+    wrapped = [_wrap(cell, width) for cell, width in zip(cells, widths)]
+    height = max(map(len, wrapped))
+    padded = [lines + [""] * (height - len(lines)) for lines in wrapped]
+    gap = " " * _GAP
+    return [gap.join(part.ljust(width) for part, width in zip(parts, widths)).rstrip() for parts in zip(*padded)]
+
+
+def _wrap(text: str, width: int, indent: str = "", hanging: str = "") -> List[str]:
+    """Lines no longer than a width besides their indent, broken at spaces, but not between a number and its %."""
+    lines: List[str] = []
+    for paragraph in text.replace(" %", "\u00a0%").split("\n"):
+        lines += textwrap.wrap(paragraph, width, subsequent_indent=hanging, break_on_hyphens=False) or [""]
+    return [(indent + line).replace("\u00a0", " ") for line in lines]
+
+
+# --- One run ---------------------------------------------------------------------------------------------------------
+
+
+def _show_comparison(arguments: argparse.Namespace) -> None:
+    from .picture import draw_comparison
+
+    comparison = compare(find_row(arguments.row), read_run(arguments.run))
+    picture = arguments.output or arguments.run / f"reproduce_{comparison.row.id}.png"
+    try:
+        draw_comparison(comparison, picture)
+    except OSError as error:
+        raise ConfigError(f"{picture}: the picture cannot be written ({error.strerror})") from None
+    if arguments.json:
+        print(json.dumps({**comparison.as_dict(), "picture": str(picture)}))
+    else:
+        print(f"{format_comparison(comparison)}\n\npicture: {picture}")
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """A comparison as text: the verdict, what is unlike, and the errors side by side."""
+    row, run, own, published = comparison.row, comparison.run, comparison.run.curve, comparison.published
+    state = "finished" if run.finished else "so far"
+    unlike = [line for words in comparison.differences for line in _wrap(f"- {words}", _WIDTH, hanging="  ")]
+    lines = [
+        f"{run.path}: {run.facts['model']} on {run.facts['data']}, {run.progress} ({state})",
+        f"{row.id}: {row.title} on {row.test_set.title}, {row.table}",
+        "",
+        *_wrap(f"Verdict: {comparison.verdict}.", _WIDTH),
+        "",
+        *([*unlike, ""] if unlike else []),
+        "epoch   own error   published   difference",
+    ]
+    for epoch, error, reference in comparison.lines_at():
+        mine = f"{error:9.2f} %" if error is not None else "          -"
+        apart = f"{error - reference:+10.2f}" if error is not None else "         -"
+        lines.append(f"{epoch:5d} {mine} {reference:9.2f} % {apart}")
+    lines.append(
+        f"best  {own.best:9.2f} % {published.best:9.2f} % {own.best - published.best:+10.2f}"
+        f"   (epoch {own.best_epoch} of {own.epochs}, epoch {published.best_epoch} of {published.epochs})"
+    )
+    return "\n".join(lines)

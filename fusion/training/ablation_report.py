@@ -1,0 +1,251 @@
+"""The table and the picture of an ablation: mean and standard deviation over seeds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .checkpoint import replacing
+from .curves import BLUE, GREY, ORANGE
+
+NOTE = (
+    "Top-1 error in percent, mean ± standard deviation over seeds (n - 1). last is the last epoch, best the epoch with "
+    "the lowest error on the test set, which is what the published tables have."
+)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One run of the grid; errors in percent.
+
+    Attributes
+    ----------
+    fusion : str
+        The block's short name.
+    blocks : int or None
+        A stage.
+    seed : int
+        Of the run.
+    data : str
+        The data set's title.
+    parameters : int
+        Of the network.
+    epochs, epochs_planned : int
+        Done so far, and in all.
+    best, last : float
+        Top-1 error of the best and of the last epoch.
+    run : str
+        The run's folder.
+    """
+
+    fusion: str
+    blocks: Optional[int]
+    seed: int
+    data: str
+    parameters: int
+    epochs: int
+    epochs_planned: int
+    best: float
+    last: float
+    run: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether all its epochs are done."""
+        return self.epochs >= self.epochs_planned
+
+
+@dataclass(frozen=True)
+class Line:
+    """A fusion at a number of blocks, over its seeds; errors in percent.
+
+    Attributes
+    ----------
+    fusion, blocks, parameters
+        As in `CellResult`.
+    seeds : int
+        Finished runs.
+    last_mean, last_sd, best_mean, best_sd : float or None
+        Mean and standard deviation (n - 1) over them; the deviation is None of a single one.
+    """
+
+    fusion: str
+    blocks: Optional[int]
+    parameters: int
+    seeds: int
+    last_mean: float
+    last_sd: Optional[float]
+    best_mean: float
+    best_sd: Optional[float]
+
+
+def summarise(results: Sequence[CellResult]) -> List[Line]:
+    """A line a fusion and number of blocks, by blocks and then by the last epoch's mean; unfinished runs left out."""
+    groups: Dict[Tuple[Optional[int], str], List[CellResult]] = {}
+    for result in results:
+        if result.finished:
+            groups.setdefault((result.blocks, result.fusion), []).append(result)
+    lines = []
+    for (blocks, fusion), group in groups.items():
+        last, best = [result.last for result in group], [result.best for result in group]
+        lines.append(
+            Line(
+                *(fusion, blocks, group[0].parameters, len(group)),
+                *(statistics.fmean(last), _deviation(last), statistics.fmean(best), _deviation(best)),
+            )
+        )
+    return sorted(lines, key=lambda line: (line.blocks or 0, line.last_mean))
+
+
+def _deviation(values: Sequence[float]) -> Optional[float]:
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def plus_minus(mean: float, deviation: Optional[float]) -> str:
+    """Such as `12.34 ± 0.56`, without the deviation of a single value."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+_TITLES = ("fusion", "blocks", "parameters", "seeds", "last error (%)", "best error (%)")
+
+
+def _words(line: Line) -> Tuple[str, ...]:
+    return (
+        line.fusion,
+        "-" if line.blocks is None else str(line.blocks),
+        f"{line.parameters:,}",
+        str(line.seeds),
+        plus_minus(line.last_mean, line.last_sd),
+        plus_minus(line.best_mean, line.best_sd),
+    )
+
+
+def format_table(results: Sequence[CellResult]) -> str:
+    """The finished cells as text, with what they are of above and how many are missing below."""
+    rows = [_TITLES, *map(_words, summarise(results))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
+    lines = [
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths)) for row in rows)
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join([_heading(results), "", *lines, *_unfinished(results)])
+
+
+def _heading(results: Sequence[CellResult]) -> str:
+    if not results:
+        return "No cell has a finished epoch."
+    epochs = results[0].epochs_planned
+    return f"{results[0].data}, {epochs} epoch{'s' if epochs > 1 else ''}"
+
+
+def _unfinished(results: Sequence[CellResult]) -> List[str]:
+    left = [result.run for result in results if not result.finished]
+    return ["", f"not finished, and so not counted: {', '.join(left)}"] if left else []
+
+
+def _markdown(results: Sequence[CellResult]) -> str:
+    rows = [_TITLES, ("---", *["---:"] * (len(_TITLES) - 1)), *map(_words, summarise(results))]
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([_heading(results), "", *table, "", NOTE, *_unfinished(results)]) + "\n"
+
+
+def describe(results: Sequence[CellResult]) -> Dict[str, Any]:
+    """The lines of the table and the cells behind them, in plain types."""
+    return {
+        "note": NOTE,
+        "lines": [dataclasses.asdict(line) for line in summarise(results)],
+        "cells": [{**dataclasses.asdict(result), "finished": result.finished} for result in results],
+    }
+
+
+def write_report(folder: Path, results: Sequence[CellResult]) -> None:
+    """Write ablation.json, .csv, .md and .png of the cells so far, each whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    results : sequence of CellResult
+        Cells with a finished epoch; the tables have those that are finished.
+    """
+    lines = summarise(results)
+    with replacing(folder / "ablation.json") as aside:
+        aside.write_text(json.dumps(describe(results), indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [key.name for key in dataclasses.fields(Line)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(line) for line in lines)
+    with replacing(folder / "ablation.md") as aside:
+        aside.write_text(_markdown(results), encoding="utf-8")
+    if lines:
+        with replacing(folder / "ablation.png") as aside:
+            draw_ablation(results, aside)
+
+
+# --- The picture -----------------------------------------------------------------------------------------------------
+
+_PANEL_WIDTH, _NAMES_WIDTH = 2.7, 1.6
+_WIDEST = 14.0
+_LINE_HEIGHT, _REST_HEIGHT = 0.34, 1.5
+
+
+def draw_ablation(results: Sequence[CellResult], path: Path) -> None:
+    """A panel a number of blocks: each fusion's last error, its seeds as dots, and their mean ± standard deviation.
+
+    Parameters
+    ----------
+    results : sequence of CellResult
+        Finished cells are drawn.
+    path : Path
+        Written as PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines, finished = summarise(results), [result for result in results if result.finished]
+    panels = sorted({line.blocks or 0 for line in lines})
+    names = _by_mean_error(lines)
+    width = min(_WIDEST, max(_NAMES_WIDTH + _PANEL_WIDTH * len(panels), 7))
+    figure = Figure(figsize=(width, _REST_HEIGHT + _LINE_HEIGHT * len(names)), layout="constrained")
+    FigureCanvasAgg(figure)
+    meaning = "grey: seeds; blue: mean ± standard deviation"
+    if "add" in names:
+        meaning += "; dotted: add"
+    figure.suptitle(f"{_heading(finished)}\n{meaning}", fontsize=10)
+    for axes, blocks in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels):
+        _draw_panel(axes, names, [line for line in lines if (line.blocks or 0) == blocks], finished)
+        if blocks:
+            axes.set_title(f"{blocks} block{'s' if blocks > 1 else ''} a stage", fontsize=10)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _by_mean_error(lines: Sequence[Line]) -> List[str]:
+    """Every fusion, the worst first, as the axis starts at the bottom."""
+    errors: Dict[str, List[float]] = {}
+    for line in lines:
+        errors.setdefault(line.fusion, []).append(line.last_mean)
+    return sorted(errors, key=lambda fusion: -statistics.fmean(errors[fusion]))
+
+
+def _draw_panel(axes: Any, names: Sequence[str], lines: Sequence[Line], results: Sequence[CellResult]) -> None:
+    for line in lines:
+        height = names.index(line.fusion)
+        seeds = [r.last for r in results if r.fusion == line.fusion and r.blocks == line.blocks]
+        axes.plot(seeds, [height] * len(seeds), "o", color=GREY, markersize=4, alpha=0.7)
+        axes.errorbar(
+            [line.last_mean], [height], xerr=[line.last_sd or 0.0], fmt="D", color=BLUE, ecolor=BLUE, capsize=3
+        )
+    plain = [line.last_mean for line in lines if line.fusion == "add"]
+    for mean in plain:
+        axes.axvline(mean, color=ORANGE, linewidth=1, linestyle=":")
+    axes.set_yticks(range(len(names)))
+    axes.set_yticklabels(names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel("last epoch's top-1 error (%)")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)

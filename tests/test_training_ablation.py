@@ -1,0 +1,273 @@
+"""Grids of runs: planned and refused as a whole, resumed, summarised; and one for real, interrupted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import write_run
+
+from fusion.__main__ import main
+from fusion.errors import ConfigError
+from fusion.fuse import list_fusions
+from fusion.training import ablation
+from fusion.training.ablation import plan_grid, short_name
+from fusion.training.ablation_report import CellResult, format_table, plus_minus, summarise
+from fusion.training.logbook import TIMINGS, read_metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "quickstart.yaml"
+WORDS = ["train.epochs=2", "schedule.warmup_epochs=0"]
+
+
+def plan(folder, fusions=("add", "aff"), blocks=(None,), seeds=2, words=WORDS, config=CONFIG):
+    return plan_grid(config, list(fusions), list(blocks), seeds, folder, words)
+
+
+def cell_result(fusion="aff", blocks=1, seed=0, last=10.0, best=9.0, epochs=2):
+    return CellResult(fusion, blocks, seed, "noise", 1000, epochs, 2, best, last, f"{fusion}{seed}")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Cells that leave a run's folder without training; the errors are of the fusion and the seed."""
+    done = []
+
+    def train(cell, output):
+        done.append(cell.path.name)
+        if not (cell.path / "config.yaml").exists():
+            error = 10.0 * len(cell.fusion) + cell.seed
+            write_run(cell.path, cell.config, [error + 2, error], cell.words, data="noise")
+
+    monkeypatch.setattr(ablation, "_train", train)
+    return done
+
+
+# --- The plan --------------------------------------------------------------------------------------------------------
+
+
+def test_grid_is_every_fusion_at_every_depth_and_seed(tmp_path):
+    cells = plan(tmp_path, ["add", "AFF"], [1, 2], 3)
+    assert len(cells) == len({cell.path for cell in cells}) == 12
+    assert [cell.path.name for cell in cells[:4]] == [
+        "add_blocks1_seed0",
+        "aff_blocks1_seed0",
+        "add_blocks2_seed0",
+        "aff_blocks2_seed0",
+    ]
+    for cell in cells:
+        assert cell.settings.model.fusion == short_name(cell.fusion)
+        assert (cell.settings.model.blocks, cell.settings.train.seed) == (cell.blocks, cell.seed)
+        assert cell.settings.train.epochs == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_blocks_are_the_configs_own_unless_given(tmp_path):
+    assert {cell.blocks for cell in plan(tmp_path)} == {1}
+    config = ROOT / "configs" / "cifar100_fine_aff_resnet32.yaml"
+    assert [cell.path.name for cell in plan(tmp_path, ["iaff"], seeds=1, words=(), config=config)] == [
+        "iaff_blocks5_seed0"
+    ]
+
+
+def test_all_is_the_eighteen(tmp_path):
+    cells = plan_grid(ROOT / "configs" / "cifar100_ablation.yaml", ["all"], [1, 2, 3, 4], 1, tmp_path)
+    assert len(cells) == 18 * 4
+    assert {cell.fusion for cell in cells} == set(list_fusions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusions": ["add", "afff"]}, "no fusion block is named 'afff': did you mean 'aff'"),
+        ({"fusions": ["aff", "ASKCFuse"]}, "aff and ASKCFuse are the same block"),
+        ({"fusions": ["mscam"]}, "two inputs"),
+        ({"fusions": []}, "two inputs"),
+        ({"blocks": [1, 1]}, "twice"),
+        ({"seeds": 0}, "at least 1"),
+        ({"words": ["train.seed=1"]}, "the grid sets this"),
+        ({"words": ["model.fusion=add"]}, "the grid sets this"),
+        ({"words": ["train.epoch=1"]}, "no setting is named"),
+        ({"words": ["model.r=1000"]}, "r=1000"),
+        ({"words": ["model.name=resnet"], "blocks": [1]}, "model.blocks"),
+        ({"config": Path("nowhere.yaml")}, "cannot read"),
+    ],
+)
+def test_what_is_impossible_in_any_cell_is_refused_before_the_first(tmp_path, trained, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(tmp_path / "grid", **changes)
+    assert not (tmp_path / "grid").exists()
+
+
+def test_bad_names_on_the_command_line_are_one_message(tmp_path, trained, capsys):
+    words = ["ablate", "--config", str(CONFIG), "--runs", str(tmp_path / "grid")]
+    for extra in (["--fusions", "add,afff"], ["--fusions", "add", "--blocks", "1,x"], ["--fusions", "add", "a=b"]):
+        assert main([*words, *extra]) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+    assert not trained
+    assert not (tmp_path / "grid").exists()
+
+
+def test_folder_with_another_grids_runs_is_refused(tmp_path, trained):
+    ablation.run_grid(plan(tmp_path), tmp_path, sys.stdout)
+    with pytest.raises(ConfigError, match=r"another train\.epochs"):
+        plan(tmp_path, words=["train.epochs=3", "schedule.warmup_epochs=0"])
+    assert len(plan(tmp_path, words=[*WORDS, "runtime.log_every=7"])) == 4
+
+
+# --- Going on --------------------------------------------------------------------------------------------------------
+
+
+def test_finished_cells_are_not_trained_again_and_started_ones_resume(tmp_path, trained):
+    cells = plan(tmp_path)
+    ablation.run_grid(cells[:2], tmp_path, sys.stdout)
+    write_run(cells[2].path, CONFIG, [50.0], cells[2].words)  # one of its two epochs
+    assert [cell.finished for cell in cells] == [True, True, False, False]
+    assert cells[2].command == ["--resume", str(cells[2].path)]
+    assert cells[3].command[:4] == ["--config", str(CONFIG), "--run-dir", str(cells[3].path)]
+    trained.clear()
+    ablation.run_grid(cells, tmp_path, sys.stdout)
+    assert trained == [cells[2].path.name, cells[3].path.name]
+
+
+def test_more_seeds_are_added_to_a_grid(tmp_path, trained):
+    ablation.run_grid(plan(tmp_path, seeds=1), tmp_path, sys.stdout)
+    trained.clear()
+    ablation.run_grid(plan(tmp_path, seeds=2), tmp_path, sys.stdout)
+    assert trained == ["add_blocks1_seed1", "aff_blocks1_seed1"]
+
+
+def test_table_is_written_after_every_cell(tmp_path, trained, monkeypatch):
+    cells, train = plan(tmp_path), ablation._train
+
+    def failing(cell, output):
+        if cell is cells[2]:
+            raise KeyboardInterrupt
+        train(cell, output)
+
+    monkeypatch.setattr(ablation, "_train", failing)
+    with pytest.raises(KeyboardInterrupt):
+        ablation.run_grid(cells, tmp_path, sys.stdout)
+    report = json.loads((tmp_path / "ablation.json").read_text())
+    assert [cell["run"] for cell in report["cells"]] == ["add_blocks1_seed0", "aff_blocks1_seed0"]
+
+
+def test_child_that_fails_ends_the_grid_with_its_name(tmp_path):
+    cells = plan(tmp_path, words=[*WORDS, "data.name=image_folder", "data.dir=nowhere"])
+    with pytest.raises(ablation.AblationError, match="add_blocks1_seed0.*status 2"):
+        ablation.run_grid(cells, tmp_path, sys.stdout)
+
+
+# --- The table -------------------------------------------------------------------------------------------------------
+
+
+def test_mean_and_standard_deviation_are_over_seeds_with_n_minus_1():
+    last, best = [10.0, 12.0, 17.0], [9.0, 9.5, 10.0]
+    (line,) = summarise([cell_result(seed=s, last=last[s], best=best[s]) for s in range(3)])
+    assert (line.seeds, line.last_mean, line.best_mean) == (3, 13.0, 9.5)
+    assert line.last_sd == pytest.approx(statistics.stdev(last)) == pytest.approx(13**0.5)
+    assert line.best_sd == pytest.approx(0.5)
+
+
+def test_single_seed_has_no_deviation():
+    (line,) = summarise([cell_result()])
+    assert line.last_sd is None
+    assert plus_minus(line.last_mean, line.last_sd) == "10.00"
+    assert plus_minus(10, 0.5) == "10.00 ± 0.50"
+
+
+def test_unfinished_cells_are_named_and_not_counted():
+    results = [cell_result(seed=0), cell_result(seed=1, epochs=1, last=99.0)]
+    (line,) = summarise(results)
+    assert (line.seeds, line.last_mean) == (1, 10.0)
+    assert "not finished, and so not counted: aff1" in format_table(results)
+
+
+def test_lines_are_by_blocks_and_then_by_error():
+    results = [cell_result("aff", 2, last=5), cell_result("add", 1, last=9), cell_result("iaff", 1, last=7)]
+    assert [(line.blocks, line.fusion) for line in summarise(results)] == [(1, "iaff"), (1, "add"), (2, "aff")]
+
+
+def test_table_is_written_as_text_markdown_csv_json_and_picture(tmp_path, trained, capsys):
+    words = ["--fusions", "add,aff", "--blocks", "1,2", "--seeds", "2", "--runs", str(tmp_path), *WORDS]
+    assert main(["ablate", "--config", str(CONFIG), *words]) == 0
+    text = capsys.readouterr().out
+    assert "90.50 ± 0.71" in text  # DirectAdd has nine letters: 90 and 91
+    assert "| add | 1 | 84,066 | 2 | 90.50 ± 0.71 | 90.50 ± 0.71 |" in (tmp_path / "ablation.md").read_text()
+    with (tmp_path / "ablation.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert [(line["fusion"], line["blocks"]) for line in lines] == [
+        ("aff", "1"),
+        ("add", "1"),
+        ("aff", "2"),
+        ("add", "2"),
+    ]
+    assert float(lines[0]["last_mean"]) == 80.5
+    report = json.loads((tmp_path / "ablation.json").read_text())
+    assert len(report["cells"]) == 8
+    assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_is_alone_on_standard_output(tmp_path, trained, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("fusion"), "handlers", [])  # as in a process of its own
+    words = ["--fusions", "add", "--runs", str(tmp_path), "--json", *WORDS]
+    assert main(["ablate", "--config", str(CONFIG), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["lines"][0]["fusion"] == "add"
+
+
+# --- For real --------------------------------------------------------------------------------------------------------
+
+
+def start(words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, **streams)
+
+
+def without_timings(path):
+    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in read_metrics(path)]
+
+
+@pytest.mark.slow
+def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
+    grid, words = tmp_path / "grid", ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=64"]
+    command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "add,aff", "--blocks", "1"]
+    command += ["--seeds", "2", "--runs", str(grid), *words]
+    log = grid / "aff_blocks1_seed0" / "run.log"
+    running = start(command)
+    try:
+        deadline = time.monotonic() + 300
+        while not (log.exists() and "training images" in log.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        output = running.communicate(timeout=120)[0].decode()
+    finally:
+        running.kill()
+    assert running.returncode == 130, output
+    assert (grid / "aff_blocks1_seed0" / "checkpoints" / "last.npz").is_file()
+    assert not (grid / "add_blocks1_seed1").exists()
+    finished = (grid / "add_blocks1_seed0" / "metrics.csv").stat().st_mtime_ns
+
+    again = start(command)
+    output = again.communicate(timeout=600)[0].decode()
+    assert again.returncode == 0, output
+    assert "add_blocks1_seed0: finished already" in output
+    assert (grid / "add_blocks1_seed0" / "metrics.csv").stat().st_mtime_ns == finished
+    report = json.loads((grid / "ablation.json").read_text())
+    assert [(line["seeds"], line["last_sd"] is None) for line in report["lines"]] == [(2, False)] * 2
+
+    by_hand = tmp_path / "by_hand"
+    hand = ["train_cifar.py", "--config", str(CONFIG), "--run-dir", str(by_hand), *words, "model.fusion=aff"]
+    assert start([*hand, "train.seed=0"]).wait(300) == 0
+    cell = grid / "aff_blocks1_seed0"  # the one that was interrupted
+    assert without_timings(cell / "metrics.csv") == without_timings(by_hand / "metrics.csv")
+    assert (cell / "checkpoints" / "best.params").read_bytes() == (by_hand / "checkpoints" / "best.params").read_bytes()
