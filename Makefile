@@ -28,6 +28,8 @@ test: lint
 bench: $(READY)
 	$(BIN)/python benchmarks/fusion_step.py
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/photos.py
+	$(BIN)/python benchmarks/augment.py
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

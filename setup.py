@@ -31,6 +31,7 @@ setup(
         "omegaconf>=2.3",
         "PyYAML",
         "Pillow>=9.1",
+        "opencv-python",
         "tqdm",
         "setuptools; python_version >= '3.12'",  # has the distutils that MXNet imports
     ],

@@ -1,4 +1,4 @@
-"""The command line beside training: python -m fusion evaluate | summary | models | reproduce | ablate."""
+"""The command line beside training: python -m fusion evaluate | prepare | summary | models | reproduce | ablate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from . import __version__
 from .command import reported
 from .compat import mx
+from .data import prepare_imagenet
 from .errors import ConfigError
 from .fuse import fusion_aliases
 from .models.zoo import FAMILIES, MODELS, get_model
@@ -39,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("--json", action="store_true", help="one JSON object on standard output")
     summary.add_argument("arguments", nargs="*", metavar="key=value", help="of the model, such as classes=10")
     summary.set_defaults(run_command=_summary)
+
+    prepare_imagenet.add_command(commands)
 
     models = commands.add_parser("models", help="the models and fusion blocks by name")
     models.add_argument("--json", action="store_true", help="one JSON object on standard output")

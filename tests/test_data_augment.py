@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusion.data.augment import Augmentation, Normalisation, crop_and_flip, mixup, smooth_one_hot
+from fusion.data.augment import Augmentation, Normalisation, crop_and_flip, cutmix, mix, mixup, smooth_one_hot
 from fusion.data.loader import generator
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -182,6 +182,100 @@ def test_mixup_leaves_its_inputs_unchanged():
     mixup(images, targets, 0.3)
     np.testing.assert_array_equal(images, 1)
     np.testing.assert_array_equal(targets, before)
+
+
+# --- CutMix ----------------------------------------------------------------------------------------------------------
+
+
+def coded(count, height=6, width=5):
+    """Images whose every pixel is the image's number, and a target of each."""
+    images = np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones((1, 3, height, width), np.float32)
+    return images, smooth_one_hot(np.arange(count), count, 0.0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_cutmix_is_one_box_of_the_reversed_batch_and_targets_follow_its_area(share):
+    images, targets = coded(4, 20, 30)
+    before = images.copy()
+    for key in range(40):
+        mixed, mixed_targets = cutmix(images, targets, share, generator(20, key))
+        taken = mixed[0, 0] == 3
+        for row, partner in enumerate((3, 2, 1, 0)):
+            np.testing.assert_array_equal(mixed[row], np.where(taken, partner, row)[None].repeat(3, axis=0))
+        rows, columns = np.flatnonzero(taken.any(axis=1)), np.flatnonzero(taken.any(axis=0))
+        assert taken.sum() == len(rows) * len(columns)
+        assert len(rows) <= int(20 * np.sqrt(1 - share))
+        assert len(columns) <= int(30 * np.sqrt(1 - share))
+        area = taken.mean()
+        np.testing.assert_allclose(mixed_targets, (1 - area) * targets + area * targets[::-1], atol=1e-6)
+        assert mixed_targets.dtype == mixed.dtype == np.float32
+    np.testing.assert_array_equal(images, before)
+
+
+def test_box_of_cutmix_has_its_share_of_the_sides_where_the_border_does_not_cut_it():
+    images, targets = coded(2, 20, 30)
+    sizes = set()
+    for key in range(300):
+        taken = cutmix(images, targets, 0.75, generator(21, key))[0][0, 0] == 1
+        sizes.add((int(taken.any(axis=1).sum()), int(taken.any(axis=0).sum())))
+    assert max(sizes) == (10, 15)
+    assert min(height for height, _ in sizes) == 5
+    assert min(width for _, width in sizes) in (7, 8)
+
+
+def test_every_pixel_may_be_in_the_box_of_cutmix():
+    images, targets = coded(2)
+    taken = sum(cutmix(images, targets, 0.8, generator(22, key))[0][0, 0] for key in range(400))
+    assert (taken > 0).all()
+    assert (taken < 400).all()
+
+
+def test_middle_image_of_an_odd_batch_is_its_own_partner():
+    images, targets = coded(5)
+    mixed, mixed_targets = cutmix(images, targets, 0.3, generator(23))
+    np.testing.assert_array_equal(mixed[2], images[2])
+    np.testing.assert_allclose(mixed_targets[2], targets[2], atol=1e-6)
+
+
+def test_one_of_mixup_and_cutmix_is_drawn_a_batch():
+    images, targets = coded(2, 16, 16)
+    images = images + 1
+    kinds = []
+    for key in range(600):
+        mixed, _ = mix(images, targets, 1.0, 1.0, generator(24, key))
+        values = np.unique(mixed[0])
+        kinds.append("cutmix" if set(values.tolist()) <= {1.0, 2.0} else "mixup")
+        assert len(values) <= 2
+    assert kinds.count("cutmix") / 600 == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(600))
+
+
+def test_mix_without_the_other_is_the_one_and_without_both_nothing():
+    images, targets = coded(4)
+    draw = generator(25)
+    found, expected = mix(images, targets, 0.3, 0, generator(25)), mixup(images, targets, draw.beta(0.3, 0.3))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    draw = generator(25)
+    found, expected = mix(images, targets, 0, 0.3, generator(25)), cutmix(images, targets, draw.beta(0.3, 0.3), draw)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert mix(images, targets, 0, 0, generator(25))[0] is images
+
+
+def test_cutmix_is_off_in_the_last_epochs_and_keeps_smoothing():
+    augmentation = Augmentation(PLAIN, 8, mixup_epochs=2, smoothing=0.1, cutmix_alpha=1.0)
+    plain = Augmentation(PLAIN, 8, smoothing=0.1)
+    images, labels = pictures(8), np.arange(8)
+    changed = []
+    for epoch in range(4):
+        inputs, targets = augmentation(images, labels, generator(26, epoch), epoch)
+        expected, expected_targets = plain(images, labels, generator(26, epoch), epoch)
+        share = (targets[0, 0] - 0.0125) / 0.9
+        np.testing.assert_allclose(targets, share * expected_targets + (1 - share) * expected_targets[::-1], atol=1e-6)
+        taken = inputs != expected
+        np.testing.assert_array_equal(inputs[taken], expected[::-1][taken])
+        changed.append(bool(taken.any()))
+    assert changed == [True, True, False, False]
 
 
 # --- The whole way ---------------------------------------------------------------------------------------------------

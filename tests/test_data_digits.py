@@ -99,7 +99,7 @@ def test_image_set_refuses_what_is_inconsistent(changes, message):
 
 
 def test_load_by_name():
-    assert list_datasets() == ["cifar10", "cifar100", "digits", "image_folder"]
+    assert list_datasets() == ["cifar10", "cifar100", "digits", "image_folder", "imagenet"]
     loaded = load_dataset("digits", "test")
     assert (loaded.title, loaded.classes, len(loaded)) == ("UCI digits", tuple("0123456789"), 360)
 

@@ -38,6 +38,7 @@ ELSEWHERE = {
         "last_gamma": False,
         "final_drop": 0.25,
         "norm": "group",
+        "norm_layer": "group",
         "r": 8,
         "outputs": 12,
         "initializer": "msraprelu",
@@ -46,13 +47,22 @@ ELSEWHERE = {
     "augment": {
         "crop_padding": 0,
         "flip": False,
-        "auto_augment": "cifar10",
+        "auto_augment": "randaugment",
+        "randaugment_layers": 3,
+        "randaugment_magnitude": 28,
         "mixup_alpha": 0.2,
+        "cutmix_alpha": 0.5,
         "mixup_off_epochs": 3,
         "mean": [0.1, 1e-05, 0.3],
         "std": [0.4, 0.5, 12.5],
     },
-    "optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 3e-05, "decay_norm_and_bias": False},
+    "optimizer": {
+        "name": "sgd",
+        "momentum": 0.0,
+        "weight_decay": 3e-05,
+        "decay_norm_and_bias": False,
+        "clip_gradient_norm": 5.0,
+    },
     "schedule": {
         "mode": "poly",
         "lr": 1e-07,
@@ -63,12 +73,43 @@ ELSEWHERE = {
         "warmup_epochs": 0.5,
         "warmup_lr": 0.01,
     },
-    "train": {"epochs": 7, "label_smoothing": 0.1, "initial_parameters": "a: b.params", "seed": 2**40},
+    "train": {
+        "epochs": 7,
+        "label_smoothing": 0.1,
+        "initial_parameters": "a: b.params",
+        "seed": 2**40,
+        "evaluate_every": 5,
+        "ema_decay": 0.9999,
+        "dtype": "float16",
+        "teacher": "runs/a b",
+        "teacher_checkpoint": "last",
+        "distillation_weight": 0.9,
+        "distillation_temperature": 2.5,
+    },
     "runtime": {"device": "0,1", "log_every": 1, "hybridize": False},
 }
 SUPERCLASSES = {
-    "model": {"name": "resnext", "cardinality": 8, "bottleneck_width": 2, "use_se": True},
+    "model": {"name": "resnext", "cardinality": 8, "bottleneck_width": 2, "use_se": True, "sync_batch_norm": True},
     "data": {"name": "cifar100", "dir": "01", "labels": "coarse", "url": "http://localhost:8000/a?b=c&d=#e"},
+}
+PHOTOS = {
+    "data": {
+        "name": "imagenet",
+        "dir": "records",
+        "size": 320,
+        "source": "record",
+        "pipeline": "native",
+        "classes": 1000,
+        "crop_share": 0.9,
+        "max_bad_images": 0,
+    },
+    "augment": {
+        "crop_padding": 0,
+        "crop_area": [0.25, 0.75],
+        "crop_aspect": [0.5, 2.0],
+        "colour_jitter": 0.4,
+        "lighting": 0.1,
+    },
 }
 NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
 
@@ -367,6 +408,7 @@ IMPOSSIBLE = {
     "model.r": "0 -4",
     "model.outputs": "1 -1",
     "model.norm": "layer",
+    "model.norm_layer": "none",
     "model.initializer": "zeros",
     "data.name": "cifar",
     "data.labels": "rough",
@@ -374,13 +416,24 @@ IMPOSSIBLE = {
     "data.fit": "crop",
     "data.batch_size": "0 -128",
     "data.workers": "0",
+    "data.source": "tar",
+    "data.pipeline": "dali",
+    "data.classes": "0",
+    "data.crop_share": "0 1.1",
+    "data.max_bad_images": "-1",
     "augment.crop_padding": "-1",
-    "augment.auto_augment": "imagenet",
+    "augment.auto_augment": "svhn",
+    "augment.randaugment_layers": "0",
+    "augment.randaugment_magnitude": "-1 31",
     "augment.mixup_alpha": "-0.1",
+    "augment.cutmix_alpha": "-0.1",
     "augment.mixup_off_epochs": "-1",
+    "augment.colour_jitter": "-0.1 1.1",
+    "augment.lighting": "-0.1",
     "optimizer.name": "adam",
     "optimizer.momentum": "1 -0.1",
     "optimizer.weight_decay": "-1e-4",
+    "optimizer.clip_gradient_norm": "-1",
     "schedule.mode": "linear",
     "schedule.lr": "0 -0.1",
     "schedule.factor": "0 1.1",
@@ -391,6 +444,11 @@ IMPOSSIBLE = {
     "train.epochs": "0 -1",
     "train.label_smoothing": "1 -0.1",
     "train.seed": "-1",
+    "train.evaluate_every": "0",
+    "train.ema_decay": "1 -0.1",
+    "train.dtype": "bfloat16",
+    "train.distillation_weight": "-0.1 1.1",
+    "train.distillation_temperature": "0 -1",
     "runtime.log_every": "0",
 }
 
@@ -418,6 +476,15 @@ def test_every_setting_with_limits_is_tested_beyond_them():
         "schedule.warmup_lr=0",
         "augment.crop_padding=0",
         "augment.mixup_alpha=0",
+        "augment.cutmix_alpha=0",
+        "augment.randaugment_layers=1",
+        "augment.randaugment_magnitude=0",
+        "augment.randaugment_magnitude=30",
+        "optimizer.clip_gradient_norm=0",
+        "train.evaluate_every=1",
+        "train.ema_decay=0",
+        "train.distillation_weight=0",
+        "train.distillation_weight=1",
         "data.batch_size=1",
         "data.workers=1",
         "train.epochs=1",
@@ -488,6 +555,18 @@ def test_choice_is_refused_with_all_choices_and_the_nearest():
         (["model.name=aff_resnet32", "model.layers=50"], "model.layers is 50; aff_resnet32 takes avg_down"),
         (["model.name=resnet", "model.use_se=true"], "model.use_se is True; resnet takes "),
         (["model.name=resnext50_32x4d", "model.dilated=false"], "model.dilated is False; resnext50_32x4d takes "),
+        (
+            ["train.teacher_checkpoint=last"],
+            "train.teacher_checkpoint is 'last'; there is no teacher: set train.teacher",
+        ),
+        (
+            ["model.norm_layer=group", "model.sync_batch_norm=true"],
+            "model.sync_batch_norm is True; there is no batch norm with model.norm_layer=group",
+        ),
+        (
+            ["train.dtype=float16", "model.sync_batch_norm=true"],
+            "model.sync_batch_norm is True; MXNet's has no float16",
+        ),
         (["model.name=aff_resnet23"], "no model is named 'aff_resnet23': did you mean 'aff_resnet32'"),
     ],
 )
@@ -512,6 +591,9 @@ def test_settings_that_contradict_each_other_are_refused(words, complaint):
         ["data.name=image_folder", "data.size=64", "data.dir=x"],
         ["model.name=resnext", "model.use_se=true", "model.cardinality=4"],
         ["model.name=aff_resnet32", "model.fusion=iaff"],
+        ["model.name=cifar_resnet", "model.final_drop=0.5"],
+        ["train.teacher=runs/a", "train.teacher_checkpoint=last"],
+        ["model.norm_layer=group", "train.dtype=float16"],
     ],
 )
 def test_settings_that_just_fit_are_taken(words):
@@ -530,14 +612,14 @@ def test_model_keywords_are_what_is_set_of_the_network():
 
 
 @pytest.mark.parametrize("reasons", [False, True])
-@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, NARROW])
+@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW])
 def test_written_settings_read_back_the_same(write, changes, reasons):
     settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, NARROW)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

@@ -1,7 +1,8 @@
-"""What happens to a batch of training images: AutoAugment, crop, flip, normalisation, mixup, label smoothing.
+"""What happens to a batch of training images: AutoAugment, crop, flip, normalisation, mixup or CutMix, label smoothing.
 
 Everything but AutoAugment is vectorised over the batch. Mixup: Zhang et al., arXiv 1710.09412, with one λ a batch and
-the reversed batch as partner, as the original did. Label smoothing: Szegedy et al., arXiv 1512.00567.
+the reversed batch as partner, as the original did. CutMix: Yun et al., arXiv 1905.04899, likewise with one λ and one
+box a batch. Label smoothing: Szegedy et al., arXiv 1512.00567.
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ from typing import Optional, Sequence, Tuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .autoaugment import POLICIES, Policy, auto_augment
+from .autoaugment import POLICIES, POLICY_NAMES, Policy, auto_augment, named_policy
 
 #: The three bytes of a pixel as one item, which NumPy moves faster than three.
 _PIXEL = np.dtype("V3")
 
-__all__ = ["POLICIES", "Augmentation", "Normalisation", "crop_and_flip", "mixup", "smooth_one_hot"]
+__all__ = [
+    "POLICIES",
+    "POLICY_NAMES",
+    "Augmentation",
+    "Normalisation",
+    "crop_and_flip",
+    "cutmix",
+    "mix",
+    "mixup",
+    "named_policy",
+    "smooth_one_hot",
+]
 
 
 class Normalisation:
@@ -95,6 +107,59 @@ def mixup(images: np.ndarray, targets: np.ndarray, share: float) -> Tuple[np.nda
     return images * mine + images[::-1] * partner, targets * mine + targets[::-1] * partner
 
 
+def cutmix(
+    images: np.ndarray, targets: np.ndarray, share: float, draw: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """A box of each image replaced by its partner's in the reversed batch, and the targets mixed by area.
+
+    Parameters
+    ----------
+    images : ndarray
+        (B, C, H, W).
+    targets : ndarray
+        (B, classes) float32.
+    share : float
+        λ, between 0 and 1: the box has 1 − λ of the image's area, unless the border cuts it off. The targets follow the
+        area that it has at last.
+    draw : numpy.random.Generator
+        Where the centre of the box is.
+    """
+    height, width = images.shape[2:]
+    side = np.sqrt(1 - share)
+    (top, bottom), (left, right) = (_interval(length, int(length * side), draw) for length in (height, width))
+    mixed = images.copy()
+    mixed[:, :, top:bottom, left:right] = images[::-1, :, top:bottom, left:right]
+    partner = (bottom - top) * (right - left) / (height * width)
+    return mixed, targets * np.float32(1 - partner) + targets[::-1] * np.float32(partner)
+
+
+def _interval(length: int, size: int, draw: np.random.Generator) -> Tuple[int, int]:
+    """Start and end of `size` pixels around a drawn one, as far as they are among `length`."""
+    start = int(draw.integers(length)) - size // 2
+    return max(0, start), min(length, start + size)
+
+
+def mix(
+    images: np.ndarray, targets: np.ndarray, mixup_alpha: float, cutmix_alpha: float, draw: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Mixup or CutMix, whichever is on; of both, one is drawn with a chance of one half.
+
+    Parameters
+    ----------
+    images, targets : ndarray
+        (B, C, H, W) and (B, classes) float32.
+    mixup_alpha, cutmix_alpha : float
+        λ ~ Beta(alpha, alpha), one a batch; 0 is off.
+    draw : numpy.random.Generator
+        What decides.
+    """
+    if cutmix_alpha > 0 and (mixup_alpha == 0 or draw.random() < 0.5):
+        return cutmix(images, targets, draw.beta(cutmix_alpha, cutmix_alpha), draw)
+    if mixup_alpha > 0:
+        return mixup(images, targets, draw.beta(mixup_alpha, mixup_alpha))
+    return images, targets
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """The whole way from stored images to what a training step reads.
@@ -108,11 +173,11 @@ class Augmentation:
     crop_padding, flip
         As in `crop_and_flip`.
     policy : Policy, optional
-        AutoAugment, before the crop.
-    mixup_alpha : float
-        λ ~ Beta(alpha, alpha), one a batch; 0 is no mixup.
+        AutoAugment or RandAugment, before the crop.
+    mixup_alpha, cutmix_alpha : float
+        As in `mix`.
     mixup_epochs : int
-        The epochs, from the first, that have mixup.
+        The epochs, from the first, that have mixup or CutMix.
     smoothing : float
         Label smoothing; it acts on its own, with or without mixup.
     """
@@ -125,6 +190,7 @@ class Augmentation:
     mixup_alpha: float = 0.0
     mixup_epochs: int = 0
     smoothing: float = 0.0
+    cutmix_alpha: float = 0.0
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, draw: np.random.Generator, epoch: int
@@ -134,6 +200,6 @@ class Augmentation:
             images = auto_augment(images, self.policy, draw)
         inputs = self.normalise(crop_and_flip(images, self.crop_padding, self.flip, draw))
         targets = smooth_one_hot(labels, self.classes, self.smoothing)
-        if self.mixup_alpha > 0 and epoch < self.mixup_epochs:
-            return mixup(inputs, targets, draw.beta(self.mixup_alpha, self.mixup_alpha))
+        if epoch < self.mixup_epochs:
+            return mix(inputs, targets, self.mixup_alpha, self.cutmix_alpha, draw)
         return inputs, targets

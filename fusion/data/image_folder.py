@@ -87,15 +87,16 @@ def load(
         raise DataError(f"fit {fit!r} is unknown; {nearest(str(fit), _FITS)}")
     if size < 1:
         raise DataError(f"size {size} is impossible; expected the side of the images in pixels, e.g. 32")
-    folder = _split_folder(root, split)
-    classes = _class_names(_split_folder(root, "train"))
-    paths, labels = _list_files(folder, classes)
+    folder = split_folder(root, split)
+    classes = class_names(split_folder(root, "train"))
+    paths, labels = list_files(folder, classes)
     logger.info("%s: %d images of %d classes, %.0f MB", folder, len(paths), len(classes), len(paths) * 3e-6 * size**2)
     images = _read_all(folder, paths, size, fit, workers or os.cpu_count() or 1)
     return ImageSet(images, labels, classes, f"image folder {root.resolve().name}")
 
 
-def _split_folder(root: Path, split: str) -> Path:
+def split_folder(root: Path, split: str) -> Path:
+    """The folder of a split, by the first of its names that is there."""
     if split not in SPLIT_FOLDERS:
         raise DataError(f"an image folder has no split {split!r}; expected one of {', '.join(SPLIT_FOLDERS)}")
     for name in SPLIT_FOLDERS[split]:
@@ -106,7 +107,8 @@ def _split_folder(root: Path, split: str) -> Path:
     raise DataError(f"{root} has no {split} part; expected {wanted} in it (found: {found or 'no folders'})")
 
 
-def _class_names(train: Path) -> tuple[str, ...]:
+def class_names(train: Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, sorted."""
     classes = tuple(path.name for path in _subfolders(train))
     if not classes:
         raise DataError(f"{train} has no folders; expected one for each class, with its images in it")
@@ -117,7 +119,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _list_files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
+def list_files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
     """Paths of the images, class by class and sorted, and their labels (N,) int64."""
     present = [path.name for path in _subfolders(folder)]
     strange = [name for name in present if name not in classes]

@@ -7,10 +7,32 @@ so that the whole split fits in memory and no reader process stands between the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterator, Protocol, Tuple
 
 import numpy as np
 
 from ..errors import DataError
+
+
+class DataSet(Protocol):
+    """What training and evaluation ask of a split, whether its images are in memory or decoded when needed."""
+
+    @property
+    def classes(self) -> Tuple[str, ...]:
+        """Class names in label order."""
+
+    @property
+    def title(self) -> str:
+        """The name for tables and logs."""
+
+    def __len__(self) -> int:
+        """Count the images."""
+
+    def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Every image once, as a test shows it: images (n, H, W, 3) uint8 and labels (n,), n ≤ batch_size.
+
+        With `shard`, the rank and size of a process among several, every so manieth batch.
+        """
 
 
 @dataclass(frozen=True, eq=False)  # no field-wise ==: it has no truth value for arrays
@@ -48,6 +70,15 @@ class ImageSet:
     def __len__(self) -> int:
         """Count the images."""
         return len(self.images)
+
+    def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Every image once, as it is: images (n, H, W, 3) uint8 and labels (n,) int64, n ≤ batch_size.
+
+        With `shard`, the rank and size of a process among several, every so manieth batch.
+        """
+        rank, size = shard
+        for start in range(rank * batch_size, len(self), size * batch_size):
+            yield self.images[start : start + batch_size], self.labels[start : start + batch_size]
 
     def _check_images(self) -> None:
         if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8:

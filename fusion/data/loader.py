@@ -14,7 +14,7 @@ from typing import Deque, Iterator
 import numpy as np
 
 from .augment import Augmentation, Normalisation
-from .imageset import ImageSet
+from .imageset import DataSet, ImageSet
 
 #: Batches kept ready beyond those in the making.
 _READY = 2
@@ -122,12 +122,12 @@ class TrainingBatches:
         return Batch(*self.augmentation(self.data.images[rows], self.data.labels[rows], draw, epoch))
 
 
-def evaluation_batches(data: ImageSet, normalise: Normalisation, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(data: DataSet, normalise: Normalisation, batch_size: int) -> Iterator[Batch]:
     """Every image once, in order, as it is; the last batch is filled up with its own first image.
 
     Parameters
     ----------
-    data : ImageSet
+    data : DataSet
         The test images.
     normalise : Normalisation
         From uint8 images to the network's input.
@@ -139,9 +139,7 @@ def evaluation_batches(data: ImageSet, normalise: Normalisation, batch_size: int
     Batch
         Whose targets are integer labels (n,), of which there are fewer than images in a last batch that is not full.
     """
-    for start in range(0, len(data), batch_size):
-        images = data.images[start : start + batch_size]
-        labels = data.labels[start : start + batch_size]
+    for images, labels in data.in_order(batch_size):
         missing = batch_size - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])

@@ -11,7 +11,16 @@ from typing import Any, Callable, List
 
 from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, nn
-from .layers import InputNorm, average_pool, convolution1x1, convolution3x3, norm_relu, sequence, stem_layers
+from .layers import (
+    InputNorm,
+    average_pool,
+    convolution1x1,
+    convolution3x3,
+    final_dropout,
+    norm_relu,
+    sequence,
+    stem_layers,
+)
 from .network import Network, fusion_by_stage, positive
 
 #: Channels of the stem and of the three stages at channel_times=1.
@@ -80,6 +89,8 @@ class CIFARResNet(Network):
         Three convolutions in place of one.
     avg_down : bool, default True
         Average-pool shortcuts that shrink (second release); False is the first release's strided convolution.
+    final_drop : float, default 0
+        Dropout before the classifier.
     r : int, default 4
         Reduction of the fusion blocks.
     norm : {'batch', 'group', 'none'}
@@ -102,6 +113,7 @@ class CIFARResNet(Network):
         classes: int = 100,
         deep_stem: bool = False,
         avg_down: bool = True,
+        final_drop: float = 0.0,
         r: int = 4,
         norm: str = "batch",
         **kwargs: Any,
@@ -126,7 +138,11 @@ class CIFARResNet(Network):
                         width = channels
                 self.features.add(stage)
             self.features.add(*norm_relu(width), GlobalAveragePool(), nn.Flatten())
+            self.drop = final_dropout(final_drop)
             self.output = nn.Dense(classes, in_units=width)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.output(self.features(x))
+        x = self.features(x)
+        if self.drop is not None:
+            x = self.drop(x)
+        return self.output(x)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..attention import GlobalAveragePool
 from ..compat import nn
-from .layers import norm_relu, pooled_shortcut, stem_layers
+from .layers import final_dropout, norm_relu, pooled_shortcut, stem_layers
 from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION
 from .resnext import resnext_stage
@@ -42,6 +42,8 @@ class CIFARResNeXt(Network):
         Start the last batch norm of each block at gamma 0, as the original did with its (inverted) flag off.
     use_se : bool, default False
         Squeeze-and-excitation in each block.
+    final_drop : float, default 0
+        Dropout before the classifier.
     r : int, default 16
         Reduction of the fusion blocks.
     norm : {'batch', 'group', 'none'}
@@ -67,6 +69,7 @@ class CIFARResNeXt(Network):
         deep_stem: bool = False,
         last_gamma: bool = True,
         use_se: bool = False,
+        final_drop: float = 0.0,
         r: int = 16,
         norm: str = "batch",
         **kwargs: Any,
@@ -96,7 +99,11 @@ class CIFARResNeXt(Network):
                 )
                 in_channels, width = EXPANSION * width, 2 * width
             self.features.add(GlobalAveragePool())
+            self.drop = final_dropout(final_drop)
             self.output = nn.Dense(classes, in_units=in_channels)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.output(self.features(x))
+        x = self.features(x)
+        if self.drop is not None:
+            x = self.drop(x)
+        return self.output(x)

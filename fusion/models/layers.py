@@ -68,6 +68,19 @@ def norm_relu(channels: int) -> List[Any]:
     return [nn.BatchNorm(in_channels=channels), nn.Activation("relu")]
 
 
+def final_dropout(rate: float) -> Any:
+    """Dropout before a classifier, None at rate 0.
+
+    Raises
+    ------
+    ValueError
+        If the rate is not a fraction below 1.
+    """
+    if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate < 1:
+        raise ValueError(f"final_drop={rate!r}: expected a fraction of at least 0 and below 1")
+    return nn.Dropout(rate) if rate else None
+
+
 def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
     """A container of layers, made inside its name scope so that exported names nest."""
     container = nn.HybridSequential(prefix=prefix or None)

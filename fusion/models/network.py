@@ -25,9 +25,12 @@ class Network(HybridBlock):
         Height and width in pixels of the images that it was designed for.
     classes : int
         The number of logits.
+    dtype : str
+        Of the images that it takes, and of its logits.
     """
 
     input_size = 224
+    dtype = "float32"
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,6 +49,11 @@ class Network(HybridBlock):
             As in Gluon.
         """
         super().initialize(init or self.default_initializer(), ctx, verbose, force_reinit)
+
+    def cast(self, dtype: str) -> None:
+        """Change the type of parameters and inputs; as in Gluon, batch norm's own stay float32 under float16."""
+        super().cast(dtype)
+        self.dtype = np.dtype(dtype).name
 
     @staticmethod
     def default_initializer() -> Any:

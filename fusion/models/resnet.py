@@ -16,6 +16,7 @@ from .layers import (
     convolution1x1,
     convolution3x3,
     convolution7x7,
+    final_dropout,
     pooled_shortcut,
     sequence,
     stem_layers,
@@ -145,8 +146,6 @@ class ResNet(Network):
         **kwargs: Any,
     ) -> None:
         super().__init__(classes, **kwargs)
-        if not isinstance(final_drop, (int, float)) or isinstance(final_drop, bool) or not 0 <= final_drop < 1:
-            raise ValueError(f"final_drop={final_drop!r}: expected a fraction of at least 0 and below 1")
         counts = blocks_of(layers)
         fuse = fusion_by_stage(fusion, start_layer, r, norm)
         strides, dilations = ((1, 2, 1, 1), (1, 1, 2, 4)) if dilated else ((1, 2, 2, 2), (1, 1, 1, 1))
@@ -183,7 +182,7 @@ class ResNet(Network):
                 setattr(self, f"layer{index}", stage)
             self.avgpool = GlobalAveragePool()
             self.flat = nn.Flatten()
-            self.drop = nn.Dropout(final_drop) if final_drop else None
+            self.drop = final_dropout(final_drop)
             self.fc = nn.Dense(classes, in_units=in_channels)
 
     @staticmethod

@@ -16,6 +16,7 @@ from .layers import (
     convolution1x1,
     convolution3x3,
     convolution7x7,
+    final_dropout,
     norm_relu,
     pooled_shortcut,
     sequence,
@@ -177,6 +178,8 @@ class ResNeXt(Network):
         Start the last batch norm of each block at gamma 0.
     use_se : bool, default False
         Squeeze-and-excitation in each block.
+    final_drop : float, default 0
+        Dropout before the classifier.
     r : int, default 16
         Reduction of the fusion blocks.
     norm : {'batch', 'group', 'none'}
@@ -200,6 +203,7 @@ class ResNeXt(Network):
         avg_down: bool = True,
         last_gamma: bool = True,
         use_se: bool = False,
+        final_drop: float = 0.0,
         r: int = 16,
         norm: str = "batch",
         **kwargs: Any,
@@ -234,6 +238,7 @@ class ResNeXt(Network):
                 )
                 in_channels = EXPANSION * width
             self.features.add(GlobalAveragePool())
+            self.drop = final_dropout(final_drop)
             self.output = nn.Dense(classes, in_units=in_channels)
 
     @staticmethod
@@ -241,4 +246,7 @@ class ResNeXt(Network):
         return mx.init.MSRAPrelu()
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return self.output(self.features(x))
+        x = self.features(x)
+        if self.drop is not None:
+            x = self.drop(x)
+        return self.output(x)

@@ -1,6 +1,7 @@
 """Checkpoints: one file that is everything training is, written aside and renamed.
 
-The file is NumPy's `.npz`: `param/NAME` and `optimizer/NAME/SLOT` are arrays by structural name, `state` is JSON. No
+The file is NumPy's `.npz`: `param/NAME`, `optimizer/NAME/SLOT` and, of a run that averages its weights,
+`average/NAME` are arrays by structural name, `state` is JSON. No
 pickle, so reading one that was sent to you runs no code. Random states need no place in it: every draw is derived
 from the seed, the epoch and the batch (`fusion.data.loader.generator`).
 """
@@ -11,16 +12,18 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
 from ..models.network import describe_mismatches, mismatches, read_parameters
+from .averaging import WeightAverage
 
 LAST = "last.npz"
 BEST = "best.params"
+BEST_AVERAGE = "best_average.params"
 
 _FORMAT = 1
 
@@ -45,7 +48,7 @@ class TrainingState:
     history: List[Dict[str, float]] = field(default_factory=list)
 
 
-def save(path: Path, net: Any, trainer: Any, state: TrainingState) -> None:
+def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Optional[WeightAverage] = None) -> None:
     """Write a checkpoint; a reader sees the old file or the new one, never a part.
 
     Parameters
@@ -58,9 +61,13 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState) -> None:
         Its optimizer's state.
     state : TrainingState
         The position.
+    average : WeightAverage, optional
+        Of the network's parameters.
     """
     arrays = {f"param/{name}": p._reduce().asnumpy() for name, p in net._collect_params_with_prefix().items()}
     arrays.update({f"optimizer/{key}": value.asnumpy() for key, value in _optimizer_arrays(net, trainer)})
+    if average is not None:
+        arrays.update({f"average/{name}": value for name, value in average.arrays().items()})
     arrays["state"] = np.frombuffer(json.dumps({"format": _FORMAT, **asdict(state)}).encode(), dtype=np.uint8)
     with replacing(path) as aside, aside.open("wb") as stream:
         np.savez(stream, **arrays)
@@ -68,7 +75,7 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState) -> None:
         os.fsync(stream.fileno())
 
 
-def restore(path: Path, net: Any, trainer: Any) -> TrainingState:
+def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage] = None) -> TrainingState:
     """Put a checkpoint's arrays into a network and its trainer.
 
     Parameters
@@ -79,6 +86,8 @@ def restore(path: Path, net: Any, trainer: Any) -> TrainingState:
         Initialised, of the same structure.
     trainer : gluon.Trainer
         Of the network's parameters, before its first step.
+    average : WeightAverage, optional
+        Of the network's parameters, for what `save` had of one.
 
     Returns
     -------
@@ -93,8 +102,13 @@ def restore(path: Path, net: Any, trainer: Any) -> TrainingState:
     arrays, state = _read(path)
     parameters = _below("param/", arrays)
     _check_fit(path, net, parameters)
+    if average is not None:
+        averages = _below("average/", arrays)
+        _check_fit(path, net, averages)
     states = _optimizer_states(path, net, trainer, _below("optimizer/", arrays))
     load_arrays(path, net, parameters)
+    if average is not None:
+        average.load(averages)
     for updater, found in zip(trainer._updaters, states):
         updater.states.update(found)
         updater.states_synced.update(dict.fromkeys(found, True))
@@ -111,7 +125,7 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
     """
     if path.suffix == ".npz":
         net.initialize(ctx=ctx)
-        load_arrays(path, net, _below("param/", _read(path)[0]))
+        load_arrays(path, net, network_arrays(path))
     else:
         net.load_parameters(str(path), ctx=ctx)
 
@@ -124,18 +138,25 @@ def load_started(path: Path, net: Any) -> None:
     CheckpointError
         If the file is missing, damaged, or another network's; the network is then as it was.
     """
-    if path.suffix == ".npz":
-        arrays = _below("param/", _read(path)[0])
-    else:
-        arrays = {name: array.asnumpy() for name, array in read_parameters(str(path)).items()}
-    load_arrays(path, net, arrays)
+    load_arrays(path, net, network_arrays(path))
+
+
+def network_arrays(path: Path) -> Mapping[str, Any]:
+    """The parameters in a `.params` file or a checkpoint by structural name, in the network's order.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged.
+    """
+    return _below("param/", _read(path)[0]) if path.suffix == ".npz" else read_parameters(str(path))
 
 
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set a network's parameters by structural name, all or none."""
     _check_fit(path, net, arrays)
     for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(arrays[name], dtype=arrays[name].dtype))
+        parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
 
 
 def _check_fit(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from ..errors import ConfigError, nearest
 from ..models.zoo import model_arguments
+from .photo_training import photo_problems
 from .settings import Settings
 
 _SECTIONS = {section.name: section.default_factory for section in dataclasses.fields(Settings)}
@@ -28,7 +29,7 @@ _KEYS = {
 }
 
 #: Settings of the run, not of the network.
-_NOT_ARGUMENTS = ("name", "outputs", "initializer")
+_NOT_ARGUMENTS = ("name", "outputs", "initializer", "norm_layer", "sync_batch_norm")
 
 #: The words of `OmegaConf`'s types, for people.
 _TYPE_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
@@ -246,9 +247,25 @@ def _check_together(settings: Settings, places: Dict[str, str]) -> None:
         _refuse(places, "data.labels", data.labels, f"only cifar100 has superclasses, and data.name is {data.name}")
     if data.name != "digits" and data.dir is None:
         _refuse(places, "data.dir", None, f"{data.name} needs the folder it is in or is downloaded to: data.dir=PATH")
-    if data.name != "image_folder" and data.size != 32:
+    if data.name not in ("image_folder", "imagenet") and data.size != 32:
         _refuse(places, "data.size", data.size, f"{data.name} has images of 32 pixels")
+    for key, value, expected in photo_problems(settings):
+        _refuse(places, key, value, expected)
+    _check_recipe(settings, places)
     _check_model(settings, places)
+
+
+def _check_recipe(settings: Settings, places: Dict[str, str]) -> None:
+    """Settings that would have no effect, or that the platform cannot have together."""
+    model, train = settings.model, settings.train
+    if train.teacher is None and train.teacher_checkpoint is not None:
+        _refuse(places, "train.teacher_checkpoint", train.teacher_checkpoint, "there is no teacher: set train.teacher")
+    if model.sync_batch_norm and model.norm_layer != "batch":
+        expected = f"there is no batch norm with model.norm_layer={model.norm_layer}"
+        _refuse(places, "model.sync_batch_norm", model.sync_batch_norm, expected)
+    if model.sync_batch_norm and train.dtype != "float32":
+        expected = f"MXNet's has no {train.dtype}: set train.dtype=float32"
+        _refuse(places, "model.sync_batch_norm", model.sync_batch_norm, expected)
 
 
 def _check_model(settings: Settings, places: Dict[str, str]) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -22,9 +23,13 @@ from ..data.loader import Batch, generator
 from ..devices import contexts
 from ..errors import FusionError
 from ..models.network import count_parameters
+from ..models.normalisation import synchronise_batch_norm
 from . import checkpoint
+from .averaging import build_average
 from .evaluation import Evaluation, evaluate, log_softmax
-from .logbook import RunDirectory
+from .logbook import RunDirectory, evaluated_rows
+from .loss import build_loss, part_losses
+from .precision import input_dtype
 from .preparation import (
     build_batches,
     build_network,
@@ -40,6 +45,7 @@ from .preparation import (
 )
 from .schedule import learning_rate
 from .settings import Settings
+from .teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -94,20 +100,23 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
     devices = contexts(settings.runtime.device)
     train_set, test_set = load_data(settings)
     net = build_network(settings, len(train_set.classes))
+    if settings.model.sync_batch_norm:
+        synchronise_batch_norm(net, len(devices))
     batches = build_batches(settings, train_set, devices)
     normalise = build_normalisation(settings)
+    teacher = load_teacher(settings, len(train_set.classes), train_set.title, devices)
     start_weights(net, settings, devices)
     twin = build_twin(net, settings, devices)
     trainer = build_trainer(net, settings)
-    loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
-    loss_function.hybridize(static_alloc=True, static_shape=True)
+    average = build_average(net, settings)
+    loss_function = build_loss(settings, teacher)
 
     state = checkpoint.TrainingState()
     if not (resume and run.last.exists()):
         load_initial_parameters(net, settings)
     if resume:
         if run.last.exists():
-            state = checkpoint.restore(run.last, net, trainer)
+            state = checkpoint.restore(run.last, net, trainer, average)
     else:
         run.create(settings)
     run.start_log()
@@ -130,6 +139,8 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, state.batch)
                     sums.later(take_step(net, trainer, loss_function, batch, devices))
+                    if average is not None:
+                        average.update(step)
                     state.batch += 1
                     progress.advance(sums)
                     if interruption.requested:
@@ -139,19 +150,23 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
             mx.nd.waitall()
             if state.batch < length:
                 break
-            copy_parameters(net, twin)
-            evaluation = evaluate(twin, test_set, normalise, batches.batch_size, devices)
-            row = epoch_row(state, evaluation, trainer.learning_rate, batches, sums.seconds)
-            is_best = all(row["val_top1_error"] < earlier["val_top1_error"] for earlier in state.history)
-            if is_best:
-                with checkpoint.replacing(run.best) as aside:
-                    net.save_parameters(str(aside))
+            figures: Dict[str, float] = {}
+            is_best = False
+            if is_evaluated(state.epoch, settings):
+                copy_parameters(net, twin)
+                figures.update(columns("val", evaluate(twin, test_set, normalise, batches.batch_size, devices)))
+                is_best = save_if_best(twin, run.best, "val_top1_error", figures, state.history)
+                if average is not None:
+                    average.copy_to(twin)
+                    figures.update(columns("ema", evaluate(twin, test_set, normalise, batches.batch_size, devices)))
+                    save_if_best(twin, run.best_average, "ema_top1_error", figures, state.history)
+            row = epoch_row(state, figures, trainer.learning_rate, batches, sums.seconds)
             state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
-            checkpoint.save(run.last, net, trainer, state)
+            checkpoint.save(run.last, net, trainer, state, average)
             run.write_epoch(state.history, title, facts)
             log_epoch(train_set.title, row, epochs, is_best)
         if state.batch:
-            checkpoint.save(run.last, net, trainer, state)
+            checkpoint.save(run.last, net, trainer, state, average)
     return Outcome(state.epoch == epochs, state.epoch, state.batch)
 
 
@@ -171,11 +186,11 @@ class StepOutput:
 
 def take_step(net: Any, trainer: Any, loss_function: Any, batch: Batch, devices: Sequence[Any]) -> StepOutput:
     """Forward, backward and update on one batch, split over the devices."""
-    images = split_over(devices, batch.images)
+    images = split_over(devices, batch.images, input_dtype(net))
     targets = split_over(devices, batch.targets)
     with mx.autograd.record():
         logits = [net(part) for part in images]
-        losses = [loss_function(output, target) for output, target in zip(logits, targets)]
+        losses = part_losses(loss_function, logits, targets, images)
     mx.autograd.backward(losses)
     trainer.step(len(batch.images))
     return StepOutput(losses, logits, batch.targets)
@@ -305,18 +320,42 @@ class Interruption:
         self._restore()
 
 
+def is_evaluated(epoch: int, settings: Settings) -> bool:
+    """Whether an epoch, counted from 0, ends with an evaluation."""
+    done = epoch + 1
+    return done % settings.train.evaluate_every == 0 or done == settings.train.epochs
+
+
+def columns(prefix: str, evaluation: Evaluation) -> Dict[str, float]:
+    """The cells of metrics.csv of an evaluation: of the network ("val") or of the averaged weights ("ema")."""
+    return {
+        f"{prefix}_loss": evaluation.loss,
+        f"{prefix}_top1_error": evaluation.top1_error,
+        f"{prefix}_top5_error": evaluation.top5_error,
+    }
+
+
+def save_if_best(
+    net: Any, path: Path, column: str, figures: Dict[str, float], history: Sequence[Dict[str, float]]
+) -> bool:
+    """Save a network whose error is below that of every earlier evaluation; whether it is."""
+    is_best = all(figures[column] < earlier[column] for earlier in evaluated_rows(history))
+    if is_best:
+        with checkpoint.replacing(path) as aside:
+            net.save_parameters(str(aside))
+    return is_best
+
+
 def epoch_row(
-    state: checkpoint.TrainingState, evaluation: Evaluation, rate: float, batches: Any, seconds: float
+    state: checkpoint.TrainingState, figures: Dict[str, float], rate: float, batches: Any, seconds: float
 ) -> Dict[str, float]:
-    """The row of metrics.csv of an epoch whose last batch is done."""
+    """The row of metrics.csv of an epoch whose last batch is done, with the figures of its evaluation if it had one."""
     count = state.sums["batches"]
     return {
         "epoch": state.epoch + 1,
         "train_loss": state.sums["loss"] / count,
         "train_rmse": state.sums["rmse"] / count,
-        "val_loss": evaluation.loss,
-        "val_top1_error": evaluation.top1_error,
-        "val_top5_error": evaluation.top5_error,
+        **figures,
         "learning_rate": rate,
         "images_per_second": count * batches.batch_size / state.sums["seconds"],
         "seconds": seconds,
@@ -326,12 +365,18 @@ def epoch_row(
 def log_epoch(title: str, row: Dict[str, float], epochs: int, is_best: bool) -> None:
     """One line an epoch."""
     logger.info(
-        "%s: epoch %d/%d: train loss %.4f, rmse %.4f; test top-1 error %.2f %%, top-5 %.2f %%, loss %.4f; "
-        "lr %.5g, %.0f images/s, %.1f s%s",
-        *(title, row["epoch"], epochs, row["train_loss"], row["train_rmse"]),
-        *(100 * row["val_top1_error"], 100 * row["val_top5_error"], row["val_loss"]),
+        "%s: epoch %d/%d: train loss %.4f, rmse %.4f; %slr %.5g, %.0f images/s, %.1f s%s",
+        *(title, row["epoch"], epochs, row["train_loss"], row["train_rmse"], _evaluation_words(row)),
         *(row["learning_rate"], row["images_per_second"], row["seconds"], " (best so far)" if is_best else ""),
     )
+
+
+def _evaluation_words(row: Dict[str, float]) -> str:
+    if "val_loss" not in row:
+        return ""
+    average = f"averaged weights {100 * row['ema_top1_error']:.2f} %; " if "ema_top1_error" in row else ""
+    errors = f"test top-1 error {100 * row['val_top1_error']:.2f} %, top-5 {100 * row['val_top5_error']:.2f} %"
+    return f"{errors}, loss {row['val_loss']:.4f}; {average}"
 
 
 def describe(settings: Settings, net: Any, data_title: str, train_images: int, test_images: int) -> Dict[str, Any]:

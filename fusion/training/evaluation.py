@@ -11,7 +11,7 @@ import numpy as np
 
 from ..compat import mx
 from ..data.augment import Normalisation
-from ..data.imageset import ImageSet
+from ..data.imageset import DataSet
 from ..data.loader import evaluation_batches
 from ..devices import contexts
 from ..errors import CheckpointError
@@ -44,14 +44,14 @@ class Evaluation:
     images_per_second: float
 
 
-def evaluate(net: Any, data: ImageSet, normalise: Normalisation, batch_size: int, devices: Sequence[Any]) -> Evaluation:
+def evaluate(net: Any, data: DataSet, normalise: Normalisation, batch_size: int, devices: Sequence[Any]) -> Evaluation:
     """Run a network over a test set.
 
     Parameters
     ----------
     net : Block
         From (B, 3, H, W) to logits (B, classes), on all the devices.
-    data : ImageSet
+    data : DataSet
         Its images and labels.
     normalise : Normalisation
         What the network was trained with.
@@ -62,16 +62,18 @@ def evaluate(net: Any, data: ImageSet, normalise: Normalisation, batch_size: int
     """
     start = time.perf_counter()
     logits: List[np.ndarray] = []
+    targets: List[np.ndarray] = []
     for batch in evaluation_batches(data, normalise, batch_size):
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
         found = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
         logits.append(found[: len(batch.targets)])
+        targets.append(batch.targets)
     seconds = time.perf_counter() - start
-    scores = np.concatenate(logits).astype(np.float64)
+    scores, labels = np.concatenate(logits).astype(np.float64), np.concatenate(targets)
     return Evaluation(
-        top1_error=top_k_error(scores, data.labels, 1),
-        top5_error=top_k_error(scores, data.labels, 5),
-        loss=float(-log_softmax(scores)[np.arange(len(scores)), data.labels].mean()),
+        top1_error=top_k_error(scores, labels, 1),
+        top5_error=top_k_error(scores, labels, 5),
+        loss=float(-log_softmax(scores)[np.arange(len(scores)), labels].mean()),
         images=len(data),
         images_per_second=len(data) / seconds,
     )
@@ -101,7 +103,7 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     run_path : Path
         The folder of a run.
     which : str
-        `best`, `last`, or the path of a `.params` file or checkpoint.
+        `best`, `last`, `average` (the best averaged weights), or the path of a `.params` file or checkpoint.
     device : str
         As on the command line of training.
     overrides : sequence of str
@@ -120,7 +122,7 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     run = RunDirectory.existing(run_path)
     settings = read_config(run.config, overrides)
     devices = contexts(device)
-    path = {"best": run.best, "last": run.last}.get(which, Path(which))
+    path = {"best": run.best, "last": run.last, "average": run.best_average}.get(which, Path(which))
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected best or last of a run with a finished epoch, or a file")
     test_set = load_split(settings, "test")

@@ -6,7 +6,8 @@ run.log           what was printed
 metrics.csv       a row an epoch
 curves.png        the same as a picture, redrawn each epoch
 result.json       best and last epoch
-checkpoints/      last.npz (everything), best.params (the network of the best epoch)
+checkpoints/      last.npz (everything), best.params (the network of the best epoch), and with train.ema_decay
+                  best_average.params (the averaged weights of theirs)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 import datetime
 import json
 import logging
+import math
 import platform
 import shlex
 import subprocess
@@ -42,6 +44,9 @@ COLUMNS = (
     "seconds",
 )
 
+#: Columns of the averaged weights, for runs that have them.
+AVERAGE_COLUMNS = ("ema_loss", "ema_top1_error", "ema_top5_error")
+
 #: Columns that time the machine and so differ between identical runs.
 TIMINGS = ("images_per_second", "seconds")
 
@@ -67,6 +72,7 @@ class RunDirectory:
         self.result = path / "result.json"
         self.last = path / "checkpoints" / checkpoint.LAST
         self.best = path / "checkpoints" / checkpoint.BEST
+        self.best_average = path / "checkpoints" / checkpoint.BEST_AVERAGE
 
     @classmethod
     def existing(cls, path: Path) -> RunDirectory:
@@ -115,7 +121,8 @@ class RunDirectory:
         Parameters
         ----------
         history : sequence of dict
-            Rows with `COLUMNS`, in order.
+            Rows with `COLUMNS`, in order, and `AVERAGE_COLUMNS` where weights are averaged; those of epochs that were
+            not evaluated lack the figures of an evaluation.
         title : str
             Of the picture: model and data set.
         facts : dict
@@ -124,14 +131,28 @@ class RunDirectory:
         from .curves import draw_training_curves
 
         with checkpoint.replacing(self.metrics) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
+            writer = csv.DictWriter(stream, columns_of(history))
             writer.writeheader()
             writer.writerows(history)
-        best = min(history, key=lambda row: row["val_top1_error"])
-        result = {**facts, "epochs": len(history), "best": best, "last": history[-1], "note": BEST_NOTE}
-        _write_json(self.result, result)
+        evaluated = evaluated_rows(history)
+        if evaluated:
+            best, last = min(evaluated, key=lambda row: row["val_top1_error"]), evaluated[-1]
+            result = {**facts, "epochs": len(history), "best": best, "last": last, "note": BEST_NOTE}
+            if "ema_top1_error" in last:
+                result["best_average"] = min(evaluated, key=lambda row: row["ema_top1_error"])
+            _write_json(self.result, result)
         with checkpoint.replacing(self.picture) as aside:
             draw_training_curves(history, title, aside)
+
+
+def evaluated_rows(history: Sequence[Dict[str, float]]) -> List[Dict[str, float]]:
+    """The epochs that were evaluated: all of them but with `train.evaluate_every` above 1."""
+    return [row for row in history if not math.isnan(row.get("val_top1_error", math.nan))]
+
+
+def columns_of(history: Sequence[Dict[str, float]]) -> List[str]:
+    """The columns of metrics.csv for these rows."""
+    return [*COLUMNS, *(name for name in AVERAGE_COLUMNS if any(name in row for row in history))]
 
 
 def default_run_directory(config: Optional[Path]) -> Path:
@@ -206,7 +227,7 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
     Raises
     ------
     ConfigError
-        If no epoch is finished yet.
+        If no epoch is finished and evaluated yet.
     """
     try:
         return json.loads(run.result.read_text(encoding="utf-8"))
@@ -215,6 +236,6 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
 
 
 def read_metrics(path: Path) -> List[Dict[str, float]]:
-    """The rows of a metrics.csv as numbers."""
+    """The rows of a metrics.csv as numbers; an empty cell, of an epoch that was not evaluated, is not a number."""
     with path.open(newline="", encoding="utf-8") as stream:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(stream)]

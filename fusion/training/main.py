@@ -12,6 +12,7 @@ from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
 from .config import differing_keys, read_config, to_yaml
 from .logbook import RunDirectory, default_run_directory, read_result
+from .photo_training import draws_depend_on
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,9 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         )
     run = RunDirectory.existing(arguments.resume)
     settings = read_config(run.config, overrides)
-    changed = [key for key in differing_keys(read_config(run.config), settings) if not key.startswith(_RESUMABLE)]
+    fixed = draws_depend_on(settings)
+    differing = differing_keys(read_config(run.config), settings)
+    changed = [key for key in differing if key in fixed or not key.startswith(_RESUMABLE)]
     if changed:
         raise ConfigError(
             f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "

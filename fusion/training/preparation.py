@@ -7,13 +7,17 @@ from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import ImageSet, load_dataset
-from ..data.augment import POLICIES, Augmentation, Normalisation
+from ..data import DataSet, load_dataset
+from ..data.augment import Augmentation, Normalisation, named_policy
 from ..data.loader import TrainingBatches
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
+from ..models.normalisation import use_norm_layer
 from . import checkpoint
 from .config import model_keywords
+from .gradients import clip_before_updates
+from .photo_training import photo_batches, photo_options
+from .precision import cast_network
 from .settings import Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
@@ -28,13 +32,14 @@ def model_title(settings: Settings) -> str:
     return f"{model.name} ({model.fusion})" if model.fusion else model.name
 
 
-def load_split(settings: Settings, split: str) -> ImageSet:
+def load_split(settings: Settings, split: str) -> DataSet:
     """One split of the data set, 'train' or 'test'."""
     data = settings.data
-    return load_dataset(data.name, split, data.dir, labels=data.labels, url=data.url, size=data.size, fit=data.fit)
+    options = {"labels": data.labels, "url": data.url, "size": data.size, "fit": data.fit, **photo_options(settings)}
+    return load_dataset(data.name, split, data.dir, **options)
 
 
-def load_data(settings: Settings) -> Tuple[ImageSet, ImageSet]:
+def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
     """The training and test images."""
     return load_split(settings, "train"), load_split(settings, "test")
 
@@ -83,6 +88,7 @@ def build_network(settings: Settings, classes: int) -> Any:
     """
     try:
         net = get_model(settings.model.name, classes=count_outputs(settings, classes), **model_keywords(settings))
+        use_norm_layer(net, settings.model.norm_layer)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
     if settings.data.batch_size == 1 and normalises_over_images(net):
@@ -99,6 +105,7 @@ def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
     mx.random.seed(settings.train.seed)
     initializer = _INITIALIZERS.get(settings.model.initializer)
     net.initialize(initializer() if initializer else None, ctx=list(devices))
+    cast_network(net, settings, devices)
     if settings.runtime.hybridize:
         net.hybridize(static_alloc=True, static_shape=True)
 
@@ -120,7 +127,7 @@ def copy_parameters(source: Any, target: Any) -> None:
     """Give a network the parameters of another of the same structure, running statistics averaged over devices."""
     parameters = source._collect_params_with_prefix()
     for name, parameter in target._collect_params_with_prefix().items():
-        parameter.set_data(parameters[name]._reduce())
+        parameter.set_data(parameters[name]._reduce().astype(parameter.dtype))
 
 
 def build_trainer(net: Any, settings: Settings) -> Any:
@@ -134,8 +141,15 @@ def build_trainer(net: Any, settings: Settings) -> Any:
         "learning_rate": settings.schedule.lr,
         "momentum": optimizer.momentum,
         "wd": optimizer.weight_decay,
+        "multi_precision": True,  # float32 master weights of those that are float16
     }
-    return mx.gluon.Trainer(net.collect_params(), optimizer.name, arguments, update_on_kvstore=False)
+    trainer = mx.gluon.Trainer(net.collect_params(), optimizer.name, arguments, update_on_kvstore=False)
+    clip_before_updates(trainer, optimizer.clip_gradient_norm)
+    # Otherwise the first step would, after its backward pass, copy the first device's parameters to the others, and so
+    # undo the first update of batch norm's running statistics.
+    trainer._init_kvstore()
+    trainer._init_params()
+    return trainer
 
 
 def build_normalisation(settings: Settings) -> Normalisation:
@@ -143,7 +157,7 @@ def build_normalisation(settings: Settings) -> Normalisation:
     return Normalisation(settings.augment.mean, settings.augment.std)
 
 
-def build_batches(settings: Settings, data: ImageSet, devices: Sequence[Any]) -> TrainingBatches:
+def build_batches(settings: Settings, data: Any, devices: Sequence[Any]) -> Any:
     """The training batches of every epoch.
 
     Raises
@@ -151,24 +165,34 @@ def build_batches(settings: Settings, data: ImageSet, devices: Sequence[Any]) ->
     ConfigError
         If a batch is more than the data set.
     """
-    augment = settings.augment
-    augmentation = Augmentation(
-        normalise=build_normalisation(settings),
-        classes=count_outputs(settings, len(data.classes)),
-        crop_padding=augment.crop_padding,
-        flip=augment.flip,
-        policy=POLICIES.get(augment.auto_augment),
-        mixup_alpha=augment.mixup_alpha,
-        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
-        smoothing=settings.train.label_smoothing,
-    )
     total = settings.data.batch_size * len(devices)
+    make = _BATCHES.get(settings.data.name, _image_batches)
     try:
-        return TrainingBatches(data, augmentation, total, settings.train.seed, settings.data.workers)
+        return make(settings, data, build_normalisation(settings), total)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def split_over(devices: Sequence[Any], array: Any) -> List[Any]:
+def _image_batches(settings: Settings, data: Any, normalise: Normalisation, batch_size: int) -> TrainingBatches:
+    augment = settings.augment
+    augmentation = Augmentation(
+        normalise=normalise,
+        classes=count_outputs(settings, len(data.classes)),
+        crop_padding=augment.crop_padding,
+        flip=augment.flip,
+        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
+        mixup_alpha=augment.mixup_alpha,
+        cutmix_alpha=augment.cutmix_alpha,
+        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
+        smoothing=settings.train.label_smoothing,
+    )
+    return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers)
+
+
+#: Who makes the batches of a data set that is not in memory.
+_BATCHES = {"imagenet": photo_batches}
+
+
+def split_over(devices: Sequence[Any], array: Any, dtype: str = "float32") -> List[Any]:
     """A NumPy batch in equal parts, one on each device."""
-    return mx.gluon.utils.split_and_load(mx.nd.array(array), list(devices))
+    return mx.gluon.utils.split_and_load(mx.nd.array(array, dtype=dtype), list(devices))

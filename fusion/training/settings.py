@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, List, Optional
 
 from ..attention import NORMS
-from ..data.augment import POLICIES
+from ..data.augment import POLICY_NAMES
+from ..data.autoaugment import RANDAUGMENT_HIGHEST
+from ..data.imagenet import SOURCES
+from ..models.normalisation import NORM_LAYERS
+
+DATA_SETS = ("digits", "cifar10", "cifar100", "image_folder", "imagenet")
+DTYPES = ("float32", "float16")
 
 #: Mean and standard deviation of CIFAR's channels as the original normalised by them, for pixels between 0 and 1.
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -50,11 +56,13 @@ class ModelSettings:
     avg_down: Optional[bool] = setting(None, "average-pool the shortcuts that shrink")
     dilated: Optional[bool] = setting(None, "keep the stride of stages 3 and 4 at 1 (resnet)")
     last_gamma: Optional[bool] = setting(None, "start the last batch norm of a block at 0")
-    final_drop: Optional[float] = setting(None, "dropout before the classifier (resnet)", low=0, below=1)
+    final_drop: Optional[float] = setting(None, "dropout before the classifier", low=0, below=1)
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
     r: Optional[int] = setting(None, "reduction of the fusion blocks' bottlenecks", low=1)
     norm: Optional[str] = setting(None, "of the fusion blocks' global branches", choices=NORMS)
     outputs: Optional[int] = setting(None, "logits, where there are to be more than classes", low=2)
+    norm_layer: str = setting("batch", "group puts group norm for every batch norm of the network", choices=NORM_LAYERS)
+    sync_batch_norm: bool = setting(False, "batch norm over the whole batch of several devices, not each one's part")
     initializer: str = setting("auto", "auto is the family's", choices=("auto", "xavier", "msraprelu"))
 
 
@@ -62,7 +70,7 @@ class ModelSettings:
 class DataSettings:
     """What it is trained on."""
 
-    name: str = setting("digits", "the data set", choices=("digits", "cifar10", "cifar100", "image_folder"))
+    name: str = setting("digits", "the data set", choices=DATA_SETS)
     dir: Optional[str] = setting(None, "folder of the data set; downloads go there")
     labels: str = setting("fine", "of CIFAR-100: 100 classes, or its 20 superclasses", choices=("fine", "coarse"))
     url: Optional[str] = setting(None, "where to download from; null is the official site")
@@ -70,6 +78,13 @@ class DataSettings:
     fit: str = setting("exact", "images of another size are refused, or resized", choices=("exact", "resize"))
     batch_size: int = setting(128, "images a device a step", low=1)
     workers: int = setting(1, "threads that prepare batches; the batches do not depend on it", low=1)
+    source: str = setting("auto", "of imagenet: class folders or RecordIO; auto is what is there", choices=SOURCES)
+    pipeline: str = setting("python", "of imagenet: native is MXNet's ImageRecordIter", choices=("python", "native"))
+    classes: Optional[int] = setting(None, "of imagenet: how many there must be; null is as many as are found", low=1)
+    crop_share: float = setting(0.875, "of imagenet's test photos: centre crop by shorter side", above=0, high=1)
+    max_bad_images: Optional[int] = setting(
+        None, "of imagenet: unreadable training photos passed over; null is 10, and native has 0", low=0
+    )
 
 
 @dataclass
@@ -78,11 +93,22 @@ class AugmentSettings:
 
     crop_padding: int = setting(4, "random crop after zero padding by this many pixels; 0 is none", low=0)
     flip: bool = setting(True, "mirror half of the images left to right")
-    auto_augment: str = setting("none", "policy of arXiv 1805.09501, before the crop", choices=("none", *POLICIES))
+    auto_augment: str = setting(
+        "none", "policy of arXiv 1805.09501, or arXiv 1909.13719's, before the crop", choices=POLICY_NAMES
+    )
+    randaugment_layers: int = setting(2, "N of RandAugment: operations an image", low=1)
+    randaugment_magnitude: int = setting(
+        9, "M of RandAugment: 10 is the end of each operation's range", low=0, high=RANDAUGMENT_HIGHEST
+    )
     mixup_alpha: float = setting(0.0, "mixup with lambda ~ Beta(alpha, alpha), arXiv 1710.09412; 0 is off", low=0)
-    mixup_off_epochs: int = setting(0, "no mixup in this many last epochs", low=0)
+    cutmix_alpha: float = setting(0.0, "CutMix likewise, arXiv 1905.04899; with mixup, one is drawn a batch", low=0)
+    mixup_off_epochs: int = setting(0, "no mixup and no CutMix in this many last epochs", low=0)
     mean: List[float] = setting(list(CIFAR_MEAN), "subtracted from pixels between 0 and 1")
     std: List[float] = setting(list(CIFAR_STD), "what they are divided by then")
+    crop_area: List[float] = setting([0.08, 1.0], "of imagenet: least and greatest share of a photo in a crop")
+    crop_aspect: List[float] = setting([3 / 4, 4 / 3], "of imagenet: least and greatest width by height of a crop")
+    colour_jitter: float = setting(0.0, "of imagenet: brightness, contrast, saturation by 1 ± this", low=0, high=1)
+    lighting: float = setting(0.0, "of imagenet: standard deviation of the PCA lighting noise", low=0)
 
 
 @dataclass
@@ -93,6 +119,7 @@ class OptimizerSettings:
     momentum: float = setting(0.9, "", low=0, below=1)
     weight_decay: float = setting(1e-4, "on weights, every step, under every schedule", low=0)
     decay_norm_and_bias: bool = setting(True, "also on biases, gammas and betas (no_wd in the original is false)")
+    clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
 
 
 @dataclass
@@ -117,6 +144,15 @@ class TrainSettings:
     label_smoothing: float = setting(0.0, "share of the target spread over all classes", low=0, below=1)
     initial_parameters: Optional[str] = setting(None, "a .params file or checkpoint whose weights to start from")
     seed: int = setting(0, "of the weights, order, crops, mixup and dropout", low=0)
+    evaluate_every: int = setting(1, "epochs from one evaluation to the next; the last is always evaluated", low=1)
+    ema_decay: float = setting(0.0, "of a moving average of the weights, evaluated besides; 0 is off", low=0, below=1)
+    dtype: str = setting("float32", "float16 has float32 master weights, and needs a GPU", choices=DTYPES)
+    teacher: Optional[str] = setting(None, "to distil from: a run's folder, a model of ours, or one of GluonCV")
+    teacher_checkpoint: Optional[str] = setting(None, "of the teacher: best or last of a run (null is best), or a file")
+    distillation_weight: float = setting(
+        0.5, "of the teacher's part in the loss; the labels have the rest", low=0, high=1
+    )
+    distillation_temperature: float = setting(4.0, "both outputs are divided by it for the teacher's part", above=0)
 
 
 @dataclass

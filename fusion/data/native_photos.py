@@ -1,0 +1,182 @@
+"""Training batches by MXNet's own ImageRecordIter, for recipes that it can honour.
+
+It decodes and augments in C++ and draws from the same distributions as `fusion.data.photo`, but not the same numbers:
+a run with it is repeatable on the same number of `data.workers`, and differs from the run by the Python pipeline. It
+reads records only, has no AutoAugment, no replacement of bad photos and no parts of a batch for several processes.
+
+Its `seed_aug` is left alone: with it MXNet 1.9.1 starts its random numbers again at every batch, so that an epoch has
+no more different crops than a batch has photos. Without it they start again where an iterator is made, which here is
+every epoch: the run's seed and the epoch decide the order of the photos, and so which photo meets which draw.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Deque, Dict, Iterator, Optional, Tuple
+
+import numpy as np
+
+from ..compat import mx
+from ..errors import DataError
+from .augment import Normalisation
+from .imagenet import PhotoSet, RecordPhotos
+from .loader import Batch, generator
+from .photo import PhotoAugmentation
+from .photo_batches import Targets
+
+#: What a random draw is for: see `fusion.data.photo_batches`.
+_BATCH, _NATIVE = 1, 12
+_SEEDS = 2**31 - 1
+
+#: ImageRecordIter's choice of interpolation that `fusion.data.photo.decode_box` makes too.
+_BY_DIRECTION = 9
+
+#: Batches ready beyond those that ImageRecordIter keeps itself.
+_READY = 2
+
+
+class NativeBatches:
+    """The batches of any epoch; a last one that is not full is left out.
+
+    Parameters
+    ----------
+    data : PhotoSet
+        The training photos, in records.
+    augmentation : PhotoAugmentation
+        Without a policy.
+    normalise, targets, batch_size, seed
+        As in `fusion.data.photo_batches.PhotoBatches`.
+    workers : int
+        Threads that decode; the draws depend on how many.
+    shard : (int, int)
+        (0, 1), all of an epoch.
+
+    Raises
+    ------
+    ValueError
+        If the set has fewer photos than a batch, or something is asked for that ImageRecordIter cannot do.
+    """
+
+    def __init__(
+        self,
+        data: PhotoSet,
+        augmentation: PhotoAugmentation,
+        normalise: Normalisation,
+        targets: Targets,
+        batch_size: int,
+        seed: int,
+        workers: int = 1,
+        shard: Tuple[int, int] = (0, 1),
+    ) -> None:
+        if not isinstance(data.photos, RecordPhotos):
+            raise ValueError("data.pipeline=native reads records only: data.source=record, or data.pipeline=python")
+        if augmentation.policy is not None:
+            raise ValueError("data.pipeline=native has no AutoAugment: set data.pipeline=python")
+        if shard != (0, 1):
+            raise ValueError("data.pipeline=native cannot share an epoch among processes: set data.pipeline=python")
+        if len(data) < batch_size:
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
+            )
+        self.data = data
+        self.augmentation = augmentation
+        self.normalise = normalise
+        self.targets = targets
+        self.batch_size = self.part_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self._path = data.photos.path
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on, which is reached by making those before it.
+
+        Parameters
+        ----------
+        epoch, start : int
+            From 0.
+
+        Raises
+        ------
+        DataError
+            If ImageRecordIter stops, as it does at a photo that it cannot decode.
+        """
+        with self._telling():
+            source = self._iterator(epoch)  # reads the first batch already
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            pending: Deque[Future[Optional[Batch]]] = deque()
+            following = 0
+            try:
+                while pending or following < len(self):
+                    while following < len(self) and len(pending) < _READY:
+                        pending.append(pool.submit(self._next, source, epoch, following, following >= start))
+                        following += 1
+                    batch = pending.popleft().result()
+                    if batch is not None:
+                        yield batch
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _iterator(self, epoch: int) -> Any:
+        order = generator(self.seed, _NATIVE, epoch).integers(_SEEDS)
+        return mx.io.ImageRecordUInt8Iter(
+            path_imgrec=str(self._path),
+            path_imgidx=str(self._path.with_suffix(".idx")),
+            data_shape=(3, self.augmentation.size, self.augmentation.size),
+            batch_size=self.batch_size,
+            shuffle=True,
+            seed=int(order),
+            preprocess_threads=self.workers,
+            round_batch=False,
+            verbose=False,
+            **native_arguments(self.augmentation),
+        )
+
+    def _next(self, source: Any, epoch: int, number: int, wanted: bool) -> Optional[Batch]:
+        with self._telling():
+            found = source.next()
+        if not wanted:
+            return None
+        images, labels = found.data[0].asnumpy(), found.label[0].asnumpy().astype(np.int64)
+        self._check_labels(labels)
+        return self.targets(self.normalise(images), labels, generator(self.seed, _BATCH, epoch, number), epoch)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say what to do where ImageRecordIter stops."""
+        try:
+            yield
+        except (mx.base.MXNetError, StopIteration) as error:
+            reason = (str(error).strip() or "it ended early").splitlines()[-1].strip()
+            raise DataError(
+                f"{self._path}: MXNet's ImageRecordIter stopped, as it does at a photo that it cannot decode "
+                f"({reason}); data.pipeline=python can pass over some (data.max_bad_images)"
+            ) from None
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        classes = len(self.data.classes)
+        if labels.min() < 0 or labels.max() >= classes:
+            strange = labels[(labels < 0) | (labels >= classes)][0]
+            raise DataError(f"{self._path}: label {strange} names no class; expected 0 to {classes - 1}")
+
+
+def native_arguments(augmentation: PhotoAugmentation) -> Dict[str, Any]:
+    """The same augmentation in the words of ImageRecordIter."""
+    return {
+        "random_resized_crop": True,
+        "min_random_area": augmentation.area[0],
+        "max_random_area": augmentation.area[1],
+        "min_aspect_ratio": augmentation.aspect[0],
+        "max_aspect_ratio": augmentation.aspect[1],
+        "inter_method": _BY_DIRECTION,
+        "rand_mirror": augmentation.flip,
+        "brightness": augmentation.jitter,
+        "contrast": augmentation.jitter,
+        "saturation": augmentation.jitter,
+        "pca_noise": augmentation.lighting,
+    }

@@ -1,0 +1,400 @@
+"""Photos of any size to a network's input: decoding, the random resized crop, colour, and the centre crop.
+
+The recipe is that of Inception (Szegedy et al., arXiv 1409.4842) as MXNet's own pipelines have it: a crop of 8 to 100 %
+of the area with an aspect of 3/4 to 4/3, mirrored half of the time, brightness, contrast and saturation by ±40 %, and
+the lighting noise of AlexNet (Krizhevsky et al., 2012). OpenCV decodes; it is imported when a photo is.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from .autoaugment import Policy
+
+#: Crops that are drawn before the largest centre crop is taken instead, as in MXNet.
+ATTEMPTS = 10
+
+#: Shares of red, green and blue in grey.
+GREY = np.array([0.299, 0.587, 0.114])
+
+#: Principal components of the colours of ImageNet, and their sizes, on pixels from 0 to 255 (as in MXNet).
+COLOUR_SIZES = np.array([55.46, 4.794, 1.148])
+COLOUR_AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+#: JPEG can be decoded at these fractions of its size, for less time.
+_REDUCTIONS = (8, 4, 2)
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_END_OF_JPEG = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that begin with the size
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+
+
+class BadPhotoError(Exception):
+    """These bytes are not a whole photo; the message says why."""
+
+
+class Header(NamedTuple):
+    """What a file says of its photo before any pixel.
+
+    Attributes
+    ----------
+    height, width : int
+        In pixels, as stored.
+    channels : int
+        1 is grey, 3 colour, 4 CMYK or transparent.
+    is_jpeg : bool
+        Else PNG.
+    """
+
+    height: int
+    width: int
+    channels: int
+    is_jpeg: bool
+
+
+class Box(NamedTuple):
+    """A rectangle of a photo, in pixels from its top left corner."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@lru_cache(maxsize=None)
+def opencv() -> Any:
+    """OpenCV, one thread a call: the batches have threads of their own.
+
+    Raises
+    ------
+    DataError
+        If it is not installed, or a library of the system that it needs is not.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise DataError(
+            f"photos are decoded by OpenCV, which cannot be imported ({error}): python -m pip install "
+            "opencv-python-headless, which needs no graphical libraries"
+        ) from None
+    cv2.setNumThreads(1)
+    return cv2
+
+
+# --- Decoding --------------------------------------------------------------------------------------------------------
+
+
+def read_header(data: bytes) -> Header:
+    """Size and kind of a JPEG or PNG file, without decoding it.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file: a JPEG whose end is missing is refused, which its decoder would fill with grey.
+
+    Raises
+    ------
+    BadPhotoError
+        If it is empty, of another kind, or cut short.
+    """
+    if not data:
+        raise BadPhotoError("empty file")
+    if data.startswith(_JPEG):
+        return _jpeg_header(data)
+    if data.startswith(_PNG):
+        return _png_header(data)
+    raise BadPhotoError("neither JPEG nor PNG")
+
+
+def _jpeg_header(data: bytes) -> Header:
+    found: Optional[Header] = None
+    position = 2
+    while position + 4 <= len(data):
+        marker = data[position + 1]
+        if data[position] != 0xFF:  # decoders skip what stands between two markers
+            position += 1
+            continue
+        if marker == 0xFF:  # padding
+            position += 1
+        elif marker in _BARE:
+            position += 2
+        elif marker == _START_OF_SCAN:
+            break
+        else:
+            if marker in _FRAMES and position + 10 <= len(data):
+                height, width, channels = struct.unpack_from(">HHB", data, position + 5)
+                found = Header(height, width, channels, is_jpeg=True)
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    if found is None or found.height == 0 or found.width == 0:
+        raise BadPhotoError("JPEG without a size")
+    if data.rfind(_END_OF_JPEG, position) < 0:
+        raise BadPhotoError("JPEG without its end")
+    return found
+
+
+def _png_header(data: bytes) -> Header:
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise BadPhotoError("damaged PNG header")
+    width, height, _, kind = struct.unpack_from(">IIBB", data, 16)
+    if b"IEND" not in data[-64:]:
+        raise BadPhotoError("PNG without its end")
+    if height == 0 or width == 0:
+        raise BadPhotoError("PNG without a size")
+    return Header(height, width, {0: 1, 4: 4, 6: 4}.get(kind, 3), is_jpeg=False)
+
+
+def decode(data: bytes, reduction: int = 1) -> np.ndarray:
+    """The pixels of a JPEG or PNG file as they are stored: no rotation by EXIF.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    reduction : {1, 2, 4, 8}
+        Of a JPEG: decode at this fraction of its size, rounded up.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 3) uint8 in OpenCV's order: blue, green, red.
+
+    Raises
+    ------
+    BadPhotoError
+        If the decoder gives up.
+    """
+    cv2 = opencv()
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise BadPhotoError(f"cannot be decoded ({str(error).strip().splitlines()[0]})") from None
+    if image is None:
+        raise BadPhotoError("cannot be decoded")
+    return np.asarray(image)
+
+
+def reduction_for(header: Header, box: Box, height: int, width: int) -> int:
+    """The largest fraction to decode at that still leaves a box at least as large as the wanted size.
+
+    Parameters
+    ----------
+    header : Header
+        Of the photo.
+    box : Box
+        What is cut out of it, in full pixels.
+    height, width : int
+        What the box is scaled to.
+    """
+    if header.is_jpeg:
+        for reduction in _REDUCTIONS:
+            if box.height >= reduction * height and box.width >= reduction * width:
+                return reduction
+    return 1
+
+
+def decode_box(data: bytes, header: Header, box: Box, height: int, width: int) -> np.ndarray:
+    """A box of a photo, scaled: (height, width, 3) uint8, blue, green, red.
+
+    It shrinks by area, which keeps fine patterns from turning into others, grows by cubic interpolation, and is
+    bilinear where one side shrinks and the other grows, as MXNet's ImageRecordIter with its inter_method 9. A photo
+    much larger than what is wanted of it is decoded at a fraction of its size.
+    """
+    cv2 = opencv()
+    reduction = reduction_for(header, box, height, width)
+    image = decode(data, reduction)
+    top, bottom = round(box.top / reduction), round((box.top + box.height) / reduction)
+    left, right = round(box.left / reduction), round((box.left + box.width) / reduction)
+    part = image[top:bottom, left:right]
+    if part.shape[0] > height and part.shape[1] > width:
+        interpolation = cv2.INTER_AREA
+    elif part.shape[0] < height and part.shape[1] < width:
+        interpolation = cv2.INTER_CUBIC
+    else:
+        interpolation = cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation))
+
+
+# --- Boxes -----------------------------------------------------------------------------------------------------------
+
+
+def random_box(
+    height: int, width: int, area: Tuple[float, float], aspect: Tuple[float, float], draw: np.random.Generator
+) -> Box:
+    """The box of a random resized crop.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the photo, in pixels.
+    area : (float, float)
+        Least and greatest share of the photo's area, drawn uniformly.
+    aspect : (float, float)
+        Least and greatest width by height, drawn uniformly in its logarithm.
+    draw : numpy.random.Generator
+        What decides; the same number of draws whatever comes out.
+
+    Returns
+    -------
+    Box
+        The first of ten tries that fits, or the largest centre box of an allowed aspect.
+    """
+    shares, ratios, tops, lefts = draw.random((4, ATTEMPTS))
+    areas = (area[0] + (area[1] - area[0]) * shares) * (height * width)
+    aspects = np.exp(np.log(aspect[0]) + (np.log(aspect[1]) - np.log(aspect[0])) * ratios)
+    widths = np.rint(np.sqrt(areas * aspects)).astype(int)
+    heights = np.rint(np.sqrt(areas / aspects)).astype(int)
+    fits = (widths <= width) & (heights <= height) & (widths > 0) & (heights > 0)
+    if not fits.any():
+        return _largest_box(height, width, aspect)
+    first = int(fits.argmax())
+    box_height, box_width = int(heights[first]), int(widths[first])
+    top, left = int(tops[first] * (height - box_height + 1)), int(lefts[first] * (width - box_width + 1))
+    return Box(top, left, box_height, box_width)
+
+
+def _largest_box(height: int, width: int, aspect: Tuple[float, float]) -> Box:
+    box_width = min(width, max(1, round(height * aspect[1])))
+    box_height = min(height, max(1, round(width / aspect[0])))
+    return Box((height - box_height) // 2, (width - box_width) // 2, box_height, box_width)
+
+
+def centre_crop(data: bytes, size: int, share: float) -> np.ndarray:
+    """A test photo: its shorter side to size / share, then the centre.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    size : int
+        S, in pixels.
+    share : float
+        Of the shorter side that the crop keeps, 0.875 in the recipe: 256 for 224, and 366 for 320.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S, S, 3) uint8, red, green, blue.
+
+    Raises
+    ------
+    BadPhotoError
+        If it cannot be read.
+    """
+    cv2 = opencv()
+    header = read_header(data)
+    shorter = resized_side(size, share)
+    scale = shorter / min(header.height, header.width)
+    height, width = max(shorter, round(header.height * scale)), max(shorter, round(header.width * scale))
+    scaled = decode_box(data, header, Box(0, 0, header.height, header.width), height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return np.asarray(cv2.cvtColor(scaled[top : top + size, left : left + size], cv2.COLOR_BGR2RGB))
+
+
+def resized_side(size: int, share: float) -> int:
+    """The shorter side before the centre crop: size / share, rounded up as in the original."""
+    return int(np.ceil(round(size / share, 6)))
+
+
+# --- Colour ----------------------------------------------------------------------------------------------------------
+
+
+def colour_change(image: np.ndarray, jitter: float, lighting: float, draw: np.random.Generator) -> Optional[np.ndarray]:
+    """Brightness, contrast and saturation in random order, then lighting, as one affine map of the colours.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (H, W, 3) uint8, red, green, blue; its mean is what contrast is about.
+    jitter : float
+        Each factor is drawn from 1 − jitter to 1 + jitter.
+    lighting : float
+        Standard deviation of the shares of the colours' principal components that are added.
+    draw : numpy.random.Generator
+        What decides; the same number of draws whatever the settings.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (3, 4): a matrix and what is added, on pixels from 0 to 255; None where nothing changes.
+    """
+    factors = 1 + jitter * (2 * draw.random(3) - 1)
+    order = draw.permutation(3)
+    added = COLOUR_AXES @ (COLOUR_SIZES * lighting * draw.standard_normal(3))
+    if jitter == 0 and lighting == 0:
+        return None
+    matrix, shift = np.eye(3), np.zeros(3)
+    mean = np.array(opencv().mean(image)[:3])
+    for which in order:
+        factor = factors[which]
+        if which == _SATURATION:
+            towards_grey = factor * np.eye(3) + (1 - factor) * np.tile(GREY, (3, 1))
+            matrix, shift = towards_grey @ matrix, towards_grey @ shift
+        else:
+            pivot = GREY @ (matrix @ mean + shift) if which == _CONTRAST else 0.0
+            matrix, shift = factor * matrix, factor * shift + (1 - factor) * pivot
+    return np.column_stack([matrix, shift + added])
+
+
+_CONTRAST, _SATURATION = 1, 2
+
+
+# --- A training photo ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PhotoAugmentation:
+    """From the bytes of a photo to the uint8 image that a training batch normalises.
+
+    Parameters
+    ----------
+    size : int
+        S, height and width of the result in pixels.
+    area, aspect : (float, float)
+        As in `random_box`.
+    flip : bool
+        Mirror half of the photos left to right.
+    policy : Policy, optional
+        AutoAugment, on the crop and before the colours.
+    jitter, lighting : float
+        As in `colour_change`.
+    """
+
+    size: int
+    area: Tuple[float, float] = (0.08, 1.0)
+    aspect: Tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    policy: Optional[Policy] = None
+    jitter: float = 0.4
+    lighting: float = 0.1
+
+    def __call__(self, data: bytes, draw: np.random.Generator) -> np.ndarray:
+        """The file of a photo to (S, S, 3) uint8, red, green, blue; `BadPhotoError` if it cannot be read."""
+        cv2 = opencv()
+        header = read_header(data)
+        box = random_box(header.height, header.width, self.area, self.aspect, draw)
+        image = cv2.cvtColor(decode_box(data, header, box, self.size, self.size), cv2.COLOR_BGR2RGB)
+        mirrored = draw.random() < 0.5
+        if self.flip and mirrored:
+            image = cv2.flip(image, 1)
+        if self.policy is not None:
+            from .autoaugment import auto_augment  # and with it Pillow
+
+            image = auto_augment(image[None], self.policy, draw)[0]
+        change = colour_change(image, self.jitter, self.lighting, draw)
+        return np.asarray(image if change is None else cv2.transform(image, change))

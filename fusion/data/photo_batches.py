@@ -1,0 +1,245 @@
+"""Training batches of photos that are decoded while the network works.
+
+A batch is a function of the seed, the epoch and its number alone, as in `fusion.data.loader`: the draws of a photo come
+from the seed, the epoch and its place in the epoch's order, so that neither the number of threads, nor the source of
+the photos, nor the number of workers that share an epoch changes what is drawn for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Deque, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from ..errors import DataError
+from .augment import Normalisation, mix, smooth_one_hot
+from .imagenet import CHUNK, PhotoSet, first_few
+from .loader import Batch, generator
+from .photo import BadPhotoError, PhotoAugmentation
+
+logger = logging.getLogger(__name__)
+
+#: What a random draw is for: see `fusion.data.loader`, which has 0 and 1, and `fusion.training.engine`, which has 2.
+_ORDER, _BATCH = 0, 1
+_PHOTO, _REPLACEMENT = 10, 11
+
+#: Batches kept ready beyond those in the making.
+_READY = 2
+
+#: Photos tried in place of a bad one before something else must be wrong.
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class Targets:
+    """From the labels of a batch to its targets, by label smoothing and mixup.
+
+    Parameters
+    ----------
+    classes : int
+        Columns of the targets.
+    mixup_alpha, cutmix_alpha : float
+        As in `fusion.data.augment.mix`.
+    mixup_epochs : int
+        The epochs, from the first, that have mixup or CutMix.
+    smoothing : float
+        Label smoothing.
+    """
+
+    classes: int
+    mixup_alpha: float = 0.0
+    mixup_epochs: int = 0
+    smoothing: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray, draw: np.random.Generator, epoch: int) -> Batch:
+        """Images (B, 3, S, S) float32 and labels (B,) int64 to what a step reads."""
+        targets = smooth_one_hot(labels, self.classes, self.smoothing)
+        if epoch < self.mixup_epochs:
+            return Batch(*mix(images, targets, self.mixup_alpha, self.cutmix_alpha, draw))
+        return Batch(images, targets)
+
+
+class BadPhotos:
+    """Counts the photos that could not be read, each once, up to a limit.
+
+    Parameters
+    ----------
+    data : PhotoSet
+        Whose photos they are.
+    limit : int
+        So many are passed over; one more is an error.
+    """
+
+    def __init__(self, data: PhotoSet, limit: int) -> None:
+        self._data = data
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.reasons: Dict[int, str] = {}
+
+    def add(self, number: int, reason: str) -> None:
+        """Take note of a photo.
+
+        Raises
+        ------
+        DataError
+            If there are more than the limit: their number and the first few.
+        """
+        with self._lock:
+            if number not in self.reasons:
+                self.reasons[number] = reason
+                name = self._data.photos.name(number)
+                logger.warning("%s: %s; another photo takes its place", name, reason)
+            count = len(self.reasons)
+            if count > self._limit:
+                raise DataError(
+                    f"{self._data.title}: {count} training photos cannot be read, and data.max_bad_images allows "
+                    f"{self._limit}: {first_few(self._data.photos, self.reasons)}; mend or remove them, or raise it"
+                )
+
+
+class PhotoBatches:
+    """The batches of any epoch; a last one that is not full is left out.
+
+    Parameters
+    ----------
+    data : PhotoSet
+        The training photos.
+    augmentation : PhotoAugmentation
+        From a photo's bytes to its crop.
+    normalise : Normalisation
+        To the network's input.
+    targets : Targets
+        Label smoothing and mixup.
+    batch_size : int
+        B, over all devices of all processes.
+    seed : int
+        Of the run.
+    workers : int
+        Threads. Batches do not depend on how many.
+    max_bad : int
+        Unreadable photos that are replaced by others; one more is an error.
+    shard : (int, int)
+        Which of how many equal parts of each batch to make: rank and size of a process among several.
+
+    Raises
+    ------
+    ValueError
+        If the set has fewer photos than a batch, or a batch has no such part.
+    """
+
+    def __init__(
+        self,
+        data: PhotoSet,
+        augmentation: PhotoAugmentation,
+        normalise: Normalisation,
+        targets: Targets,
+        batch_size: int,
+        seed: int,
+        workers: int = 1,
+        max_bad: int = 0,
+        shard: Tuple[int, int] = (0, 1),
+    ) -> None:
+        if len(data) < batch_size:
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
+            )
+        self.data = data
+        self.augmentation = augmentation
+        self.normalise = normalise
+        self.targets = targets
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self.rank, self.size = shard
+        if not 0 <= self.rank < self.size or batch_size % self.size:
+            raise ValueError(
+                f"part {self.rank} of {self.size} of a batch of {batch_size}; expected a part from 0 to {self.size - 1}"
+                " and a batch size that the parts divide"
+            )
+        self.bad = BadPhotos(data, max_bad)
+
+    @property
+    def part_size(self) -> int:
+        """Photos of a batch that are made here."""
+        return self.batch_size // self.size
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on.
+
+        Parameters
+        ----------
+        epoch, start : int
+            From 0.
+
+        Yields
+        ------
+        Batch
+            In order, the same for the same seed whatever came before.
+
+        Raises
+        ------
+        DataError
+            If more photos than allowed cannot be read.
+        """
+        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
+        ahead = _READY + -(-self.workers * CHUNK // self.part_size)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
+            pending: Deque[List[Future[Any]]] = deque()
+            following = start
+            try:
+                while pending or following < len(self):
+                    while following < len(self) and len(pending) < ahead:
+                        pending.append(self._submit(pool, epoch, following, order))
+                        following += 1
+                    batch = pending[0][-1].result()
+                    pending.popleft()
+                    yield batch
+            finally:
+                for futures in pending:
+                    for future in futures:
+                        future.cancel()
+
+    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
+        """Queue a batch: its chunks, then what waits for them, which the pool starts after them all."""
+        images = np.empty((self.part_size, 3, self.augmentation.size, self.augmentation.size), np.float32)
+        labels = np.empty(self.part_size, np.int64)
+        part = number * self.size + self.rank
+        first = part * self.part_size
+
+        def fill(row: int) -> None:
+            rows = slice(row, min(row + CHUNK, self.part_size))
+            found = [self._photo(epoch, first + place, order) for place in range(rows.start, rows.stop)]
+            images[rows] = self.normalise(np.stack([image for image, _ in found]).transpose(0, 3, 1, 2))
+            labels[rows] = [label for _, label in found]
+
+        def finish() -> Batch:
+            for chunk in chunks:
+                chunk.result()
+            return self.targets(images, labels, generator(self.seed, _BATCH, epoch, part), epoch)
+
+        chunks = [pool.submit(fill, row) for row in range(0, self.part_size, CHUNK)]
+        return [*chunks, pool.submit(finish)]
+
+    def _photo(self, epoch: int, place: int, order: np.ndarray) -> Tuple[np.ndarray, int]:
+        """The crop and label of a place in an epoch's order; of another photo where that one is bad."""
+        number = int(order[place])
+        for attempt in range(_TRIES):
+            try:
+                data, label = self.data.photos.read(number)
+                return self.augmentation(data, generator(self.seed, _PHOTO, epoch, place)), label
+            except BadPhotoError as error:
+                self.bad.add(number, str(error))
+                number = int(generator(self.seed, _REPLACEMENT, epoch, place, attempt).integers(len(self.data)))
+        raise DataError(
+            f"{self.data.title}: {_TRIES} photos after another cannot be read, the last of them "
+            f"{self.data.photos.name(number)}: run python -m fusion prepare imagenet to list them all"
+        )

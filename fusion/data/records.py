@@ -1,0 +1,131 @@
+"""Reads MXNet's RecordIO files (.rec with .idx) at any record from any thread, without a lock.
+
+The format is dmlc-core's: each part of a record has a magic number, its length with two flag bits for the first,
+middle and last part, and the bytes, filled up to a multiple of four. A record that holds the magic number itself is
+split there. An image record begins with a header of `mxnet.recordio.IRHeader`. MXNet's own reader keeps a position, so
+that threads cannot share it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import List, Tuple
+
+import numpy as np
+
+from ..errors import DataError
+
+
+class BadRecordError(DataError):
+    """There is no whole image record where the index has one."""
+
+
+MAGIC = 0xCED7230A
+_FRAME = struct.Struct("<II")
+_LENGTH_BITS = 29
+_WHOLE, _FIRST, _LAST = 0, 1, 3
+_IMAGE_HEADER = struct.Struct("<IfQQ")
+_FLOAT = 4
+
+
+class RecordFile:
+    """The records of a .rec file, in the order of its .idx file.
+
+    Parameters
+    ----------
+    path : Path
+        The .rec file; the index is beside it, named .idx.
+
+    Raises
+    ------
+    DataError
+        If one of the two is missing or empty, or the index does not belong to the records.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.index_path = path.with_suffix(".idx")
+        for wanted, other in ((path, self.index_path), (self.index_path, path)):
+            if not wanted.is_file():
+                raise DataError(
+                    f"{wanted}: no such file, and {other.name} is of no use without it; "
+                    "python -m fusion prepare imagenet writes both (MXNet's tools/rec2idx.py makes an index)"
+                )
+        self._offsets = _read_index(self.index_path)
+        self._size = path.stat().st_size
+        if self._offsets.max() + _FRAME.size > self._size:
+            raise DataError(
+                f"{self.index_path} points to byte {self._offsets.max():,}, beyond the end of {path.name} "
+                f"({self._size:,} bytes): one of them is cut short or of another data set"
+            )
+        #: Each record's end, or more where the file holds records that the index has not.
+        ordered = np.append(np.unique(self._offsets), self._size)
+        self._ends = ordered[np.searchsorted(ordered, self._offsets, side="right")]
+        self._file = path.open("rb")
+        self.image(0)  # the first record shows whether the two belong together
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def image(self, position: int) -> Tuple[bytes, float]:
+        """The file of an image, and its label.
+
+        Parameters
+        ----------
+        position : int
+            From 0, in the order of the index.
+
+        Raises
+        ------
+        BadRecordError
+            If there is no image record at the indexed place.
+        """
+        start = int(self._offsets[position])
+        # Unlike seek and read, this has no position that threads would have to share.
+        span = os.pread(self._file.fileno(), int(self._ends[position]) - start, start)
+        try:
+            record = _join_parts(span)
+            flag, label, _, _ = _IMAGE_HEADER.unpack_from(record)
+            if flag:  # so many labels follow; the first is the class
+                (label,) = struct.unpack_from("<f", record, _IMAGE_HEADER.size)
+        except (ValueError, struct.error):
+            raise BadRecordError(
+                f"{self.path}: no image record at byte {start:,}, where {self.index_path.name} has number {position}: "
+                "the file is damaged, or the index belongs to another"
+            ) from None
+        return record[_IMAGE_HEADER.size + flag * _FLOAT :], label
+
+
+def _read_index(path: Path) -> np.ndarray:
+    """Offsets (N,) int64, in the order of the file."""
+    offsets: List[int] = []
+    for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
+        try:
+            _, offset = line.split("\t")
+            offsets.append(int(offset))
+        except ValueError:
+            raise DataError(
+                f"{path}, line {number}: expected a number, a tab and an offset, not {line[:40]!r}"
+            ) from None
+    if not offsets or min(offsets) < 0:
+        raise DataError(f"{path}: expected a line for each record, with its offset of at least 0")
+    return np.array(offsets, np.int64)
+
+
+def _join_parts(span: bytes) -> bytes:
+    """One record from the bytes that start with it."""
+    parts: List[bytes] = []
+    position = 0
+    while True:
+        magic, word = _FRAME.unpack_from(span, position)
+        kind, length = word >> _LENGTH_BITS, word & ((1 << _LENGTH_BITS) - 1)
+        position += _FRAME.size
+        part = span[position : position + length]
+        if magic != MAGIC or len(part) < length or (kind in (_WHOLE, _FIRST)) == bool(parts):
+            raise ValueError("not a record")
+        parts.append(part)
+        if kind in (_WHOLE, _LAST):
+            return struct.pack("<I", MAGIC).join(parts)
+        position += length  # a record is split at multiples of four only, so that nothing fills it up here

@@ -1,0 +1,102 @@
+"""Other normalisations in the place of a network's batch norms: over several devices at once, or in groups of channels.
+
+The layers are exchanged in a network that has been built and not started, so that every family has them and parameters
+keep their names. Synchronised batch norm is Gluon's contributed block, of Zhang et al., arXiv 1803.08904; group norm is
+that of Wu & He, arXiv 1803.08494.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Iterator, Tuple
+
+from ..attention import GroupNorm
+from ..compat import mx, nn
+
+#: More than the operations of a step, over all devices: each then has a workspace of its own.
+_WORKSPACES = 1 << 14
+
+#: What `use_norm_layer` knows.
+NORM_LAYERS = ("batch", "group")
+
+
+def use_norm_layer(net: Any, norm_layer: str) -> None:
+    """Make every normalisation of a network this one.
+
+    A batch norm without scale and centre, such as that of a CIFAR-ResNet's input, stays: it learns nothing, and
+    standardises the channels of the data set.
+
+    Parameters
+    ----------
+    net : HybridBlock
+        Built with batch norm, and not initialised.
+    norm_layer : {"batch", "group"}
+        "batch" changes nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is another word, or a layer has a single channel, whose groups are single values.
+    """
+    if norm_layer not in NORM_LAYERS:
+        raise ValueError(f"norm_layer={norm_layer!r}: expected one of {', '.join(NORM_LAYERS)}")
+    if norm_layer == "group":
+        _exchange(net, _grouped, lambda old: not old._kwargs["fix_gamma"])
+
+
+def synchronise_batch_norm(net: Any, devices: int) -> None:
+    """Make each batch norm of a network compute its statistics over the batch of all devices.
+
+    On several CPU contexts no operation may have run in this process before: MXNet lends them one small set of
+    workspaces, whose size it reads from the environment at the first operation, and a device that waits in a batch norm
+    for another keeps a workspace that the other may be waiting for. This asks for a set that is large enough.
+
+    Parameters
+    ----------
+    net : HybridBlock
+        Built, and not initialised. From then on it trains on exactly that many devices at once: a single one would
+        wait for the others for ever.
+    devices : int
+        How many; 1 changes nothing.
+    """
+    if devices > 1:
+        os.environ.setdefault("MXNET_CPU_TEMP_COPY", str(_WORKSPACES))
+        _exchange(net, lambda old: _synchronised(old, devices), lambda old: True)
+
+
+def _grouped(old: Any) -> Any:
+    return GroupNorm(old.gamma.shape[0], epsilon=old._kwargs["eps"], prefix=old.prefix)
+
+
+def _synchronised(old: Any, devices: int) -> Any:
+    options = old._kwargs
+    return mx.gluon.contrib.nn.SyncBatchNorm(
+        in_channels=old.gamma.shape[0],
+        num_devices=devices,
+        momentum=options["momentum"],
+        epsilon=options["eps"],
+        scale=not options["fix_gamma"],
+        center=old.beta.grad_req != "null",
+        prefix=old.prefix,
+    )
+
+
+def _exchange(net: Any, make: Callable[[Any], Any], wanted: Callable[[Any], bool]) -> None:
+    for parent, key, old in list(_batch_norms(net)):
+        if not wanted(old):
+            continue
+        new = make(old)
+        for name in ("gamma", "beta"):  # a last gamma that starts at 0 goes on doing so
+            getattr(new, name).init = getattr(old, name).init
+        parent._children[key] = new
+        if getattr(parent, key, None) is old:
+            object.__setattr__(parent, key, new)  # Gluon's own refuses a block of another class
+
+
+def _batch_norms(block: Any) -> Iterator[Tuple[Any, str, Any]]:
+    """(parent, key, layer) of each batch norm below a block."""
+    for key, child in block._children.items():
+        if type(child) is nn.BatchNorm:
+            yield block, key, child
+        else:
+            yield from _batch_norms(child)

@@ -1,0 +1,109 @@
+"""What training minimises: cross-entropy with soft targets, and distillation from a teacher.
+
+Label smoothing, mixup and CutMix are in the targets already. Distillation: Hinton et al., "Distilling the Knowledge in
+a Neural Network", arXiv 1503.02531.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence
+
+from ..compat import HybridBlock, mx
+from .settings import Settings
+from .teacher import Teacher
+
+
+class CrossEntropy(HybridBlock):
+    """Softmax cross-entropy with soft targets, in float32 whatever the logits are.
+
+    Inputs
+        - **logits**, **targets**: (B, classes); rows of targets sum to 1.
+    Outputs
+        - (B,), in nats.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cross_entropy = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
+
+    def hybrid_forward(self, F: Any, logits: Any, targets: Any) -> Any:
+        return self.cross_entropy(F.cast(logits, dtype="float32"), targets)
+
+
+class DistillationLoss(HybridBlock):
+    """(1 - w) cross-entropy with the targets + w T² KL(teacher at T || student at T).
+
+    T² keeps the teacher's part of the gradient at one size whatever T is (section 2 of the paper).
+
+    Parameters
+    ----------
+    weight : float
+        w, from 0 to 1.
+    temperature : float
+        T, above 0: both outputs are divided by it.
+
+    Inputs
+        - **logits**, **targets**, **teacher_logits**: (B, classes).
+    Outputs
+        - (B,), in nats.
+    """
+
+    def __init__(self, weight: float, temperature: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._weight = weight
+        self._temperature = temperature
+        self.cross_entropy = CrossEntropy()
+
+    def hybrid_forward(self, F: Any, logits: Any, targets: Any, teacher_logits: Any) -> Any:
+        own = F.log_softmax(F.cast(logits, dtype="float32") / self._temperature)
+        wanted = F.log_softmax(teacher_logits / self._temperature)
+        divergence = F.sum(F.exp(wanted) * (wanted - own), axis=-1)
+        return (1 - self._weight) * self.cross_entropy(logits, targets) + (
+            self._weight * self._temperature**2
+        ) * divergence
+
+
+class Distillation:
+    """A distillation loss with the teacher that it learns from, called on images besides.
+
+    Parameters
+    ----------
+    teacher : Teacher
+        On all the devices of the network.
+    loss : DistillationLoss
+        Of the student's and the teacher's logits.
+    """
+
+    def __init__(self, teacher: Teacher, loss: DistillationLoss) -> None:
+        self._teacher = teacher
+        self._loss = loss
+
+    def __call__(self, logits: Any, targets: Any, images: Any) -> Any:
+        """The loss (B,) of one device's part; the teacher sees the images (B, 3, H, W) of the student."""
+        return self._loss(logits, targets, self._teacher(images))
+
+
+def build_loss(settings: Settings, teacher: Optional[Teacher]) -> Any:
+    """The loss of a run, for `part_losses`.
+
+    Parameters
+    ----------
+    settings : Settings
+        `train.distillation_*`.
+    teacher : Teacher, optional
+        To distil from.
+    """
+    train = settings.train
+    if teacher is None:
+        loss: Any = CrossEntropy()
+    else:
+        loss = DistillationLoss(train.distillation_weight, train.distillation_temperature)
+    loss.hybridize(static_alloc=True, static_shape=True)
+    return loss if teacher is None else Distillation(teacher, loss)
+
+
+def part_losses(loss: Any, logits: Sequence[Any], targets: Sequence[Any], images: Sequence[Any]) -> List[Any]:
+    """The loss of each device's part; only distillation looks at the images."""
+    if isinstance(loss, Distillation):
+        return [loss(*part) for part in zip(logits, targets, images)]
+    return [loss(*part) for part in zip(logits, targets)]

@@ -1,0 +1,106 @@
+"""Photos in a training run: which settings are theirs, and their batches."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, Tuple
+
+from ..data.augment import Normalisation, named_policy
+from ..data.native_photos import NativeBatches
+from ..data.photo import PhotoAugmentation
+from ..data.photo_batches import PhotoBatches, Targets
+from .settings import AugmentSettings, DataSettings, Settings
+
+#: Settings that mean something to photos alone.
+_PHOTOS_ONLY = {
+    "data": ("source", "pipeline", "classes", "crop_share", "max_bad_images"),
+    "augment": ("crop_area", "crop_aspect", "colour_jitter", "lighting"),
+}
+
+#: Unreadable training photos that are passed over unless `data.max_bad_images` says otherwise.
+MAX_BAD_IMAGES = 10
+
+Problem = Tuple[str, Any, str]
+
+
+def photo_problems(settings: Settings) -> Iterator[Problem]:
+    """The settings about photos that cannot be honoured, each as its key, its value and what was expected."""
+    if settings.data.name != "imagenet":
+        yield from _settings_without_photos(settings)
+        return
+    data, augment = settings.data, settings.augment
+    if augment.crop_padding:
+        yield "augment.crop_padding", augment.crop_padding, "expected 0: photos are cropped by augment.crop_area"
+    if data.fit != "exact":
+        yield "data.fit", data.fit, "it is for image_folder; test photos are resized by data.crop_share"
+    for key, limits, highest in (("crop_area", augment.crop_area, 1.0), ("crop_aspect", augment.crop_aspect, 100.0)):
+        if len(limits) != 2 or not 0 < limits[0] <= limits[1] <= highest:
+            yield f"augment.{key}", limits, f"expected two rising numbers, above 0 and at most {highest:g}"
+    if data.pipeline == "native":
+        yield from _problems_of_native(settings)
+
+
+def _settings_without_photos(settings: Settings) -> Iterator[Problem]:
+    """A setting without effect is a mistake that would otherwise show only in the results."""
+    defaults = {"data": DataSettings(), "augment": AugmentSettings()}
+    for section, keys in _PHOTOS_ONLY.items():
+        for key in keys:
+            value = getattr(getattr(settings, section), key)
+            if value != getattr(defaults[section], key):
+                yield f"{section}.{key}", value, f"it is for imagenet, and data.name is {settings.data.name}"
+
+
+def _problems_of_native(settings: Settings) -> Iterator[Problem]:
+    data, augment = settings.data, settings.augment
+    if data.source == "folder":
+        yield "data.source", data.source, "data.pipeline is native, and MXNet's ImageRecordIter reads records only"
+    if augment.auto_augment != "none":
+        expected = "data.pipeline is native, and MXNet's ImageRecordIter has no AutoAugment: data.pipeline=python"
+        yield "augment.auto_augment", augment.auto_augment, expected
+    if data.max_bad_images:
+        expected = "data.pipeline is native, and MXNet's ImageRecordIter stops at the first bad photo: expected 0"
+        yield "data.max_bad_images", data.max_bad_images, expected
+
+
+def draws_depend_on(settings: Settings) -> Tuple[str, ...]:
+    """The settings that change what is drawn, though a run could otherwise be resumed with others."""
+    return ("data.workers",) if settings.data.pipeline == "native" else ()
+
+
+def photo_options(settings: Settings) -> Dict[str, Any]:
+    """What `load_dataset` takes for photos; elsewhere these are at values that it passes over."""
+    data = settings.data
+    source = "record" if data.pipeline == "native" else data.source
+    return {"source": source, "classes": data.classes, "crop_share": data.crop_share, "workers": data.workers}
+
+
+def photo_batches(
+    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int] = (0, 1)
+) -> Any:
+    """The training batches of photos, by the pipeline that was asked for.
+
+    Raises
+    ------
+    ValueError
+        If a batch is more than the data set.
+    """
+    augment, seed, workers = settings.augment, settings.train.seed, settings.data.workers
+    targets = Targets(
+        classes=len(data.classes),
+        mixup_alpha=augment.mixup_alpha,
+        cutmix_alpha=augment.cutmix_alpha,
+        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
+        smoothing=settings.train.label_smoothing,
+    )
+    augmentation = PhotoAugmentation(
+        size=settings.data.size,
+        area=(augment.crop_area[0], augment.crop_area[1]),
+        aspect=(augment.crop_aspect[0], augment.crop_aspect[1]),
+        flip=augment.flip,
+        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
+        jitter=augment.colour_jitter,
+        lighting=augment.lighting,
+    )
+    if settings.data.pipeline == "native":
+        return NativeBatches(data, augmentation, normalise, targets, batch_size, seed, workers, shard)
+    bad = MAX_BAD_IMAGES if settings.data.max_bad_images is None else settings.data.max_bad_images
+    return PhotoBatches(data, augmentation, normalise, targets, batch_size, seed, workers, bad, shard)

@@ -1,0 +1,201 @@
+"""The network that a run distils from: a run of ours, a parameter file of one of our models, or a model of GluonCV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..compat import mx
+from ..errors import CheckpointError, ConfigError, nearest
+from ..models import get_model
+from ..models.network import describe_mismatches, mismatches, read_parameters
+from ..models.zoo import FAMILIES, MODELS
+from . import checkpoint
+from .config import read_config
+from .logbook import RunDirectory
+from .preparation import build_network
+from .settings import CIFAR_MEAN, CIFAR_STD, Settings
+
+_GLUONCV = "gluoncv:"
+
+#: What GluonCV's models of ImageNet were trained with, for pixels between 0 and 1.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: Data sets whose classes are known by their name.
+_FIXED_CLASSES = ("digits", "cifar10", "cifar100")
+
+#: Mean and standard deviation that a network's input was normalised by.
+_Statistics = Tuple[Sequence[float], Sequence[float]]
+
+
+class Teacher:
+    """A trained network that only answers.
+
+    Parameters
+    ----------
+    net : Block
+        From (B, 3, H, W) to logits (B, classes), on all the devices.
+    devices : sequence of Context
+        Where the student trains.
+    given, own : (mean, std)
+        What the images that it is called on were normalised by, and what it was trained with.
+    """
+
+    def __init__(self, net: Any, devices: Sequence[Any], given: _Statistics, own: _Statistics) -> None:
+        self._net = net
+        (mean, std), (own_mean, own_std) = np.array(given, np.float64), np.array(own, np.float64)
+        self._same = bool((mean == own_mean).all() and (std == own_std).all())
+        scale, shift = std / own_std, (mean - own_mean) / own_std
+        self._scale, self._shift = (
+            {device: mx.nd.array(values.reshape(1, 3, 1, 1), ctx=device) for device in devices}
+            for values in (scale, shift)
+        )
+
+    def __call__(self, images: Any) -> Any:
+        """Logits (B, classes) in float32 of a student's images on one device; nothing is recorded."""
+        with mx.autograd.pause():
+            inputs = images.astype("float32")
+            if not self._same:
+                device = images.context
+                inputs = mx.nd.broadcast_add(mx.nd.broadcast_mul(inputs, self._scale[device]), self._shift[device])
+            return self._net(inputs)
+
+
+def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence[Any]) -> Optional[Teacher]:
+    """The teacher of `train.teacher`; None without one.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the student's run.
+    classes : int
+        Of the student's data set.
+    title : str
+        Its name, for messages.
+    devices : sequence of Context
+        Where the student trains.
+
+    Raises
+    ------
+    FusionError
+        If there is no such teacher, its file is missing or does not fit, it has other classes, or it cannot take
+        images of the student's size.
+    """
+    name = settings.train.teacher
+    if name is None:
+        return None
+    given = (settings.augment.mean, settings.augment.std)
+    if Path(name, "config.yaml").is_file():
+        net, own = _of_run(settings, Path(name), devices)
+    elif name in FAMILIES or name in MODELS:
+        net, own = _of_model(settings, name, devices), given
+    else:
+        net, own = _of_gluoncv(settings, name, devices)
+    net.hybridize(static_alloc=True, static_shape=True)
+    teacher = Teacher(net, devices, given, own)
+    found = _answer(teacher, settings, devices).shape[-1]
+    if found != classes:
+        raise ConfigError(
+            f"train.teacher is {name!r}, which tells {found} classes apart, and {title} has {classes}: "
+            "use a teacher that was trained on the classes of this data set"
+        )
+    return teacher
+
+
+def _answer(teacher: Teacher, settings: Settings, devices: Sequence[Any]) -> Any:
+    """Logits of an empty image: whether the teacher takes this size at all."""
+    size = settings.data.size
+    try:
+        answers = [teacher(mx.nd.zeros((1, 3, size, size), ctx=device)) for device in devices]
+        mx.nd.waitall()
+    except (mx.MXNetError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ConfigError(
+            f"train.teacher is {settings.train.teacher!r}, which cannot take images of {size} pixels ({reason})"
+        ) from None
+    return answers[0]
+
+
+def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any, _Statistics]:
+    run = RunDirectory.existing(path)
+    theirs = read_config(run.config)
+    _check_data(settings, theirs)
+    which = settings.train.teacher_checkpoint or "best"
+    file = {"best": run.best, "last": run.last}.get(which, Path(which))
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; train.teacher_checkpoint is best or last of the run, or a file")
+    answering = replace(theirs, data=replace(theirs.data, batch_size=2))  # what 1 breaks is training
+    net = build_network(answering, _classes_of(checkpoint.network_arrays(file)))
+    checkpoint.load_network(file, net, list(devices))
+    return net, (theirs.augment.mean, theirs.augment.std)
+
+
+def _check_data(settings: Settings, theirs: Settings) -> None:
+    """Refuse classes that are as many, and others."""
+    mine, other = settings.data, theirs.data
+    both_fixed = mine.name in _FIXED_CLASSES and other.name in _FIXED_CLASSES
+    if both_fixed and (mine.name, mine.labels) != (other.name, other.labels):
+        raise ConfigError(
+            f"train.teacher is {settings.train.teacher!r}, which was trained on {other.name} ({other.labels} labels), "
+            f"and data.name is {mine.name} ({mine.labels} labels): these are other classes"
+        )
+
+
+def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
+    file = settings.train.teacher_checkpoint
+    if file is None:
+        raise ConfigError(
+            f"train.teacher is {name!r}, a model without weights: say which with train.teacher_checkpoint=FILE, "
+            "or name the folder of a run"
+        )
+    net = get_model(name, classes=_classes_of(checkpoint.network_arrays(Path(file))))
+    checkpoint.load_network(Path(file), net, list(devices))
+    return net
+
+
+def _of_gluoncv(settings: Settings, name: str, devices: Sequence[Any]) -> Tuple[Any, _Statistics]:
+    word = name[len(_GLUONCV) :] if name.startswith(_GLUONCV) else name
+    zoo = _gluoncv_zoo(name)
+    known = zoo.get_model_list()
+    if word.lower() not in {model.lower() for model in known}:
+        raise ConfigError(
+            f"train.teacher is {name!r}: neither the folder of a run, nor a model of ours or of GluonCV; "
+            f"{nearest(word, [*FAMILIES, *MODELS, *known])}"
+        )
+    statistics = (CIFAR_MEAN, CIFAR_STD) if word.lower().startswith("cifar") else (_IMAGENET_MEAN, _IMAGENET_STD)
+    file = settings.train.teacher_checkpoint
+    if file is None:
+        return _pretrained(zoo, word, devices), statistics
+    stored = read_parameters(file)
+    net = zoo.get_model(word, classes=_classes_of(stored), pretrained=False)
+    problems = mismatches(net, stored)
+    if problems:
+        raise CheckpointError(describe_mismatches(file, problems))
+    net.load_parameters(file, ctx=list(devices))
+    return net, statistics
+
+
+def _gluoncv_zoo(name: str) -> Any:
+    try:
+        from gluoncv import model_zoo
+    except ImportError as error:
+        raise ConfigError(f"train.teacher is {name!r}: not ours, and GluonCV cannot be imported ({error})") from None
+    return model_zoo
+
+
+def _pretrained(zoo: Any, word: str, devices: Sequence[Any]) -> Any:
+    try:
+        return zoo.get_model(word, pretrained=True, ctx=list(devices))
+    except Exception as error:  # requests, urllib3, OSError and ValueError have a class each for no network
+        raise ConfigError(
+            f"train.teacher is {word!r}: its weights cannot be downloaded by GluonCV ({error}); "
+            "download them elsewhere and name the file with train.teacher_checkpoint=FILE"
+        ) from None
+
+
+def _classes_of(arrays: Mapping[str, Any]) -> int:
+    """The rows of a network's last parameter, the bias of its classifier."""
+    return int(next(reversed(list(arrays.values()))).shape[0])
