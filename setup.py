@@ -36,6 +36,8 @@ setup(
         "setuptools; python_version >= '3.12'",  # has the distutils that MXNet imports
     ],
     extras_require={
+        # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
+        "horovod": ["horovod==0.28.1"],
         "dev": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},

@@ -10,7 +10,9 @@ from .errors import FusionError
 
 #: What a shell expects of a command that Ctrl-C ended.
 INTERRUPTED = 130
-_BAD_INPUT = 2
+
+#: For what the user can mend.
+BAD_INPUT = 2
 
 Main = Callable[[Optional[Sequence[str]]], int]
 
@@ -23,7 +25,7 @@ def reported(main: Main) -> Main:
             return main(arguments)
         except FusionError as error:
             print(f"error: {error}", file=sys.stderr)
-            return _BAD_INPUT
+            return BAD_INPUT
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED

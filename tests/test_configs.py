@@ -19,6 +19,7 @@ from fusion.training.config import read_config
 from fusion.training.engine import take_step
 from fusion.training.preparation import build_batches, build_network, build_trainer, start_weights
 from fusion.training.schedule import learning_rate
+from fusion.training.settings import ModelSettings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
@@ -76,7 +77,8 @@ def test_network_of_a_config_has_the_published_parameters(name):
 @pytest.mark.parametrize("row", OWN_ROWS, ids=lambda row: row.id)
 def test_config_of_a_row_is_of_its_network_and_images(row):
     settings = settings_of(row.configs[-1])
-    model = {key: value for key, value in vars(settings.model).items() if value is not None and key != "initializer"}
+    usual = {**vars(ModelSettings()), "name": None, "initializer": settings.model.initializer}
+    model = {key: value for key, value in vars(settings.model).items() if value != usual[key]}
     assert model == dict(row.model)
     assert settings.data.size == row.pixels
     if settings.data.name != "image_folder":

@@ -230,6 +230,70 @@ def test_images_of_the_set_are_left_unchanged():
     np.testing.assert_array_equal(made.data.images, before)
 
 
+# --- Shards ----------------------------------------------------------------------------------------------------------
+
+
+def parts(size, count=50, batch=12, **changes):
+    augmentation = changes.pop("augmentation", None) or Augmentation(PLAIN, 3)
+    return [
+        TrainingBatches(numbered(count), augmentation, batch, 5, shard=(rank, size), **changes) for rank in range(size)
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 12])
+def test_parts_of_a_batch_are_the_batch_in_order(size):
+    whole = TrainingBatches(numbered(50), Augmentation(PLAIN, 3), 12, 5)
+    made = parts(size)
+    assert {len(part) for part in made} == {len(whole)} == {4}
+    assert {part.part_size for part in made} == {12 // size}
+    for batch, *shards in zip(whole.epoch(3), *(part.epoch(3) for part in made)):
+        assert [number for shard in shards for number in numbers(shard)] == numbers(batch)
+        np.testing.assert_array_equal(np.concatenate([shard.targets for shard in shards]), batch.targets)
+
+
+def test_single_part_is_keyed_by_the_batch_alone():
+    """Every earlier run's batches: the key is the seed, the purpose, the epoch and the number."""
+    made = TrainingBatches(numbered(50), everything(), 12, 5)
+    rows = generator(5, 0, 1).permutation(50)
+    for number, batch in enumerate(made.epoch(1)):
+        own = rows[number * 12 : (number + 1) * 12]
+        images, targets = everything()(
+            made.data.images[own], made.data.labels[own], generator(5, 1, 1, number), epoch=1
+        )
+        np.testing.assert_array_equal(batch.images, images)
+        np.testing.assert_array_equal(batch.targets, targets)
+
+
+def test_parts_draw_different_numbers(monkeypatch):
+    keys = []
+    monkeypatch.setattr(loader, "generator", lambda *key: keys.append(key) or generator(*key))
+    for part in parts(3, augmentation=everything()):
+        list(part.epoch(1))
+    draws = [key for key in keys if key[1] == 1]
+    assert len(draws) == len(set(draws)) == 3 * 4
+    assert sum(key == (5, 0, 1) for key in keys) == 3  # and share the epoch's order
+
+
+def test_part_starts_anywhere():
+    part = parts(2, augmentation=everything())[1]
+    assert_same(list(part.epoch(1))[2:], part.epoch(1, 2))
+
+
+@pytest.mark.parametrize(("batch", "shard"), [(12, (2, 2)), (12, (-1, 2)), (12, (0, 0)), (12, (0, 5)), (10, (1, 4))])
+def test_part_that_is_none_is_refused(batch, shard):
+    with pytest.raises(ValueError, match=f"part {shard[0]} of {shard[1]} of a batch of {batch}; expected"):
+        TrainingBatches(numbered(50), Augmentation(PLAIN, 3), batch, 5, shard=shard)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("count", [10, 12])
+def test_evaluation_parts_have_each_image_once(size, count):
+    found = [list(evaluation_batches(numbered(count), PLAIN, 4, (rank, size))) for rank in range(size)]
+    own = [number for part in found for batch in part for number in numbers(batch)[: len(batch.targets)]]
+    assert sorted(own) == list(range(count))
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+
+
 # --- Evaluation ------------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ ELSEWHERE = {
         "distillation_weight": 0.9,
         "distillation_temperature": 2.5,
     },
-    "runtime": {"device": "0,1", "log_every": 1, "hybridize": False},
+    "runtime": {"device": "0,1", "distributed": "dist_sync", "log_every": 1, "hybridize": False},
 }
 SUPERCLASSES = {
     "model": {"name": "resnext", "cardinality": 8, "bottleneck_width": 2, "use_se": True, "sync_batch_norm": True},
@@ -449,6 +449,7 @@ IMPOSSIBLE = {
     "train.dtype": "bfloat16",
     "train.distillation_weight": "-0.1 1.1",
     "train.distillation_temperature": "0 -1",
+    "runtime.distributed": "mpi true",
     "runtime.log_every": "0",
 }
 

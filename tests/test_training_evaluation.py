@@ -106,6 +106,22 @@ def test_network_that_has_diverged_is_all_errors():
     assert np.isnan(found.loss)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_parts_add_up_to_the_whole(size):
+    data, net = data_set(), small_net([mx.cpu()])
+    whole = run(data, 23, net=net)
+    found = [evaluate(net, data, Normalisation(MEAN, STD), 4, [mx.cpu()], (rank, size)) for rank in range(size)]
+    assert sum(part.images for part in found) == 23
+    for name in ("top1_error", "top5_error", "loss"):
+        total = sum(getattr(part, name) * part.images for part in found)
+        assert total / 23 == pytest.approx(getattr(whole, name), rel=1e-5)
+
+
+def test_part_without_images_is_empty():
+    found = evaluate(small_net([mx.cpu()]), data_set(4), Normalisation(MEAN, STD), 4, [mx.cpu()], (1, 2))
+    assert (found.images, found.top1_error, found.loss) == (0, 0.0, 0.0)
+
+
 # --- Top-k error -----------------------------------------------------------------------------------------------------
 
 

@@ -34,9 +34,10 @@ data:
   size: 16
   batch_size: 5
 augment:
-  mixup_alpha: 0.2
+  mixup_off_epochs: 0
 schedule:
   lr: 0.01
+  warmup_epochs: 0
 train:
   epochs: 2
 """

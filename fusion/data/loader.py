@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Deque, Iterator
+from typing import Deque, Iterator, Tuple
 
 import numpy as np
 
@@ -60,20 +60,28 @@ class TrainingBatches:
     augmentation : Augmentation
         What makes a batch of images.
     batch_size : int
-        B, over all devices.
+        B, over all devices of all processes.
     seed : int
         Of the run.
     workers : int
         Threads. Batches do not depend on how many.
+    shard : tuple of two int
+        Which of how many equal parts of each batch to make: rank and size of a process among several.
 
     Raises
     ------
     ValueError
-        If the set has fewer images than a batch.
+        If the set has fewer images than a batch, or a batch has no such part.
     """
 
     def __init__(
-        self, data: ImageSet, augmentation: Augmentation, batch_size: int, seed: int, workers: int = 1
+        self,
+        data: ImageSet,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        workers: int = 1,
+        shard: Tuple[int, int] = (0, 1),
     ) -> None:
         if len(data) < batch_size:
             raise ValueError(
@@ -84,6 +92,17 @@ class TrainingBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
+        self.rank, self.size = shard
+        if not 0 <= self.rank < self.size or batch_size % self.size:
+            raise ValueError(
+                f"part {self.rank} of {self.size} of a batch of {batch_size}; expected a part from 0 to {self.size - 1}"
+                " and a batch size that the parts divide"
+            )
+
+    @property
+    def part_size(self) -> int:
+        """Images of a batch that are made here."""
+        return self.batch_size // self.size
 
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
@@ -116,13 +135,16 @@ class TrainingBatches:
                     future.cancel()
 
     def make(self, epoch: int, number: int, order: np.ndarray) -> Batch:
-        """One batch of an epoch's order (N,)."""
-        rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-        draw = generator(self.seed, _BATCH, epoch, number)
+        """One batch of an epoch's order (N,), or this process's part of it."""
+        part = number * self.size + self.rank
+        rows = order[part * self.part_size : (part + 1) * self.part_size]
+        draw = generator(self.seed, _BATCH, epoch, part)
         return Batch(*self.augmentation(self.data.images[rows], self.data.labels[rows], draw, epoch))
 
 
-def evaluation_batches(data: DataSet, normalise: Normalisation, batch_size: int) -> Iterator[Batch]:
+def evaluation_batches(
+    data: DataSet, normalise: Normalisation, batch_size: int, shard: Tuple[int, int] = (0, 1)
+) -> Iterator[Batch]:
     """Every image once, in order, as it is; the last batch is filled up with its own first image.
 
     Parameters
@@ -133,13 +155,15 @@ def evaluation_batches(data: DataSet, normalise: Normalisation, batch_size: int)
         From uint8 images to the network's input.
     batch_size : int
         B.
+    shard : tuple of two int
+        Rank and size of a process among several: of `size` batches it takes one.
 
     Yields
     ------
     Batch
         Whose targets are integer labels (n,), of which there are fewer than images in a last batch that is not full.
     """
-    for images, labels in data.in_order(batch_size):
+    for images, labels in data.in_order(batch_size, shard):
         missing = batch_size - len(images)
         if missing:
             images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])

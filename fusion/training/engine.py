@@ -14,7 +14,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from ..devices import contexts
 from ..errors import FusionError
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
-from . import checkpoint
-from .averaging import build_average
+from . import checkpoint, distributed
+from .averaging import WeightAverage, build_average
 from .evaluation import Evaluation, evaluate, log_softmax
 from .logbook import RunDirectory, evaluated_rows
 from .loss import build_loss, part_losses
@@ -68,11 +68,14 @@ class Outcome:
         False if it was interrupted and can be resumed.
     epoch, batch : int
         The next step to take, from 0.
+    rank : int
+        Of this worker among several; the first alone has written.
     """
 
     finished: bool
     epoch: int
     batch: int
+    rank: int = 0
 
 
 def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcome:
@@ -97,17 +100,21 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
     FusionError
         For anything impossible, before the first step where that can be known.
     """
+    with distributed.start(settings) as workers:
+        return _train(settings, workers.directory(run), resume, workers)
+
+
+def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
     devices = contexts(settings.runtime.device)
     train_set, test_set = load_data(settings)
     net = build_network(settings, len(train_set.classes))
     if settings.model.sync_batch_norm:
         synchronise_batch_norm(net, len(devices))
-    batches = build_batches(settings, train_set, devices)
-    normalise = build_normalisation(settings)
+    batches = build_batches(settings, train_set, devices, workers.shard)
     teacher = load_teacher(settings, len(train_set.classes), train_set.title, devices)
     start_weights(net, settings, devices)
-    twin = build_twin(net, settings, devices)
-    trainer = build_trainer(net, settings)
+    judge = Judge(net, test_set, batches.part_size, devices, settings, run, workers)
+    trainer = build_trainer(net, settings, workers)
     average = build_average(net, settings)
     loss_function = build_loss(settings, teacher)
 
@@ -117,8 +124,10 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
     if resume:
         if run.last.exists():
             state = checkpoint.restore(run.last, net, trainer, average)
+            state.batch = first_batch(state, batches.batch_size)
     else:
         run.create(settings)
+    workers.check_alike("step to go on at", state.epoch, state.batch)
     run.start_log()
     facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
     title = f"{facts['model']} on {train_set.title}"
@@ -131,43 +140,131 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
 
     epochs, length = settings.train.epochs, len(batches)
     with Interruption() as interruption:
-        while state.epoch < epochs and not interruption.requested:
+        while state.epoch < epochs and not workers.any(interruption.requested):
             sums = Sums(state.sums)
             with Progress(train_set.title, state, epochs, length, batches.batch_size, settings) as progress:
                 for batch in batches.epoch(state.epoch, state.batch):
                     step = state.epoch * length + state.batch
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
-                    seed_network(settings.train.seed, state.epoch, state.batch)
+                    seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
                     sums.later(take_step(net, trainer, loss_function, batch, devices))
                     if average is not None:
                         average.update(step)
                     state.batch += 1
                     progress.advance(sums)
-                    if interruption.requested:
+                    if workers.any(interruption.requested):
                         break
-            state.sums = sums.finish()
+            state.sums = workers.mean(sums.finish())
+            state.sums["images"] = state.batch * batches.batch_size
             # A backward pass updates batch norm's running statistics behind the engine's back: a read would not wait.
             mx.nd.waitall()
+            workers.average_statistics(net)
             if state.batch < length:
                 break
-            figures: Dict[str, float] = {}
-            is_best = False
-            if is_evaluated(state.epoch, settings):
-                copy_parameters(net, twin)
-                figures.update(columns("val", evaluate(twin, test_set, normalise, batches.batch_size, devices)))
-                is_best = save_if_best(twin, run.best, "val_top1_error", figures, state.history)
-                if average is not None:
-                    average.copy_to(twin)
-                    figures.update(columns("ema", evaluate(twin, test_set, normalise, batches.batch_size, devices)))
-                    save_if_best(twin, run.best_average, "ema_top1_error", figures, state.history)
+            figures, is_best = judge(average, state)
             row = epoch_row(state, figures, trainer.learning_rate, batches, sums.seconds)
             state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
-            checkpoint.save(run.last, net, trainer, state, average)
+            if workers.rank == 0:
+                checkpoint.save(run.last, net, trainer, state, average)
             run.write_epoch(state.history, title, facts)
             log_epoch(train_set.title, row, epochs, is_best)
-        if state.batch:
+        if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
-    return Outcome(state.epoch == epochs, state.epoch, state.batch)
+        workers.barrier()  # what the first has written is there for all
+    return Outcome(state.epoch == epochs, state.epoch, state.batch, workers.rank)
+
+
+class Judge:
+    """Evaluates a network at the end of an epoch, and keeps the best in the run's folder.
+
+    Parameters
+    ----------
+    net : Network
+        In training, its weights started.
+    test_set : DataSet
+        What it is evaluated on.
+    batch_size : int
+        Images a batch of this worker.
+    devices : sequence of Context
+        Where it runs.
+    settings : Settings
+        Of the run.
+    run : RunDirectory
+        Whose best checkpoints the first worker writes.
+    workers : Workers
+        Who each evaluate a part of the test set.
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        test_set: Any,
+        batch_size: int,
+        devices: Sequence[Any],
+        settings: Settings,
+        run: RunDirectory,
+        workers: distributed.Workers,
+    ) -> None:
+        self._net = net
+        self._twin = build_twin(net, settings, devices)
+        self._test_set = test_set
+        self._normalise = build_normalisation(settings)
+        self._batch_size = batch_size
+        self._devices = devices
+        self._train = settings.train
+        self._run = run
+        self._workers = workers
+
+    def __call__(
+        self, average: Optional[WeightAverage], state: checkpoint.TrainingState
+    ) -> Tuple[Dict[str, float], bool]:
+        """The evaluation's cells of metrics.csv, none in an epoch without one, and whether the network is the best.
+
+        Parameters
+        ----------
+        average : WeightAverage, optional
+            Evaluated besides.
+        state : TrainingState
+            Of the epoch that has ended.
+        """
+        done = state.epoch + 1
+        if done % self._train.evaluate_every and done != self._train.epochs:
+            return {}, False
+        copy_parameters(self._net, self._twin)
+        figures = columns("val", self._evaluate())
+        is_best = self._keep_best(self._run.best, "val_top1_error", figures, state.history)
+        if average is not None:
+            average.copy_to(self._twin)
+            figures.update(columns("ema", self._evaluate()))
+            self._keep_best(self._run.best_average, "ema_top1_error", figures, state.history)
+        return figures, is_best
+
+    def _evaluate(self) -> Evaluation:
+        own = (self._twin, self._test_set, self._normalise, self._batch_size, self._devices, self._workers.shard)
+        return self._workers.combine(evaluate(*own))
+
+    def _keep_best(
+        self, path: Path, column: str, figures: Dict[str, float], history: Sequence[Dict[str, float]]
+    ) -> bool:
+        is_best = all(figures[column] < earlier[column] for earlier in evaluated_rows(history))
+        if is_best and self._workers.rank == 0:
+            with checkpoint.replacing(path) as aside:
+                self._twin.save_parameters(str(aside))
+        return is_best
+
+
+def first_batch(state: checkpoint.TrainingState, batch_size: int) -> int:
+    """The batch at which a checkpoint's epoch goes on; another number of devices or workers has others.
+
+    Parameters
+    ----------
+    state : TrainingState
+        As restored.
+    batch_size : int
+        Images a step from now on. Those already seen count; of a batch begun, some are seen again.
+    """
+    seen = state.sums.get("images")
+    return state.batch if seen is None else int(seen) // batch_size
 
 
 def seed_network(seed: int, epoch: int, batch: int) -> None:
@@ -320,12 +417,6 @@ class Interruption:
         self._restore()
 
 
-def is_evaluated(epoch: int, settings: Settings) -> bool:
-    """Whether an epoch, counted from 0, ends with an evaluation."""
-    done = epoch + 1
-    return done % settings.train.evaluate_every == 0 or done == settings.train.epochs
-
-
 def columns(prefix: str, evaluation: Evaluation) -> Dict[str, float]:
     """The cells of metrics.csv of an evaluation: of the network ("val") or of the averaged weights ("ema")."""
     return {
@@ -333,17 +424,6 @@ def columns(prefix: str, evaluation: Evaluation) -> Dict[str, float]:
         f"{prefix}_top1_error": evaluation.top1_error,
         f"{prefix}_top5_error": evaluation.top5_error,
     }
-
-
-def save_if_best(
-    net: Any, path: Path, column: str, figures: Dict[str, float], history: Sequence[Dict[str, float]]
-) -> bool:
-    """Save a network whose error is below that of every earlier evaluation; whether it is."""
-    is_best = all(figures[column] < earlier[column] for earlier in evaluated_rows(history))
-    if is_best:
-        with checkpoint.replacing(path) as aside:
-            net.save_parameters(str(aside))
-    return is_best
 
 
 def epoch_row(

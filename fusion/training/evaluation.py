@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -44,7 +44,14 @@ class Evaluation:
     images_per_second: float
 
 
-def evaluate(net: Any, data: DataSet, normalise: Normalisation, batch_size: int, devices: Sequence[Any]) -> Evaluation:
+def evaluate(
+    net: Any,
+    data: DataSet,
+    normalise: Normalisation,
+    batch_size: int,
+    devices: Sequence[Any],
+    shard: Tuple[int, int] = (0, 1),
+) -> Evaluation:
     """Run a network over a test set.
 
     Parameters
@@ -59,23 +66,28 @@ def evaluate(net: Any, data: DataSet, normalise: Normalisation, batch_size: int,
         Over all devices.
     devices : sequence of Context
         Where it runs.
+    shard : tuple of two int
+        Rank and size of a process among several, each of which has every so manieth batch; with more processes than
+        batches some have no images.
     """
     start = time.perf_counter()
     logits: List[np.ndarray] = []
     targets: List[np.ndarray] = []
-    for batch in evaluation_batches(data, normalise, batch_size):
+    for batch in evaluation_batches(data, normalise, batch_size, shard):
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
         found = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
         logits.append(found[: len(batch.targets)])
         targets.append(batch.targets)
     seconds = time.perf_counter() - start
+    if not targets:
+        return Evaluation(top1_error=0.0, top5_error=0.0, loss=0.0, images=0, images_per_second=0.0)
     scores, labels = np.concatenate(logits).astype(np.float64), np.concatenate(targets)
     return Evaluation(
         top1_error=top_k_error(scores, labels, 1),
         top5_error=top_k_error(scores, labels, 5),
         loss=float(-log_softmax(scores)[np.arange(len(scores)), labels].mean()),
-        images=len(data),
-        images_per_second=len(data) / seconds,
+        images=len(labels),
+        images_per_second=len(labels) / seconds,
     )
 
 

@@ -65,7 +65,8 @@ def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int
 
     outcome = train(settings, run, resume=arguments.resume is not None)
     if outcome.finished:
-        _tell_result(run)
+        if outcome.rank == 0:
+            _tell_result(run)
         return 0
     logger.info(
         "interrupted in epoch %d after %d batches; go on with: python %s --resume %s",

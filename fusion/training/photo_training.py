@@ -8,7 +8,7 @@ from ..data.augment import Normalisation, named_policy
 from ..data.native_photos import NativeBatches
 from ..data.photo import PhotoAugmentation
 from ..data.photo_batches import PhotoBatches, Targets
-from .settings import AugmentSettings, DataSettings, Settings
+from .settings import AugmentSettings, DataSettings, Settings, count_outputs
 
 #: Settings that mean something to photos alone.
 _PHOTOS_ONLY = {
@@ -85,7 +85,7 @@ def photo_batches(
     """
     augment, seed, workers = settings.augment, settings.train.seed, settings.data.workers
     targets = Targets(
-        classes=len(data.classes),
+        classes=count_outputs(settings, len(data.classes)),
         mixup_alpha=augment.mixup_alpha,
         cutmix_alpha=augment.cutmix_alpha,
         mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,

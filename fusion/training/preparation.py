@@ -15,10 +15,11 @@ from ..models import get_model
 from ..models.normalisation import use_norm_layer
 from . import checkpoint
 from .config import model_keywords
+from .distributed import ALONE, Workers
 from .gradients import clip_before_updates
 from .photo_training import photo_batches, photo_options
 from .precision import cast_network
-from .settings import Settings
+from .settings import Settings, count_outputs
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -42,20 +43,6 @@ def load_split(settings: Settings, split: str) -> DataSet:
 def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
     """The training and test images."""
     return load_split(settings, "train"), load_split(settings, "test")
-
-
-def count_outputs(settings: Settings, classes: int) -> int:
-    """The network's logits for a data set's classes.
-
-    Raises
-    ------
-    ConfigError
-        If model.outputs is fewer.
-    """
-    outputs = settings.model.outputs
-    if outputs is not None and outputs < classes:
-        raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
-    return outputs or classes
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
@@ -130,7 +117,7 @@ def copy_parameters(source: Any, target: Any) -> None:
         parameter.set_data(parameters[name]._reduce().astype(parameter.dtype))
 
 
-def build_trainer(net: Any, settings: Settings) -> Any:
+def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any:
     """The optimizer of a network whose weights have started."""
     optimizer = settings.optimizer
     if not optimizer.decay_norm_and_bias:
@@ -143,12 +130,8 @@ def build_trainer(net: Any, settings: Settings) -> Any:
         "wd": optimizer.weight_decay,
         "multi_precision": True,  # float32 master weights of those that are float16
     }
-    trainer = mx.gluon.Trainer(net.collect_params(), optimizer.name, arguments, update_on_kvstore=False)
+    trainer = workers.trainer(net.collect_params(), optimizer.name, arguments)
     clip_before_updates(trainer, optimizer.clip_gradient_norm)
-    # Otherwise the first step would, after its backward pass, copy the first device's parameters to the others, and so
-    # undo the first update of batch norm's running statistics.
-    trainer._init_kvstore()
-    trainer._init_params()
     return trainer
 
 
@@ -157,23 +140,25 @@ def build_normalisation(settings: Settings) -> Normalisation:
     return Normalisation(settings.augment.mean, settings.augment.std)
 
 
-def build_batches(settings: Settings, data: Any, devices: Sequence[Any]) -> Any:
-    """The training batches of every epoch.
+def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: Tuple[int, int] = (0, 1)) -> Any:
+    """The training batches of every epoch, or of them the part of one worker among several.
 
     Raises
     ------
     ConfigError
         If a batch is more than the data set.
     """
-    total = settings.data.batch_size * len(devices)
+    total = settings.data.batch_size * len(devices) * shard[1]
     make = _BATCHES.get(settings.data.name, _image_batches)
     try:
-        return make(settings, data, build_normalisation(settings), total)
+        return make(settings, data, build_normalisation(settings), total, shard)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
 
-def _image_batches(settings: Settings, data: Any, normalise: Normalisation, batch_size: int) -> TrainingBatches:
+def _image_batches(
+    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+) -> TrainingBatches:
     augment = settings.augment
     augmentation = Augmentation(
         normalise=normalise,
@@ -186,7 +171,7 @@ def _image_batches(settings: Settings, data: Any, normalise: Normalisation, batc
         mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
         smoothing=settings.train.label_smoothing,
     )
-    return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers)
+    return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers, shard)
 
 
 #: Who makes the batches of a data set that is not in memory.

@@ -12,6 +12,7 @@ from ..attention import NORMS
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
+from ..errors import ConfigError
 from ..models.normalisation import NORM_LAYERS
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "image_folder", "imagenet")
@@ -20,6 +21,8 @@ DTYPES = ("float32", "float16")
 #: Mean and standard deviation of CIFAR's channels as the original normalised by them, for pixels between 0 and 1.
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
+
+DISTRIBUTED = ("none", "dist_sync", "horovod")
 
 
 def setting(default: Any, reason: str, **limits: Any) -> Any:
@@ -160,6 +163,9 @@ class RuntimeSettings:
     """Where it runs and what it reports; nothing here changes the result on one CPU context."""
 
     device: str = setting("cpu", "cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
+    distributed: str = setting(
+        "none", "several processes, and what adds up for them: see docs/scaling.md", choices=DISTRIBUTED
+    )
     log_every: int = setting(100, "batches between two log lines where there is no terminal", low=1)
     hybridize: bool = setting(True, "compile the network; false is slow and for debugging")
 
@@ -175,3 +181,17 @@ class Settings:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+
+def count_outputs(settings: Settings, classes: int) -> int:
+    """The network's logits for a data set's classes.
+
+    Raises
+    ------
+    ConfigError
+        If model.outputs is fewer.
+    """
+    outputs = settings.model.outputs
+    if outputs is not None and outputs < classes:
+        raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
+    return outputs or classes
