@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The measurements behind the figures of the README.
 bench: $(READY)
@@ -30,6 +30,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/photos.py
 	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/scaling.py measure
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

@@ -38,7 +38,7 @@ setup(
     extras_require={
         # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
         "horovod": ["horovod==0.28.1"],
-        "dev": ["pytest", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
     classifiers=[

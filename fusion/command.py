@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Callable, Optional, Sequence, TextIO
+from typing import Any, Callable, Optional, Sequence
 
 from .errors import FusionError
 
@@ -36,11 +36,28 @@ def reported(main: Main) -> Main:
     return run
 
 
-def log_to_terminal(stream: Optional[TextIO] = None) -> None:
-    """Show what the package logs, a plain line each, on standard output or another stream."""
+class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to what `sys.stdout` or `sys.stderr` is at the time: a notebook and a test put their own there."""
+
+    def __init__(self, name: str) -> None:
+        logging.Handler.__init__(self)  # StreamHandler's would keep the stream of now
+        self.stream_name = name
+        self.setFormatter(logging.Formatter("%(message)s"))
+
+    @property
+    def stream(self) -> Any:
+        return getattr(sys, self.stream_name)
+
+
+def log_to_terminal(stream_name: str = "stdout") -> None:
+    """Show what the package logs, a plain line each, on standard output (or "stderr").
+
+    A program that has handlers of its own for the package keeps them, and gets none from here.
+    """
     logger = logging.getLogger("fusion")
     logger.setLevel(logging.INFO)
-    if not logger.handlers:
-        handler = logging.StreamHandler(stream or sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+    own = [handler for handler in logger.handlers if isinstance(handler, _Terminal)]
+    if own:
+        own[0].stream_name = stream_name
+    elif not logger.handlers:
+        logger.addHandler(_Terminal(stream_name))

@@ -67,7 +67,9 @@ def check(minor: int, folder: Path) -> List[str]:
     versions = run([python, "-c", _VERSIONS], log)
     if versions is None:
         return [name, "FAILED", f"not importable: see {log}", ""]
-    tests = run([python, "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider"], log)
+    tests = run(
+        [python, "-m", "pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow", "-p", "no:cacheprovider"], log
+    )
     about = re.findall(r"^.*\b(?:passed|failed|error).*$", log.read_text(encoding="utf-8"), re.MULTILINE)
     verdict = "FAILED" if tests is None else "ok"
     summary = about[-1].strip("= ") if about else f"see {log}"

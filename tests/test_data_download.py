@@ -260,12 +260,22 @@ def test_lock_file_of_a_killed_process_does_not_block(server, path):
     assert files(path) == ["data.tar.gz"]
 
 
-def test_log_lines_come_at_every_tenth(caplog):
+def test_log_lines_come_at_every_tenth_of_a_long_way(caplog, monkeypatch):
     caplog.set_level(logging.INFO, "fusion.data.progress")
+    monkeypatch.setattr(progress_module, "PAUSE", 0.0)
     with LogLines("file", 1000, "B", done=250) as meter:
         for _ in range(75):
             meter.update(10)
     assert [record.getMessage()[:10] for record in caplog.records] == [f"file: {k}0 %"[:10] for k in range(3, 11)]
+
+
+def test_short_way_has_a_line_at_its_end(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "fusion.data.progress")
+    monkeypatch.setattr(progress_module, "PAUSE", 1e9)
+    with LogLines("file", 100, "B") as meter:
+        for _ in range(100):
+            meter.update(1)
+    assert [record.getMessage() for record in caplog.records] == ["file: 100 % of 100 B"]
 
 
 def test_log_lines_without_a_total(caplog):

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from together import still_running
 
 from fusion import launch
 from fusion.command import INTERRUPTED
@@ -39,17 +40,6 @@ else:
     print(f"my status is {word}", file=sys.stderr)
     sys.exit(int(word))
 """
-
-
-def still_running(mark):
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_run_goes_to_a_folder_named_after_the_config(workplace, run):
     assert [str(path) for path in files(run)] == [
         "checkpoints/best.params",
         "checkpoints/last.npz",
+        "classes.txt",
         "config.yaml",
         "curves.png",
         "environment.json",

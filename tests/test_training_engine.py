@@ -443,7 +443,6 @@ def test_diverging_run_keeps_its_last_checkpoint(toy, feed, tmp_path, monkeypatc
     assert all(np.isfinite(array).all() for array in arrays(run).values())
 
 
-@pytest.mark.xfail(strict=True, reason="reported: a network that diverged in an epoch's last step is saved")
 def test_network_that_diverged_in_the_last_step_of_an_epoch_is_not_saved(toy, feed, tmp_path, monkeypatch):
     toy(*flatten_and_dense())
     monkeypatch.setattr(engine, "learning_rate", lambda schedule, epochs, length, step: 1e38 if step == 9 else 0.01)
@@ -539,7 +538,6 @@ def test_dropout_depends_on_seed_epoch_and_batch_and_nothing_else():
     assert {key: noise(*key) for key in reversed(keys)} == first
 
 
-@pytest.mark.xfail(strict=True, reason="reported: the position is in batches, and a batch is as large as the devices")
 @pytest.mark.parametrize("batch", [2, 4])
 def test_other_devices_go_on_with_the_images_that_are_left(feed, tmp_path, monkeypatch, batch):
     feed(40)
@@ -561,7 +559,6 @@ def test_other_devices_go_on_with_the_images_that_are_left(feed, tmp_path, monke
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images) == 40
 
 
-@pytest.mark.xfail(strict=True, reason="reported: start_log adds a handler that nobody takes away")
 def test_second_run_of_a_process_does_not_write_into_the_log_of_the_first(feed, tmp_path):
     first = tmp_path / "first"
     assert command("--run-dir", first) == 0

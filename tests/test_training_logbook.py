@@ -151,12 +151,11 @@ def test_what_is_logged_is_appended_to_the_run_s_log(run):
     logger.setLevel(logging.INFO)
     try:
         for message in ("first", "второй"):
-            run.start_log()
-            logger.info(message)
-            logger.handlers[-1].close()
-            logger.removeHandler(logger.handlers[-1])
+            with run.log():
+                logger.info(message)
+            logger.info("not of this run")
+            assert logger.handlers == handlers
     finally:
-        logger.handlers[:] = handlers
         logger.setLevel(level)
     lines = (run.path / "run.log").read_text(encoding="utf-8").splitlines()
     assert [line.split(" ", 2)[2] for line in lines] == ["first", "второй"]

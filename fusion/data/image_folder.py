@@ -182,6 +182,20 @@ def _read_rows(
             yield _Fault(paths[row], error)
 
 
+def read_scaled(path: Path, size: int) -> np.ndarray:
+    """One image, its shorter side scaled to `size` if it is not that already, then its centre: (size, size, 3) uint8.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    try:
+        return _read_image(path, size, _resize)
+    except Exception as error:  # as above
+        raise DataError(f"{path}: {_reason(_Fault(path, error))}; expected a JPEG or PNG image") from None
+
+
 def _read_image(path: Path, size: int, fit: Callable[[Image, int], Image]) -> np.ndarray:
     """One image, (size, size, 3) uint8."""
     from PIL import Image

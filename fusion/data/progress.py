@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from types import TracebackType
 from typing import ContextManager, Protocol
 
 logger = logging.getLogger(__name__)
+
+
+#: Seconds without a line before a tenth is worth one; the whole always is.
+PAUSE = 2.0
 
 
 class Meter(Protocol):
@@ -18,7 +23,7 @@ class Meter(Protocol):
 
 
 class LogLines:
-    """Progress as one log line for every tenth of the way, for runs whose output goes to a file.
+    """Progress as a log line for every tenth of the way that takes a while, for runs whose output goes to a file.
 
     Parameters
     ----------
@@ -38,13 +43,14 @@ class LogLines:
         self.unit = unit
         self.done = done
         self._tenth = self._tenths()
+        self._said = time.monotonic()
 
     def update(self, n: int) -> None:
-        """Count `n` more, and log when that completes a tenth."""
+        """Count `n` more, and log when that completes a tenth and there was no line just before."""
         self.done += n
-        tenth = self._tenths()
-        if tenth > self._tenth:
-            self._tenth = tenth
+        tenth, now = self._tenths(), time.monotonic()
+        if tenth > self._tenth and (tenth == 10 or now - self._said >= PAUSE):
+            self._tenth, self._said = tenth, now
             logger.info("%s: %d %% of %s %s", self.title, 10 * tenth, f"{self.total:,}", self.unit)
 
     def _tenths(self) -> int:

@@ -89,6 +89,19 @@ def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
     return container
 
 
+def keep_statistics(norm: Any) -> None:
+    """Have a batch norm of images, which has no scale, keep running statistics: see `InputNorm`.
+
+    Parameters
+    ----------
+    norm : BatchNorm
+        Built with `scale=False`, and not initialised.
+    """
+    norm.gamma._differentiable = True
+    norm.gamma.grad_req = "write"
+    norm.gamma.lr_mult = norm.gamma.wd_mult = 0.0
+
+
 class InputNorm(nn.BatchNorm):
     """Batch norm of the images themselves, without scale and shift.
 
@@ -109,6 +122,4 @@ class InputNorm(nn.BatchNorm):
 
     def __init__(self, channels: int = 3, **kwargs: Any) -> None:
         super().__init__(scale=False, center=False, in_channels=channels, **kwargs)
-        self.gamma._differentiable = True
-        self.gamma.grad_req = "write"
-        self.gamma.lr_mult = self.gamma.wd_mult = 0.0
+        keep_statistics(self)

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, Tuple
 
 from ..attention import GroupNorm
 from ..compat import mx, nn
+from .layers import InputNorm, keep_statistics
 
 #: More than the operations of a step, over all devices: each then has a workspace of its own.
 _WORKSPACES = 1 << 14
@@ -70,7 +71,7 @@ def _grouped(old: Any) -> Any:
 
 def _synchronised(old: Any, devices: int) -> Any:
     options = old._kwargs
-    return mx.gluon.contrib.nn.SyncBatchNorm(
+    new = mx.gluon.contrib.nn.SyncBatchNorm(
         in_channels=old.gamma.shape[0],
         num_devices=devices,
         momentum=options["momentum"],
@@ -79,6 +80,9 @@ def _synchronised(old: Any, devices: int) -> Any:
         center=old.beta.grad_req != "null",
         prefix=old.prefix,
     )
+    if isinstance(old, InputNorm):
+        keep_statistics(new)
+    return new
 
 
 def _exchange(net: Any, make: Callable[[Any], Any], wanted: Callable[[Any], bool]) -> None:
@@ -96,7 +100,7 @@ def _exchange(net: Any, make: Callable[[Any], Any], wanted: Callable[[Any], bool
 def _batch_norms(block: Any) -> Iterator[Tuple[Any, str, Any]]:
     """(parent, key, layer) of each batch norm below a block."""
     for key, child in block._children.items():
-        if type(child) is nn.BatchNorm:
+        if type(child) in (nn.BatchNorm, InputNorm):
             yield block, key, child
         else:
             yield from _batch_norms(child)

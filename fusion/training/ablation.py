@@ -298,7 +298,7 @@ def ablate(arguments: argparse.Namespace) -> None:
         arguments.settings,
     )
     output = sys.stderr if arguments.json else sys.stdout
-    log_to_terminal(output)
+    log_to_terminal("stderr" if arguments.json else "stdout")
     run_grid(cells, arguments.runs, output)
     results = collect(cells)
     if arguments.json:

@@ -152,6 +152,11 @@ def network_arrays(path: Path) -> Mapping[str, Any]:
     return _below("param/", _read(path)[0]) if path.suffix == ".npz" else read_parameters(str(path))
 
 
+def count_classes(arrays: Mapping[str, Any]) -> int:
+    """The rows of a network's last parameter, the bias of its classifier."""
+    return int(next(reversed(list(arrays.values()))).shape[0])
+
+
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set a network's parameters by structural name, all or none."""
     _check_fit(path, net, arrays)

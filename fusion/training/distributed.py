@@ -12,8 +12,9 @@ import atexit
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -164,6 +165,7 @@ class _Several(Workers):
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self._asked: Any = None
+        self._buffers: Dict[Tuple[int, ...], Tuple[int, Any]] = {}
 
     def directory(self, run: RunDirectory) -> RunDirectory:
         return run if self.rank == 0 else _ReadOnly(run.path)
@@ -201,13 +203,13 @@ class _Several(Workers):
 
     def combine(self, evaluation: Evaluation) -> Evaluation:
         images = evaluation.images
-        hits = [np.rint((1 - error) * images) for error in (evaluation.top1_error, evaluation.top5_error)]
-        own = [*hits, evaluation.loss * images, images, evaluation.images_per_second]
+        wrong = [np.rint(error * images) for error in (evaluation.top1_error, evaluation.top5_error)]
+        own = [*wrong, evaluation.loss * images, images, evaluation.images_per_second]
         top1, top5, loss, total, rate = map(float, self.sum(np.array(own)))
         return replace(
             evaluation,
-            top1_error=1 - top1 / total,
-            top5_error=1 - top5 / total,
+            top1_error=top1 / total,
+            top5_error=top5 / total,
             loss=loss / total,
             images=int(total),
             images_per_second=rate,
@@ -223,6 +225,22 @@ class _Several(Workers):
 
     def _sum(self, values: Any) -> Any:
         """The sum over all workers of a float64 NDArray, not waited for."""
+        key, buffer = self._buffers.get(values.shape, (0, None))
+        if buffer is None:
+            key, buffer = _FIRST_OWN_KEY + len(self._buffers), mx.nd.zeros_like(values)
+            self._buffers[values.shape] = key, buffer
+            self._prepare(key, buffer)
+        # One array in and out for each shape, as for gradients, so that one sum ends before the next begins. With
+        # others a push into the key-value store may overtake an earlier pull, and Horovod refuses a name in use.
+        buffer[:] = values
+        self._add_up(key, buffer)
+        return buffer.copy()
+
+    def _prepare(self, key: int, buffer: Any) -> None:
+        """Announce an array that will be added up."""
+
+    def _add_up(self, key: int, buffer: Any) -> None:
+        """Replace an array by its sum over all workers, not waited for."""
         raise NotImplementedError
 
 
@@ -235,8 +253,12 @@ class _ReadOnly(RunDirectory):
     def write_environment(self, settings: Settings) -> None:
         pass
 
-    def start_log(self) -> None:
+    def write_classes(self, names: Any) -> None:
         pass
+
+    @contextmanager
+    def log(self) -> Iterator[None]:
+        yield
 
     def write_epoch(self, history: Any, title: str, facts: Any) -> None:
         pass
@@ -256,7 +278,6 @@ class KeyValueStore(_Several):
 
     def __init__(self) -> None:
         self._store = mx.kv.create("dist_sync")
-        self._buffers: Dict[Tuple[int, ...], Tuple[int, Any]] = {}
         super().__init__(_task_number(self._store.rank), self._store.num_workers)
         present = self.sum(np.eye(self.size)[self.rank])
         if not (present == 1).all():
@@ -281,16 +302,11 @@ class KeyValueStore(_Several):
         self._share(trainer._params)
         return _ready(trainer)
 
-    def _sum(self, values: Any) -> Any:
-        key, buffer = self._buffers.get(values.shape, (0, None))
-        if buffer is None:
-            key, buffer = _FIRST_OWN_KEY + len(self._buffers), mx.nd.zeros_like(values)
-            self._buffers[values.shape] = key, buffer
-            self._store.init(key, buffer)
-        # One array in and out, as for gradients: with others the next push of the key may overtake this one's pull.
-        buffer[:] = values
+    def _prepare(self, key: int, buffer: Any) -> None:
+        self._store.init(key, buffer)
+
+    def _add_up(self, key: int, buffer: Any) -> None:
         self._store.pushpull(key, buffer, out=buffer)
-        return buffer.copy()
 
 
 def _task_number(rank: int) -> int:
@@ -343,9 +359,8 @@ class Horovod(_Several):
         self._share(trainer._params)
         return _ready(trainer)
 
-    def _sum(self, values: Any) -> Any:
-        name = "sum." + "x".join(map(str, values.shape))
-        return self._horovod.allreduce(values, average=False, name=name)
+    def _add_up(self, key: int, buffer: Any) -> None:
+        self._horovod.allreduce_(buffer, average=False, name=f"sum.{key}")
 
 
 class _HorovodTrainer(mx.gluon.Trainer):

@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 #: What a random draw is for: see `fusion.data.loader`, which has 0 and 1.
 _NETWORK = 2
 _MXNET_SEEDS = 2**31
+_DIVERGED = "the network has diverged; lower schedule.lr or add schedule.warmup_epochs. The last checkpoint is whole"
 
 
 class DivergedError(FusionError):
@@ -127,19 +128,18 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             state.batch = first_batch(state, batches.batch_size)
     else:
         run.create(settings)
+    run.write_classes(train_set.classes)
     workers.check_alike("step to go on at", state.epoch, state.batch)
-    run.start_log()
-    facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
-    title = f"{facts['model']} on {train_set.title}"
-    logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", _shape_of_run(batches, devices))
-    if resume:
-        run.write_environment(settings)
-        logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)
-    if state.history:
-        run.write_epoch(state.history, title, facts)  # in case it ended between the checkpoint and these
-
     epochs, length = settings.train.epochs, len(batches)
-    with Interruption() as interruption:
+    with run.log(), Interruption() as interruption:
+        facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
+        title = f"{facts['model']} on {train_set.title}"
+        logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", _shape_of_run(batches, devices))
+        if resume:
+            run.write_environment(settings)
+            logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)
+        if state.history:
+            run.write_epoch(state.history, title, facts)  # in case it ended between the checkpoint and these
         while state.epoch < epochs and not workers.any(interruption.requested):
             sums = Sums(state.sums)
             with Progress(train_set.title, state, epochs, length, batches.batch_size, settings) as progress:
@@ -158,6 +158,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             state.sums["images"] = state.batch * batches.batch_size
             # A backward pass updates batch norm's running statistics behind the engine's back: a read would not wait.
             mx.nd.waitall()
+            refuse_diverged(net, state)
             workers.average_statistics(net)
             if state.batch < length:
                 break
@@ -226,12 +227,19 @@ class Judge:
             Evaluated besides.
         state : TrainingState
             Of the epoch that has ended.
+
+        Raises
+        ------
+        DivergedError
+            For a loss that is no number.
         """
         done = state.epoch + 1
         if done % self._train.evaluate_every and done != self._train.epochs:
             return {}, False
         copy_parameters(self._net, self._twin)
         figures = columns("val", self._evaluate())
+        if not math.isfinite(figures["val_loss"]):
+            raise DivergedError(f"the loss on the test set is {figures['val_loss']} after epoch {done}: {_DIVERGED}")
         is_best = self._keep_best(self._run.best, "val_top1_error", figures, state.history)
         if average is not None:
             average.copy_to(self._twin)
@@ -251,6 +259,28 @@ class Judge:
             with checkpoint.replacing(path) as aside:
                 self._twin.save_parameters(str(aside))
         return is_best
+
+
+def refuse_diverged(net: Any, state: checkpoint.TrainingState) -> None:
+    """An error for weights that are not finite: a loss tells of all steps but the last, which none has followed.
+
+    Parameters
+    ----------
+    net : Block
+        Its parameters, of which the first device's are looked at.
+    state : TrainingState
+        Where the run is.
+
+    Raises
+    ------
+    DivergedError
+        Naming the first such parameter.
+    """
+    for name, parameter in net._collect_params_with_prefix().items():
+        if not np.isfinite(parameter.list_data()[0].asnumpy()).all():
+            raise DivergedError(
+                f"{name} is not finite after batch {state.batch} of epoch {state.epoch + 1}: {_DIVERGED}"
+            )
 
 
 def first_batch(state: checkpoint.TrainingState, batch_size: int) -> int:
@@ -336,10 +366,7 @@ class Sums:
     def _add(self, output: StepOutput) -> None:
         loss = float(np.concatenate([part.asnumpy() for part in output.losses]).mean(dtype=np.float64))
         if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {loss} at batch {self._batches + 1} of the epoch: the network has diverged; "
-                "lower schedule.lr or add schedule.warmup_epochs. The last checkpoint is whole"
-            )
+            raise DivergedError(f"the loss is {loss} at batch {self._batches + 1} of the epoch: {_DIVERGED}")
         logits = np.concatenate([part.asnumpy() for part in output.logits]).astype(np.float64)
         difference = np.exp(log_softmax(logits)) - output.targets
         self._loss += loss

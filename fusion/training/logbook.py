@@ -2,6 +2,7 @@
 
 config.yaml       every setting as resolved; --resume reads it
 environment.json  versions, command, commit, devices
+classes.txt       class names in label order, one a line
 run.log           what was printed
 metrics.csv       a row an epoch
 curves.png        the same as a picture, redrawn each epoch
@@ -21,8 +22,9 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..compat import mx
 from ..errors import ConfigError
@@ -67,6 +69,7 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.classes = path / "classes.txt"
         self.metrics = path / "metrics.csv"
         self.picture = path / "curves.png"
         self.result = path / "result.json"
@@ -109,11 +112,26 @@ class RunDirectory:
         """Record versions, command, commit and devices."""
         _write_json(self.path / "environment.json", environment(settings.runtime.device))
 
-    def start_log(self) -> None:
-        """Append what is logged from now on to run.log, besides the terminal."""
+    def write_classes(self, names: Sequence[str]) -> None:
+        """Note the class names, which whoever uses the network will want without the data set."""
+        with checkpoint.replacing(self.classes) as aside:
+            aside.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+    def read_classes(self) -> List[str]:
+        """The class names in label order; none of a run that was begun before runs noted them."""
+        return self.classes.read_text(encoding="utf-8").splitlines() if self.classes.is_file() else []
+
+    @contextmanager
+    def log(self) -> Iterator[None]:
+        """Append what is logged within to run.log, besides the terminal."""
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
 
     def write_epoch(self, history: Sequence[Dict[str, float]], title: str, facts: Dict[str, Any]) -> None:
         """Write metrics, picture and result of the epochs so far, each whole or not at all.

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
@@ -14,6 +14,9 @@ from .config import differing_keys, read_config, to_yaml
 from .logbook import RunDirectory, default_run_directory, read_result
 from .photo_training import draws_depend_on
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .engine import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +67,20 @@ def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int
     from .engine import train
 
     outcome = train(settings, run, resume=arguments.resume is not None)
+    if outcome.rank == 0:
+        with run.log():
+            _tell(outcome, run)
+    return 0 if outcome.finished else INTERRUPTED
+
+
+def _tell(outcome: Outcome, run: RunDirectory) -> None:
     if outcome.finished:
-        if outcome.rank == 0:
-            _tell_result(run)
-        return 0
+        _tell_result(run)
+        return
     logger.info(
         "interrupted in epoch %d after %d batches; go on with: python %s --resume %s",
         *(outcome.epoch + 1, outcome.batch, Path(sys.argv[0]).name, run.path),
     )
-    return INTERRUPTED
 
 
 def _quoted(device: str) -> str:

@@ -22,6 +22,10 @@ DTYPES = ("float32", "float16")
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
 
+#: The same of ImageNet: (123.68, 116.779, 103.939) and (58.393, 57.12, 57.375) of pixels from 0 to 255.
+IMAGENET_MEAN = (0.48501961, 0.45795686, 0.40760392)
+IMAGENET_STD = (0.22899216, 0.224, 0.225)
+
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .settings import CIFAR_MEAN, CIFAR_STD, Settings
 _GLUONCV = "gluoncv:"
 
 #: What GluonCV's models of ImageNet were trained with, for pixels between 0 and 1.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of GluonCV, a little off ours
 
 #: Data sets whose classes are known by their name.
 _FIXED_CLASSES = ("digits", "cifar10", "cifar100")
@@ -128,7 +128,7 @@ def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; train.teacher_checkpoint is best or last of the run, or a file")
     answering = replace(theirs, data=replace(theirs.data, batch_size=2))  # what 1 breaks is training
-    net = build_network(answering, _classes_of(checkpoint.network_arrays(file)))
+    net = build_network(answering, checkpoint.count_classes(checkpoint.network_arrays(file)))
     checkpoint.load_network(file, net, list(devices))
     return net, (theirs.augment.mean, theirs.augment.std)
 
@@ -151,7 +151,7 @@ def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
             f"train.teacher is {name!r}, a model without weights: say which with train.teacher_checkpoint=FILE, "
             "or name the folder of a run"
         )
-    net = get_model(name, classes=_classes_of(checkpoint.network_arrays(Path(file))))
+    net = get_model(name, classes=checkpoint.count_classes(checkpoint.network_arrays(Path(file))))
     checkpoint.load_network(Path(file), net, list(devices))
     return net
 
@@ -170,7 +170,7 @@ def _of_gluoncv(settings: Settings, name: str, devices: Sequence[Any]) -> Tuple[
     if file is None:
         return _pretrained(zoo, word, devices), statistics
     stored = read_parameters(file)
-    net = zoo.get_model(word, classes=_classes_of(stored), pretrained=False)
+    net = zoo.get_model(word, classes=checkpoint.count_classes(stored), pretrained=False)
     problems = mismatches(net, stored)
     if problems:
         raise CheckpointError(describe_mismatches(file, problems))
@@ -194,8 +194,3 @@ def _pretrained(zoo: Any, word: str, devices: Sequence[Any]) -> Any:
             f"train.teacher is {word!r}: its weights cannot be downloaded by GluonCV ({error}); "
             "download them elsewhere and name the file with train.teacher_checkpoint=FILE"
         ) from None
-
-
-def _classes_of(arrays: Mapping[str, Any]) -> int:
-    """The rows of a network's last parameter, the bias of its classifier."""
-    return int(next(reversed(list(arrays.values()))).shape[0])

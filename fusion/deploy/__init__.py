@@ -1,0 +1,1 @@
+"""From a trained network to what others run: export, optimisation, prediction, measurements."""

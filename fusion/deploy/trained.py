@@ -1,0 +1,246 @@
+"""A trained network with all that it needs to answer: class names, and how an image becomes its input."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..command import log_to_terminal
+from ..data.augment import Normalisation
+from ..data.image_folder import read_scaled
+from ..data.photo import BadPhotoError, centre_crop, resized_side
+from ..devices import contexts
+from ..errors import CheckpointError, ConfigError, DataError
+from ..models import get_model
+from ..training import checkpoint
+from ..training.config import read_config
+from ..training.logbook import RunDirectory, read_result
+from ..training.preparation import build_network, load_split, model_title
+from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
+
+#: What the recipe keeps of a photo's shorter side when it is tested.
+_PHOTO_SHARE = 0.875
+
+#: Images at least this large are photos to a network, which sees the centre of them.
+_PHOTO_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image file becomes a network's input: what its test images went through.
+
+    Attributes
+    ----------
+    size : int
+        Height and width of the input, in pixels.
+    share : float
+        Of the scaled image's shorter side that the centre crop keeps.
+    mean, std : tuple of 3 float
+        Of pixels between 0 and 1, red, green, blue.
+    photos : bool
+        Whether the test images were photos that OpenCV decodes and scales, as in `fusion.data.photo`.
+    """
+
+    size: int
+    share: float
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    photos: bool
+
+    @property
+    def resized(self) -> int:
+        """The shorter side before the centre crop, in pixels."""
+        return resized_side(self.size, self.share)
+
+    def read(self, path: Path) -> np.ndarray:
+        """An image file as the network is shown it, before normalisation: (size, size, 3) uint8, red, green, blue.
+
+        Raises
+        ------
+        DataError
+            If it is not a readable JPEG or PNG of eight bits a channel.
+        """
+        try:
+            if self.photos:
+                return centre_crop(path.read_bytes(), self.size, self.share)
+            return read_scaled(path, self.size)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        except BadPhotoError as error:
+            raise DataError(f"{path}: {error}; expected a JPEG or PNG image") from None
+
+    def normalise(self, images: np.ndarray) -> np.ndarray:
+        """From (B, size, size, 3) uint8 to the network's input, (B, 3, size, size) float32."""
+        return Normalisation(self.mean, self.std)(images.transpose(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, on a device, and what it was trained on.
+
+    Attributes
+    ----------
+    net : Network
+        From the prepared images (B, 3, size, size) to logits (B, len(classes)); not hybridized.
+    classes : tuple of str
+        Names in the order of the logits.
+    preparation : Preparation
+        From a file to the input.
+    model : str
+        As tables name it.
+    data : str
+        The data set's title; empty where it is not known.
+    file : Path
+        The weights.
+    context : Context
+        Where it is.
+    settings : Settings, optional
+        Of the run that it comes from.
+    run : RunDirectory, optional
+        That run.
+    """
+
+    net: Any
+    classes: Tuple[str, ...]
+    preparation: Preparation
+    model: str
+    data: str
+    file: Path
+    context: Any
+    settings: Optional[Settings] = None
+    run: Optional[RunDirectory] = None
+
+
+def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
+    """The network of a run.
+
+    Parameters
+    ----------
+    path : Path
+        The run's folder.
+    which : str
+        `best`, `last`, `average` (the best averaged weights), or the path of a `.params` file or checkpoint.
+    device : str
+        As on the command line of training; the first one is taken.
+
+    Raises
+    ------
+    FusionError
+        If the run or its weights are missing, damaged, or do not fit.
+    """
+    run = RunDirectory.existing(path)
+    settings = read_config(run.config)
+    file = {"best": run.best, "last": run.last, "average": run.best_average}.get(which, Path(which))
+    context = contexts(device)[0]
+    answering = replace(settings, data=replace(settings.data, batch_size=2))  # what 1 breaks is training
+    arrays = checkpoint.network_arrays(file)
+    outputs = checkpoint.count_classes(arrays)
+    names, title = _classes_of_run(run, settings)
+    net = build_network(answering, outputs)
+    checkpoint.load_network(file, net, [context])
+    photos = settings.data.name == "imagenet"
+    preparation = Preparation(
+        size=settings.data.size,
+        share=settings.data.crop_share if photos else 1.0,
+        mean=tuple(settings.augment.mean),
+        std=tuple(settings.augment.std),
+        photos=photos,
+    )
+    model = model_title(settings)
+    return Trained(net, _named(names, outputs), preparation, model, title, file, context, settings, run)
+
+
+def load_model(
+    name: str, file: Path, device: str = "cpu", arguments: Optional[Dict[str, Any]] = None, size: Optional[int] = None
+) -> Trained:
+    """A model by name with the weights of a file.
+
+    Parameters
+    ----------
+    name : str
+        A family or a named model.
+    file : Path
+        A `.params` file or a checkpoint.
+    device : str
+        As on the command line of training; the first one is taken.
+    arguments : dict, optional
+        Of the model, over what its name sets; the classes are counted in the file.
+    size : int, optional
+        Height and width of the input, in pixels; the model's own by default.
+
+    Returns
+    -------
+    Trained
+        Its classes are numbers, and its images are normalised as the recipe of the model's data set does.
+
+    Raises
+    ------
+    FusionError
+        If the name or the file is not known, damaged, or does not fit.
+    """
+    context = contexts(device)[0]
+    outputs = checkpoint.count_classes(checkpoint.network_arrays(file))
+    try:
+        net = get_model(name, **{"classes": outputs, **(arguments or {})})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+    checkpoint.load_network(file, net, [context])
+    pixels = size or net.input_size
+    photos = pixels >= _PHOTO_SIZE
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if photos else (CIFAR_MEAN, CIFAR_STD)
+    preparation = Preparation(pixels, _PHOTO_SHARE if photos else 1.0, mean, std, photos)
+    return Trained(net, _named((), outputs), preparation, name, "", file, context)
+
+
+def _classes_of_run(run: RunDirectory, settings: Settings) -> Tuple[Sequence[str], str]:
+    """Names and title as the run noted them; of one begun before runs did, those of its data set if that is there."""
+    names = run.read_classes()
+    if names:
+        return names, read_result(run)["data"] if run.result.is_file() else ""
+    try:
+        data = load_split(settings, "test")
+    except DataError:
+        return (), ""
+    return data.classes, data.title
+
+
+def _named(names: Sequence[str], outputs: int) -> Tuple[str, ...]:
+    """A name for each logit: the published coarse networks have more of them than classes."""
+    if not names:
+        return tuple(map(str, range(outputs)))
+    return (*names, *(f"(unused {number})" for number in range(len(names), outputs)))
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The options that say which network a command is about.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Of the command.
+    """
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
+    source.add_argument("--model", metavar="NAME", help="a family or a named model, with --checkpoint")
+    parser.add_argument("--checkpoint", metavar="best|last|FILE", help="which weights (default: best of the run)")
+    parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
+
+
+def from_arguments(arguments: argparse.Namespace) -> Trained:
+    """The network that the options of `add_source` name.
+
+    Raises
+    ------
+    FusionError
+        If there is no such network.
+    """
+    log_to_terminal()
+    if arguments.run is not None:
+        return load_run(arguments.run, arguments.checkpoint or "best", arguments.device)
+    if arguments.checkpoint is None:
+        raise CheckpointError(f"--model {arguments.model} needs its weights: say which with --checkpoint FILE")
+    return load_model(arguments.model, Path(arguments.checkpoint), arguments.device)
