@@ -17,6 +17,7 @@ from typing import List, Optional
 
 MINORS = range(8, 14)
 ROOT = Path(__file__).resolve().parents[1]
+_FAST = ["-m", "not slow", "-n", "auto", "--dist", "loadfile", "-p", "no:cacheprovider"]
 _VERSIONS = "import fusion, numpy, mxnet; print('numpy', numpy.__version__ + ', mxnet', mxnet.__version__)"
 
 
@@ -67,9 +68,7 @@ def check(minor: int, folder: Path) -> List[str]:
     versions = run([python, "-c", _VERSIONS], log)
     if versions is None:
         return [name, "FAILED", f"not importable: see {log}", ""]
-    tests = run(
-        [python, "-m", "pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow", "-p", "no:cacheprovider"], log
-    )
+    tests = run([python, "-m", "pytest", *_FAST], log)
     about = re.findall(r"^.*\b(?:passed|failed|error).*$", log.read_text(encoding="utf-8"), re.MULTILINE)
     verdict = "FAILED" if tests is None else "ok"
     summary = about[-1].strip("= ") if about else f"see {log}"
