@@ -32,7 +32,7 @@ from fusion.data.augment import POLICIES, Augmentation, Normalisation
 from fusion.data.imageset import ImageSet
 from fusion.data.loader import TrainingBatches
 from fusion.models.network import count_parameters
-from fusion.training.logbook import read_metrics
+from fusion.training.metrics import read_metrics
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import csv
 import json
 
 from fusion.training.config import read_config, to_yaml
-from fusion.training.logbook import COLUMNS
+from fusion.training.metrics import COLUMNS
 
 
 def write_run(path, config, errors, words=(), **facts):

@@ -22,7 +22,7 @@ from fusion.fuse import list_fusions
 from fusion.training import ablation
 from fusion.training.ablation import plan_grid, short_name
 from fusion.training.ablation_report import CellResult, format_table, plus_minus, summarise
-from fusion.training.logbook import TIMINGS, read_metrics
+from fusion.training.metrics import TIMINGS, read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "quickstart.yaml"

@@ -28,7 +28,8 @@ from fusion.errors import ConfigError
 from fusion.training import distributed, engine
 from fusion.training.checkpoint import TrainingState
 from fusion.training.evaluation import Evaluation
-from fusion.training.logbook import RunDirectory, read_metrics
+from fusion.training.logbook import RunDirectory
+from fusion.training.metrics import read_metrics
 from fusion.training.preparation import build_trainer
 from fusion.training.rollcall import BEREFT
 from fusion.training.settings import Settings

@@ -24,7 +24,8 @@ from fusion.data.imageset import ImageSet
 from fusion.training import checkpoint, curves, engine, main, preparation
 from fusion.training.config import read_config
 from fusion.training.engine import DivergedError, Interruption, StepOutput, Sums, take_step, train
-from fusion.training.logbook import TIMINGS, RunDirectory, read_metrics
+from fusion.training.logbook import RunDirectory
+from fusion.training.metrics import TIMINGS, read_metrics
 from fusion.training.preparation import build_network, build_trainer, start_weights
 from fusion.training.schedule import learning_rate
 

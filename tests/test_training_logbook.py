@@ -18,15 +18,8 @@ from fusion.compat import mx
 from fusion.errors import ConfigError
 from fusion.training.config import read_config
 from fusion.training.curves import draw_training_curves
-from fusion.training.logbook import (
-    COLUMNS,
-    TIMINGS,
-    RunDirectory,
-    default_run_directory,
-    environment,
-    read_metrics,
-    read_result,
-)
+from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
+from fusion.training.metrics import COLUMNS, TIMINGS, read_metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = {"model": "aff_resnet32", "classes": 100}

@@ -16,7 +16,8 @@ from fusion.devices import contexts
 from fusion.errors import ConfigError, DataError
 from fusion.training import main
 from fusion.training.config import read_config
-from fusion.training.logbook import TIMINGS, RunDirectory, read_metrics
+from fusion.training.logbook import RunDirectory
+from fusion.training.metrics import TIMINGS, read_metrics
 from fusion.training.photo_training import MAX_BAD_IMAGES
 from fusion.training.preparation import build_batches, load_split
 

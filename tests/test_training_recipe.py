@@ -20,8 +20,9 @@ from fusion.errors import ConfigError
 from fusion.training import curves, engine
 from fusion.training.config import read_config
 from fusion.training.evaluation import evaluate_run
-from fusion.training.logbook import AVERAGE_COLUMNS, COLUMNS, TIMINGS, RunDirectory, read_metrics, read_result
+from fusion.training.logbook import RunDirectory, read_result
 from fusion.training.loss import CrossEntropy
+from fusion.training.metrics import AVERAGE_COLUMNS, COLUMNS, TIMINGS, read_metrics
 from fusion.training.preparation import build_network, build_trainer, start_weights
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"

@@ -18,7 +18,8 @@ from ..errors import ConfigError, FusionError
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
 from ..training.config import differing_keys, model_keywords, read_config
-from ..training.logbook import RunDirectory, read_metrics, read_result
+from ..training.logbook import RunDirectory, read_result
+from ..training.metrics import read_metrics
 from ..training.settings import Settings
 from .curves import Curve, read_curve
 from .rows import Row

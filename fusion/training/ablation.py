@@ -25,8 +25,9 @@ from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
 from .ablation_report import CellResult, describe, format_table, write_report
 from .config import differing_keys, read_config
-from .logbook import RunDirectory, read_metrics, read_result
+from .logbook import RunDirectory, read_result
 from .main import _RESUMABLE
+from .metrics import read_metrics
 from .preparation import build_network
 from .settings import Settings
 

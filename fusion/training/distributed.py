@@ -14,7 +14,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -22,11 +22,9 @@ from ..command import BAD_INPUT, INTERRUPTED
 from ..compat import mx
 from ..errors import ConfigError, FusionError
 from .logbook import RunDirectory
+from .metrics import Evaluation
 from .rollcall import RollCall
 from .settings import Settings
-
-if TYPE_CHECKING:  # which imports the modules that use this one
-    from .evaluation import Evaluation
 
 logger = logging.getLogger("fusion")
 

@@ -26,9 +26,10 @@ from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
 from . import checkpoint, distributed
 from .averaging import WeightAverage, build_average
-from .evaluation import Evaluation, evaluate, log_softmax
-from .logbook import RunDirectory, evaluated_rows
+from .evaluation import evaluate, log_softmax
+from .logbook import RunDirectory
 from .loss import build_loss, part_losses
+from .metrics import Evaluation, columns, evaluated_rows
 from .precision import input_dtype
 from .preparation import (
     build_batches,
@@ -442,15 +443,6 @@ class Interruption:
     def _request(self, number: int, frame: Any) -> None:
         self.requested = True
         self._restore()
-
-
-def columns(prefix: str, evaluation: Evaluation) -> Dict[str, float]:
-    """The cells of metrics.csv of an evaluation: of the network ("val") or of the averaged weights ("ema")."""
-    return {
-        f"{prefix}_loss": evaluation.loss,
-        f"{prefix}_top1_error": evaluation.top1_error,
-        f"{prefix}_top5_error": evaluation.top5_error,
-    }
 
 
 def epoch_row(

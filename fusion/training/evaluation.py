@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -18,30 +18,8 @@ from ..errors import CheckpointError
 from . import checkpoint
 from .config import read_config
 from .logbook import RunDirectory
+from .metrics import Evaluation
 from .preparation import build_network, build_normalisation, load_split, model_title
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a network does on a test set.
-
-    Attributes
-    ----------
-    top1_error, top5_error : float
-        Fractions of 1. With fewer than five classes the second is over all of them, hence 0.
-    loss : float
-        Mean cross-entropy in nats.
-    images : int
-        How many.
-    images_per_second : float
-        Over all devices, batches included.
-    """
-
-    top1_error: float
-    top5_error: float
-    loss: float
-    images: int
-    images_per_second: float
 
 
 def evaluate(

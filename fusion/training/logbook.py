@@ -17,7 +17,6 @@ import csv
 import datetime
 import json
 import logging
-import math
 import platform
 import shlex
 import subprocess
@@ -30,27 +29,10 @@ from ..compat import mx
 from ..errors import ConfigError
 from . import checkpoint
 from .config import to_yaml
+from .metrics import columns_of, evaluated_rows
 from .settings import Settings
 
 logger = logging.getLogger("fusion")
-
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_rmse",
-    "val_loss",
-    "val_top1_error",
-    "val_top5_error",
-    "learning_rate",
-    "images_per_second",
-    "seconds",
-)
-
-#: Columns of the averaged weights, for runs that have them.
-AVERAGE_COLUMNS = ("ema_loss", "ema_top1_error", "ema_top5_error")
-
-#: Columns that time the machine and so differ between identical runs.
-TIMINGS = ("images_per_second", "seconds")
 
 BEST_NOTE = (
     "best is the epoch with the lowest top-1 error on the test set, as in the published tables; last is the last"
@@ -163,16 +145,6 @@ class RunDirectory:
             draw_training_curves(history, title, aside)
 
 
-def evaluated_rows(history: Sequence[Dict[str, float]]) -> List[Dict[str, float]]:
-    """The epochs that were evaluated: all of them but with `train.evaluate_every` above 1."""
-    return [row for row in history if not math.isnan(row.get("val_top1_error", math.nan))]
-
-
-def columns_of(history: Sequence[Dict[str, float]]) -> List[str]:
-    """The columns of metrics.csv for these rows."""
-    return [*COLUMNS, *(name for name in AVERAGE_COLUMNS if any(name in row for row in history))]
-
-
 def default_run_directory(config: Optional[Path]) -> Path:
     """runs/NAME after the config file, or runs/NAME-2 and so on where that is taken."""
     name = config.stem if config else "run"
@@ -251,9 +223,3 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
         return json.loads(run.result.read_text(encoding="utf-8"))
     except OSError:
         raise ConfigError(f"{run.path}: no epoch of this run is finished yet (it has no result.json)") from None
-
-
-def read_metrics(path: Path) -> List[Dict[str, float]]:
-    """The rows of a metrics.csv as numbers; an empty cell, of an epoch that was not evaluated, is not a number."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{key: float(value or "nan") for key, value in row.items()} for row in csv.DictReader(stream)]
