@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Deque, Iterator, Tuple
+from typing import Any, Deque, Iterator, Tuple
 
 import numpy as np
 
@@ -50,7 +50,54 @@ def generator(*key: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
-class TrainingBatches:
+class Batches:
+    """How an epoch of a data set is cut into batches, and these into the parts of several processes.
+
+    Parameters
+    ----------
+    data : ImageSet or PhotoSet
+        The training images, N.
+    batch_size : int
+        B, over all devices of all processes. The N mod B images at an epoch's end wait for another epoch.
+    seed : int
+        Of the run.
+    workers : int
+        Threads.
+    shard : tuple of two int
+        Which of how many equal parts of each batch to make: rank and size of a process among several.
+
+    Raises
+    ------
+    ValueError
+        If the set has fewer images than a batch, or a batch has no such part.
+    """
+
+    def __init__(self, data: Any, batch_size: int, seed: int, workers: int, shard: Tuple[int, int]) -> None:
+        if len(data) < batch_size:
+            raise ValueError(
+                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
+            )
+        self.data = data
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self.rank, self.size = shard
+        if not 0 <= self.rank < self.size or batch_size % self.size:
+            raise ValueError(
+                f"part {self.rank} of {self.size} of a batch of {batch_size}; expected a part from 0 to {self.size - 1}"
+                " and a batch size that the parts divide"
+            )
+
+    @property
+    def part_size(self) -> int:
+        """Images of a batch that are made here."""
+        return self.batch_size // self.size
+
+    def __len__(self) -> int:
+        return len(self.data) // self.batch_size
+
+
+class TrainingBatches(Batches):
     """The batches of any epoch; a last one that is not full is left out, as in the original.
 
     Parameters
@@ -83,29 +130,8 @@ class TrainingBatches:
         workers: int = 1,
         shard: Tuple[int, int] = (0, 1),
     ) -> None:
-        if len(data) < batch_size:
-            raise ValueError(
-                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
-            )
-        self.data = data
+        super().__init__(data, batch_size, seed, workers, shard)
         self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.seed = seed
-        self.workers = workers
-        self.rank, self.size = shard
-        if not 0 <= self.rank < self.size or batch_size % self.size:
-            raise ValueError(
-                f"part {self.rank} of {self.size} of a batch of {batch_size}; expected a part from 0 to {self.size - 1}"
-                " and a batch size that the parts divide"
-            )
-
-    @property
-    def part_size(self) -> int:
-        """Images of a batch that are made here."""
-        return self.batch_size // self.size
-
-    def __len__(self) -> int:
-        return len(self.data) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on.

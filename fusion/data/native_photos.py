@@ -22,7 +22,7 @@ from ..compat import mx
 from ..errors import DataError
 from .augment import Normalisation
 from .imagenet import PhotoSet, RecordPhotos
-from .loader import Batch, generator
+from .loader import Batch, Batches, generator
 from .photo import PhotoAugmentation
 from .photo_batches import Targets
 
@@ -37,7 +37,7 @@ _BY_DIRECTION = 9
 _READY = 2
 
 
-class NativeBatches:
+class NativeBatches(Batches):
     """The batches of any epoch; a last one that is not full is left out.
 
     Parameters
@@ -76,21 +76,11 @@ class NativeBatches:
             raise ValueError("data.pipeline=native has no AutoAugment: set data.pipeline=python")
         if shard != (0, 1):
             raise ValueError("data.pipeline=native cannot share an epoch among processes: set data.pipeline=python")
-        if len(data) < batch_size:
-            raise ValueError(
-                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
-            )
-        self.data = data
+        super().__init__(data, batch_size, seed, workers, shard)
         self.augmentation = augmentation
         self.normalise = normalise
         self.targets = targets
-        self.batch_size = self.part_size = batch_size
-        self.seed = seed
-        self.workers = workers
         self._path = data.photos.path
-
-    def __len__(self) -> int:
-        return len(self.data) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on, which is reached by making those before it.

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import DataError
 from .augment import Normalisation, mix, smooth_one_hot
 from .imagenet import CHUNK, PhotoSet, first_few
-from .loader import Batch, generator
+from .loader import Batch, Batches, generator
 from .photo import BadPhotoError, PhotoAugmentation
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class BadPhotos:
                 )
 
 
-class PhotoBatches:
+class PhotoBatches(Batches):
     """The batches of any epoch; a last one that is not full is left out.
 
     Parameters
@@ -145,32 +145,11 @@ class PhotoBatches:
         max_bad: int = 0,
         shard: Tuple[int, int] = (0, 1),
     ) -> None:
-        if len(data) < batch_size:
-            raise ValueError(
-                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
-            )
-        self.data = data
+        super().__init__(data, batch_size, seed, workers, shard)
         self.augmentation = augmentation
         self.normalise = normalise
         self.targets = targets
-        self.batch_size = batch_size
-        self.seed = seed
-        self.workers = workers
-        self.rank, self.size = shard
-        if not 0 <= self.rank < self.size or batch_size % self.size:
-            raise ValueError(
-                f"part {self.rank} of {self.size} of a batch of {batch_size}; expected a part from 0 to {self.size - 1}"
-                " and a batch size that the parts divide"
-            )
         self.bad = BadPhotos(data, max_bad)
-
-    @property
-    def part_size(self) -> int:
-        """Photos of a batch that are made here."""
-        return self.batch_size // self.size
-
-    def __len__(self) -> int:
-        return len(self.data) // self.batch_size
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on.
