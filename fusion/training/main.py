@@ -107,9 +107,10 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
     differing = differing_keys(read_config(run.config), settings)
     changed = [key for key in differing if key in fixed or not key.startswith(_RESUMABLE)]
     if changed:
+        free = ", ".join(key + "*" if key.endswith(".") else key for key in _RESUMABLE)
         raise ConfigError(
             f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "
-            f"(but for {', '.join(_RESUMABLE)}*). Start a new run to change it"
+            f"(but for {free}). Start a new run to change it"
         )
     return settings
 
