@@ -130,7 +130,15 @@ def import_mxnet() -> types.ModuleType:
             for alias in ("_np", "np"):
                 if getattr(module, alias, None) is numpy:
                     setattr(module, alias, _NumpyWithBool(numpy))  # type: ignore[arg-type]
+    _name_sparse_matrix_where_mxnet_looks()
     return mxnet
+
+
+def _name_sparse_matrix_where_mxnet_looks() -> None:
+    """Spare every `mx.nd.array` SciPy's warning that `scipy.sparse.csr` is deprecated."""
+    sparse, csr = sys.modules.get("scipy.sparse"), sys.modules.get("scipy.sparse.csr")
+    if sparse is not None and csr is not None:
+        vars(csr).setdefault("csr_matrix", vars(sparse).get("csr_matrix"))
 
 
 def _provide_distutils() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import pytest
 from fusion import get_model
 from fusion.attention import GroupNorm
 from fusion.compat import mx, nn
+from fusion.errors import ConfigError
 from fusion.models.normalisation import synchronise_batch_norm, use_norm_layer
 
 FAMILIES = {
@@ -70,7 +72,7 @@ def test_batch_is_no_change():
     net = network("cifar_resnet")
     before = list(blocks(net))
     use_norm_layer(net, "batch")
-    synchronise_batch_norm(net, 1)
+    synchronise_batch_norm(net, [mx.cpu(0)])
     assert list(blocks(net)) == before
 
 
@@ -88,8 +90,9 @@ def test_layer_of_one_channel_is_refused():
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_synchronised_batch_norm_takes_every_place_and_keeps_every_parameter(family, monkeypatch):
     monkeypatch.setenv("MXNET_CPU_TEMP_COPY", "4")
+    monkeypatch.setenv("MXNET_CPU_WORKER_NTHREADS", "16")
     plain, synchronised = network(family), network(family)
-    synchronise_batch_norm(synchronised, 2)
+    synchronise_batch_norm(synchronised, [mx.cpu(0), mx.cpu(1)])
     layers = [block for block in blocks(synchronised) if isinstance(block, nn.BatchNorm)]
     assert len(layers) == sum(isinstance(block, nn.BatchNorm) for block in blocks(plain))
     assert {type(layer).__name__ for layer in layers} == {"SyncBatchNorm"}
@@ -99,6 +102,18 @@ def test_synchronised_batch_norm_takes_every_place_and_keeps_every_parameter(fam
     for name, parameter in plain._collect_params_with_prefix().items():
         other = synchronised._collect_params_with_prefix()[name]
         assert (other.init, other.grad_req) == (parameter.init, parameter.grad_req), name
+
+
+@pytest.mark.parametrize("threads", [None, "1", "4", "many"])
+def test_contexts_that_could_wait_for_ever_are_refused(monkeypatch, threads):
+    monkeypatch.delenv("MXNET_CPU_WORKER_NTHREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("MXNET_CPU_WORKER_NTHREADS", threads)
+    net = network("cifar_resnet")
+    before = list(blocks(net))
+    with pytest.raises(ConfigError, match="start the command again with MXNET_CPU_WORKER_NTHREADS=16"):
+        synchronise_batch_norm(net, [mx.cpu(0), mx.cpu(1)])
+    assert list(blocks(net)) == before
 
 
 #: Trains on noise, whose pixels are all different. In a process of its own, since MXNet reads the number of its
@@ -122,7 +137,7 @@ def train(device, batch_size, synchronised):
     settings, devices = read_config(None, words), contexts(device)
     net = build_network(settings, 10)
     if synchronised:
-        synchronise_batch_norm(net, len(devices))
+        synchronise_batch_norm(net, devices)
     draw = np.random.default_rng(0)
     images, labels = draw.integers(256, size=(128, 16, 16, 3), dtype=np.uint8), draw.integers(10, size=128)
     data = ImageSet(images, labels, tuple("abcdefghij"), "noise")
@@ -151,7 +166,8 @@ print(json.dumps([synchronised, train("cpu", 32, False), train("cpu:2", 16, Fals
 
 @pytest.mark.parametrize("fusion", ["add", "aff"])
 def test_two_devices_train_as_one_with_synchronised_batch_norm(fusion):
-    found = subprocess.run([sys.executable, "-c", CURVES, fusion], capture_output=True, text=True, timeout=300)
+    own = {**os.environ, "MXNET_CPU_WORKER_NTHREADS": "16"}
+    found = subprocess.run([sys.executable, "-c", CURVES, fusion], capture_output=True, text=True, timeout=300, env=own)
     assert found.returncode == 0, found.stderr
     two, one, apart = json.loads(found.stdout.splitlines()[-1])
     assert len(one["losses"]) == 8

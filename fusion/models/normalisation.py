@@ -8,14 +8,19 @@ that of Wu & He, arXiv 1803.08494.
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Callable, Iterator, Sequence, Tuple
 
 from ..attention import GroupNorm
 from ..compat import mx, nn
+from ..errors import ConfigError
 from .layers import InputNorm, keep_statistics
 
 #: More than the operations of a step, over all devices: each then has a workspace of its own.
 _WORKSPACES = 1 << 14
+
+#: More than the batch norms that a device can come to at the same time.
+_THREADS = 16
+_THREADS_SETTING = "MXNET_CPU_WORKER_NTHREADS"
 
 #: What `use_norm_layer` knows.
 NORM_LAYERS = ("batch", "group")
@@ -45,24 +50,39 @@ def use_norm_layer(net: Any, norm_layer: str) -> None:
         _exchange(net, _grouped, lambda old: not old._kwargs["fix_gamma"])
 
 
-def synchronise_batch_norm(net: Any, devices: int) -> None:
+def synchronise_batch_norm(net: Any, devices: Sequence[Any]) -> None:
     """Make each batch norm of a network compute its statistics over the batch of all devices.
 
-    On several CPU contexts no operation may have run in this process before: MXNet lends them one small set of
-    workspaces, whose size it reads from the environment at the first operation, and a device that waits in a batch norm
-    for another keeps a workspace that the other may be waiting for. This asks for a set that is large enough.
+    A device that waits in a batch norm for another keeps what it waits with, and on CPU contexts MXNet has little of
+    that: workspaces, whose number it reads at the first operation, so that none may have run in this process before
+    (this asks for enough); and threads, one a context unless the environment said more when MXNet was loaded. Two
+    contexts that start the batch norms of two branches in different orders would then wait for each other for ever.
 
     Parameters
     ----------
     net : HybridBlock
         Built, and not initialised. From then on it trains on exactly that many devices at once: a single one would
         wait for the others for ever.
-    devices : int
-        How many; 1 changes nothing.
+    devices : sequence of Context
+        What it trains on; with a single one nothing changes.
+
+    Raises
+    ------
+    ConfigError
+        If several CPU contexts have too few threads.
     """
-    if devices > 1:
+    if len(devices) < 2:
+        return
+    if devices[0].device_type == "cpu":
+        threads = os.environ.get(_THREADS_SETTING, "1")
+        if not threads.isdigit() or int(threads) < _THREADS:
+            raise ConfigError(
+                f"synchronised batch norm on {len(devices)} CPU contexts needs {_THREADS} threads for each, and "
+                f"{_THREADS_SETTING} is {threads}: two contexts could wait for each other for ever. MXNet reads it as "
+                f"it is loaded, so start the command again with {_THREADS_SETTING}={_THREADS} in front of it"
+            )
         os.environ.setdefault("MXNET_CPU_TEMP_COPY", str(_WORKSPACES))
-        _exchange(net, lambda old: _synchronised(old, devices), lambda old: True)
+    _exchange(net, lambda old: _synchronised(old, len(devices)), lambda old: True)
 
 
 def _grouped(old: Any) -> Any:

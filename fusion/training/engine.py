@@ -111,7 +111,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     train_set, test_set = load_data(settings)
     net = build_network(settings, len(train_set.classes))
     if settings.model.sync_batch_norm:
-        synchronise_batch_norm(net, len(devices))
+        synchronise_batch_norm(net, devices)
     batches = build_batches(settings, train_set, devices, workers.shard)
     teacher = load_teacher(settings, len(train_set.classes), train_set.title, devices)
     start_weights(net, settings, devices)
