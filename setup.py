@@ -19,6 +19,7 @@ setup(
     package_data={
         "fusion": ["py.typed"],
         "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
+        "fusion.models.pretrained": ["README.md", "SHA256SUMS", "*/*"],
         "fusion.published": ["rows.yaml", "curves/*"],
     },
     python_requires=">=3.8,<3.14",

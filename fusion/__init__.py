@@ -8,8 +8,8 @@ from __future__ import annotations
 from . import compat  # noqa: F401  first: it makes MXNet importable
 from .attention import MSCAM
 from .fuse import AFF, get_fusion, iAFF, list_fusions
-from .models import get_model, list_models
+from .models import get_model, list_models, list_pretrained
 
 __version__ = "0.1.0"
 
-__all__ = ["AFF", "MSCAM", "get_fusion", "get_model", "iAFF", "list_fusions", "list_models"]
+__all__ = ["AFF", "MSCAM", "get_fusion", "get_model", "iAFF", "list_fusions", "list_models", "list_pretrained"]

@@ -1,4 +1,4 @@
-"""The command line beside training: python -m fusion evaluate | prepare | summary | models | reproduce | ablate."""
+"""The command line beside training: python -m fusion evaluate | predict | gradcam | maps | prepare | summary | ..."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from . import __version__
 from .command import reported
 from .compat import mx
 from .data import prepare_imagenet
+from .deploy import predict
 from .errors import ConfigError
+from .explain import browse, confusion, gradcam_command, maps_command, plots, report
 from .fuse import fusion_aliases
+from .models.pretrained import find_weights, list_pretrained
 from .models.zoo import FAMILIES, MODELS, get_model
 
 
@@ -26,8 +29,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     evaluate = commands.add_parser("evaluate", help="error of a run's network on its test set")
-    evaluate.add_argument("--run", type=Path, required=True, metavar="DIR", help="the folder of a run")
-    evaluate.add_argument("--checkpoint", default="best", metavar="best|last|FILE", help="default: best")
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
+    source.add_argument("--model", metavar="NAME", help="a model whose weights come with the package")
+    evaluate.add_argument("--checkpoint", metavar="best|last|FILE", help="of the run (default: best)")
     evaluate.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     evaluate.add_argument("--json", action="store_true", help="one JSON object on standard output")
     evaluate.add_argument("settings", nargs="*", metavar="data.key=value", help="where the data is now")
@@ -42,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     summary.set_defaults(run_command=_summary)
 
     prepare_imagenet.add_command(commands)
+    predict.add_command(commands)
+    gradcam_command.add_command(commands)
+    maps_command.add_command(commands)
+    plots.add_command(commands)
+    confusion.add_command(commands)
+    browse.add_command(commands)
+    report.add_command(commands)
 
     models = commands.add_parser("models", help="the models and fusion blocks by name")
     models.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -54,8 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(words: Optional[Sequence[str]]) -> int:
     arguments = _parser().parse_args(words)
-    arguments.run_command(arguments)
-    return 0
+    return arguments.run_command(arguments) or 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -64,7 +75,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     unwanted = [word for word in arguments.settings if not word.startswith("data.")]
     if unwanted:
         raise ConfigError(f"command line, {unwanted[0]!r}: evaluate takes data.key=value only, such as data.dir=PATH")
-    found = evaluate_run(arguments.run, arguments.checkpoint, arguments.device, arguments.settings)
+    run, which = arguments.run, arguments.checkpoint or "best"
+    if arguments.model is not None:
+        if arguments.checkpoint is not None:
+            raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
+        weights = find_weights(arguments.model)
+        run, which = weights.folder, str(weights.file)
+    found = evaluate_run(run, which, arguments.device, arguments.settings)
     if arguments.json:
         print(json.dumps(found))
         return
@@ -113,14 +130,19 @@ def _keywords(words: List[str]) -> Dict[str, Any]:
 
 def _models(arguments: argparse.Namespace) -> None:
     aliases = fusion_aliases()
+    weights = {name: find_weights(name) for name in list_pretrained()}
     if arguments.json:
         named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
-        print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases}))
+        known = {name: {"accuracy": found.accuracy, "data": found.trained_on} for name, found in weights.items()}
+        print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases, "pretrained": known}))
         return
     print(f"families  {', '.join(FAMILIES)}")
     print("models")
     for name, (family, preset) in MODELS.items():
-        print(f"  {name:<22} {family}: {', '.join(f'{key}={value}' for key, value in preset.items())}")
+        line = f"  {name:<22} {family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
+        if name in weights:
+            line += f"; weights: {100 * weights[name].accuracy:.2f} % on {weights[name].trained_on}"
+        print(line)
     print("fusions")
     for name, others in aliases.items():
         print(f"  {name:<26} {', '.join(others)}".rstrip())
@@ -161,7 +183,7 @@ def _ablate(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run a command; the exit status is 0, or 2 for bad input."""
+    """Run a command; the exit status is 0, 1 where some of many images were left out, or 2 for bad input."""
     return reported(_run)(arguments)
 
 

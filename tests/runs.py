@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
+from fusion.compat import mx
 from fusion.training.config import read_config, to_yaml
+from fusion.training.logbook import RunDirectory
 from fusion.training.metrics import COLUMNS
+from fusion.training.preparation import build_network
 
 
 def write_run(path, config, errors, words=(), **facts):
@@ -24,4 +27,18 @@ def write_run(path, config, errors, words=(), **facts):
     known = {"model": settings.model.name, "data": "CIFAR-10", "classes": 10, "parameters": 84066}
     known.update(train_images=50_000, test_images=10_000, epochs=len(errors))
     (path / "result.json").write_text(json.dumps({**known, **facts}))
+    return path
+
+
+def write_network(path, words, classes, seed=0):
+    """A run whose best weights are those that a network starts with, as if it had been trained; no data set is read."""
+    settings = read_config(None, list(words))
+    run = RunDirectory(path)
+    run.create(settings)
+    run.write_classes(classes)
+    mx.random.seed(seed)
+    net = build_network(settings, len(classes))
+    net.initialize()
+    net(mx.nd.zeros((1, 3, settings.data.size, settings.data.size)))
+    net.save_parameters(str(run.best))
     return path

@@ -254,4 +254,6 @@ def _reason(fault: _Fault) -> str:
 
     if isinstance(fault.error, UnidentifiedImageError):
         return "neither JPEG nor PNG"
+    if isinstance(fault.error, OSError) and fault.error.strerror:
+        return fault.error.strerror
     return str(fault.error) or type(fault.error).__name__

@@ -15,7 +15,8 @@ from ..data.image_folder import read_scaled
 from ..data.photo import BadPhotoError, centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
-from ..models import get_model
+from ..models import get_model, list_pretrained
+from ..models.pretrained import find_weights
 from ..training import checkpoint
 from ..training.config import read_config
 from ..training.logbook import RunDirectory, read_result
@@ -196,6 +197,25 @@ def load_model(
     return Trained(net, _named((), outputs), preparation, name, "", file, context)
 
 
+def load_pretrained(name: str, device: str = "cpu") -> Trained:
+    """A model with the weights that come with the package, and with its class names and normalisation.
+
+    Parameters
+    ----------
+    name : str
+        Of `fusion.list_pretrained()`.
+    device : str
+        As on the command line of training; the first one is taken.
+
+    Raises
+    ------
+    FusionError
+        If no weights of that name come with the package.
+    """
+    weights = find_weights(name)
+    return replace(load_run(weights.folder, str(weights.file), device), model=name)
+
+
 def _classes_of_run(run: RunDirectory, settings: Settings) -> Tuple[Sequence[str], str]:
     """Names and title as the run noted them; of one begun before runs did, those of its data set if that is there."""
     names = run.read_classes()
@@ -225,7 +245,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     """
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
-    source.add_argument("--model", metavar="NAME", help="a family or a named model, with --checkpoint")
+    words = "a family or a named model, with --checkpoint unless its weights come with the package"
+    source.add_argument("--model", metavar="NAME", help=words)
     parser.add_argument("--checkpoint", metavar="best|last|FILE", help="which weights (default: best of the run)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
 
@@ -242,5 +263,10 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
     if arguments.run is not None:
         return load_run(arguments.run, arguments.checkpoint or "best", arguments.device)
     if arguments.checkpoint is None:
-        raise CheckpointError(f"--model {arguments.model} needs its weights: say which with --checkpoint FILE")
+        if arguments.model in list_pretrained():
+            return load_pretrained(arguments.model, arguments.device)
+        raise CheckpointError(
+            f"--model {arguments.model} needs its weights: say which with --checkpoint FILE; with the package come "
+            f"those of {', '.join(list_pretrained())}"
+        )
     return load_model(arguments.model, Path(arguments.checkpoint), arguments.device)

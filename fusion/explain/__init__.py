@@ -1,1 +1,1 @@
-"""What a network is: parameter and operation counts."""
+"""What a network is and does: parameter and operation counts, where it looks, how its fusion blocks decide."""

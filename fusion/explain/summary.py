@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from ..compat import mx, nn
 from ..models.network import count_parameters
+from .layers import imperative, walk
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[Row]:
     """
     size = input_size or net.input_size
     shapes: Dict[int, Tuple[int, ...]] = {}
-    blocks = list(_walk(net, ""))
-    with _started(net), _imperative(block for _, block in blocks):
+    blocks = list(walk(net))
+    with _started(net), imperative(block for _, block in blocks):
         hooks = [block.register_forward_hook(_record(shapes)) for _, block in blocks]
         try:
             net(mx.nd.zeros((1, 3, size, size)))
@@ -79,25 +80,6 @@ def _started(net: Any) -> Iterator[None]:
     finally:
         for parameter in unstarted:
             parameter._data = parameter._grad = None
-
-
-@contextmanager
-def _imperative(blocks: Iterable[Any]) -> Iterator[None]:
-    """Compiled blocks run one by one: inside a compiled network, hooks see symbols, which have no shape."""
-    compiled = [block for block in blocks if getattr(block, "_active", False)]
-    for block in compiled:
-        block._active = False
-    try:
-        yield
-    finally:
-        for block in compiled:
-            block._active = True
-
-
-def _walk(block: Any, name: str) -> Any:
-    yield name, block
-    for child_name, child in block._children.items():
-        yield from _walk(child, f"{name}.{child_name}" if name else child_name)
 
 
 def _record(shapes: Dict[int, Tuple[int, ...]]) -> Any:

@@ -123,6 +123,11 @@ def read_parameters(filename: str) -> Dict[str, Any]:
     return {name.split(":", 1)[-1]: value for name, value in stored.items()}
 
 
+def count_classes(arrays: Mapping[str, Any]) -> int:
+    """The rows of a network's last parameter, the bias of its classifier."""
+    return int(next(reversed(list(arrays.values()))).shape[0])
+
+
 def mismatches(
     block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
 ) -> List[str]:

@@ -6,12 +6,15 @@ Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 from __future__ import annotations
 
 import inspect
-from typing import Any, Dict, List, Tuple, Type
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
-from ..errors import nearest
+from ..errors import CheckpointError, nearest
+from ..fuse import find_fusion
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
-from .network import Network
+from .network import Network, count_classes, read_parameters
+from .pretrained import find_weights, fusion_in_name, list_pretrained
 from .resnet import ResNet
 from .resnext import ResNeXt
 
@@ -40,6 +43,13 @@ MODELS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     for prefix, fusion in _PREFIXES.items()
 }
 
+#: The narrow ResNet-8 that a laptop trains, named after its fusion and what its weights in the package were trained on.
+_SMALL = {"blocks": 1, "channel_times": 1, "classes": 10}
+MODELS.update({name: ("cifar_resnet", {**_SMALL, "fusion": fusion_in_name(name)}) for name in list_pretrained()})
+
+#: Arguments of a network that change nothing in what it can represent.
+_STARTING_POINTS = ("last_gamma", "final_drop", "classes")
+
 
 def family_of(name: str) -> Tuple[str, Dict[str, Any]]:
     """The family behind a name, and the keyword arguments that a named model sets.
@@ -64,39 +74,82 @@ def model_arguments(name: str) -> Dict[str, Any]:
     return {p.name: preset.get(p.name, p.default) for p in parameters if p.kind is not p.VAR_KEYWORD}
 
 
-def get_model(name: str, **kwargs: Any) -> Network:
+def network_identity(name: str, keywords: Mapping[str, Any]) -> Dict[str, Any]:
+    """A network by its family and arguments, whatever name and aliases it was asked for by."""
+    arguments = {**model_arguments(name), **keywords}
+    arguments["fusion"] = find_fusion(arguments["fusion"]).__name__
+    kept = {key: value for key, value in arguments.items() if key not in (*_STARTING_POINTS, "outputs", "name")}
+    return {"family": family_of(name)[0], **kept}
+
+
+def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = None, **kwargs: Any) -> Network:
     """Make a network by family or by name.
 
     Parameters
     ----------
     name : str
         A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`) or a named model of `list_models()`.
+    pretrained : bool, str or Path, default False
+        True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
+        family's name; where there are some from several data sets, those from CIFAR-10, unless this is the name of
+        another, such as 'digits'. Anything else is a `.params` file, ours or the original's.
+    ctx : Context or list of Context, optional
+        Where pretrained weights go.
     **kwargs
         What the family takes (see its class), over what the named model sets: `fusion`, `classes`, `start_layer`,
-        `norm`, ...; and Gluon's `prefix` and `params`.
+        `norm`, ...; and Gluon's `prefix` and `params`. With a file, `classes` is what the file has unless given.
 
     Returns
     -------
     Network
-        Not initialised: call `initialize()`, which knows the family's initialiser, or `load_parameters(file)`.
+        Not initialised unless pretrained: call `initialize()`, which knows the family's initialiser, or
+        `load_parameters(file)`.
 
     Raises
     ------
     ValueError
-        If the name or an argument is unknown or impossible, naming it and what was expected.
+        If the name or an argument is unknown or impossible, naming it and what was expected; a `CheckpointError` among
+        them if there are no such weights, or they do not fit.
 
     Examples
     --------
     >>> net = get_model("aff_resnet32", classes=10)
+    >>> trained = get_model("aff_resnet8_cifar10", pretrained=True)
     """
     known = model_arguments(name)
     unknown = sorted(set(kwargs) - set(known) - {"prefix", "params"})
     if unknown:
         raise ValueError(f"{name} has no parameter {unknown[0]!r}: {nearest(unknown[0], known)}")
     family, preset = family_of(name)
-    return FAMILIES[family](**{**preset, **kwargs})
+    if pretrained is False:
+        return FAMILIES[family](**{**preset, **kwargs})
+    file = _weights_file(name, kwargs, pretrained)
+    outputs = count_classes(read_parameters(str(file)))
+    net = FAMILIES[family](**{**preset, "classes": outputs, **kwargs})
+    net.load_parameters(str(file), ctx=ctx, cast_dtype=True)  # the published ImageNet files are float16
+    return net
+
+
+def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool, str, Path]) -> Path:
+    """The file that `pretrained=` means."""
+    stored = [find_weights(known) for known in list_pretrained()]
+    if pretrained is not True and str(pretrained) not in {weights.data for weights in stored}:
+        return Path(str(pretrained)).expanduser()
+    identity = network_identity(name, {key: keywords[key] for key in keywords if key not in ("prefix", "params")})
+    fitting = [
+        weights
+        for weights in stored
+        if network_identity(weights.name, {}) == identity and pretrained in (True, weights.data)
+    ]
+    if not fitting:
+        asked = "" if pretrained is True else f" from {pretrained}"
+        raise CheckpointError(
+            f"no weights of this {name}{asked} come with the package; expected a .params file, pretrained=PATH, or one "
+            f"of the models that have them: {', '.join(list_pretrained())}"
+        )
+    return next((weights for weights in fitting if weights.name == name), fitting[0]).file
 
 
 def list_models() -> List[str]:
-    """The named models: each family's sizes with plain addition, AFF and iAFF."""
+    """The named models: each family's sizes with plain addition, AFF and iAFF, and those of `list_pretrained()`."""
     return list(MODELS)

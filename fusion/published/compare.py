@@ -11,12 +11,11 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..devices import count_devices
 from ..errors import ConfigError, FusionError
-from ..fuse import find_fusion
-from ..models.zoo import family_of, model_arguments
+from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.metrics import read_metrics
@@ -32,9 +31,6 @@ _LEAPS = 5
 
 #: Settings in which runs of the same recipe may differ, and those that a sentence of their own is about.
 _NOT_RECIPE = ("runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
-
-#: Arguments of a network that change nothing in what it can represent.
-_STARTING_POINTS = ("last_gamma", "final_drop", "classes")
 
 
 @dataclass(frozen=True)
@@ -115,14 +111,6 @@ def refusal(run: OwnRun, row: Row) -> Optional[str]:
     if run.facts["test_images"] != wanted.images:
         return f"{about}: {run.facts['test_images']:,} test images and {wanted.images:,}, so not the same test set"
     return None
-
-
-def network_identity(name: str, keywords: Mapping[str, Any]) -> Dict[str, Any]:
-    """A network by its family and arguments, whatever name and aliases it was asked for by."""
-    arguments = {**model_arguments(name), **keywords}
-    arguments["fusion"] = find_fusion(arguments["fusion"]).__name__
-    kept = {key: value for key, value in arguments.items() if key not in (*_STARTING_POINTS, "outputs", "name")}
-    return {"family": family_of(name)[0], **kept}
 
 
 def same_network(run: OwnRun, row: Row) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
+from ..models.network import count_classes as count_classes  # of `network_arrays`
 from ..models.network import describe_mismatches, mismatches, read_parameters
 from .averaging import WeightAverage
 
@@ -150,11 +151,6 @@ def network_arrays(path: Path) -> Mapping[str, Any]:
         If the file is missing or damaged.
     """
     return _below("param/", _read(path)[0]) if path.suffix == ".npz" else read_parameters(str(path))
-
-
-def count_classes(arrays: Mapping[str, Any]) -> int:
-    """The rows of a network's last parameter, the bias of its classifier."""
-    return int(next(reversed(list(arrays.values()))).shape[0])
 
 
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,108 @@
+"""python -m fusion.deploy.keep RUN NAME: puts a finished run's last weights among those that come with the package."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Optional, Sequence
+
+from ..command import reported
+from ..errors import CheckpointError, ConfigError
+from ..fuse import find_fusion
+from ..models import pretrained
+from ..models.pretrained import FILE, SUMS, fusion_in_name
+from ..training import checkpoint
+from ..training.config import read_config, to_yaml
+from ..training.logbook import RunDirectory, read_result
+from ..training.metrics import read_metrics
+from ..training.preparation import build_network, load_split
+
+#: Larger weights are for a download, not for a package.
+_LARGEST = 1_000_000
+
+
+def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optional[Path] = None) -> Path:
+    """Copy what a named model needs of a run, and write its weights after the last epoch and their checksum.
+
+    Parameters
+    ----------
+    run_path : Path
+        The folder of a finished run.
+    name : str
+        FUSION_resnet8_DATA, or resnet8_DATA for plain addition.
+    title : str, optional
+        What the data is called, where it was a folder whose name says little.
+    folder : Path, optional
+        The package's own unless given.
+
+    Returns
+    -------
+    Path
+        The model's folder.
+
+    Raises
+    ------
+    FusionError
+        If the run is not finished or not of such a network, or its weights are too large.
+    """
+    folder = folder or pretrained.FOLDER
+    run = RunDirectory.existing(run_path)
+    settings, result = read_config(run.config), read_result(run)
+    if result["epochs"] != settings.train.epochs:
+        raise ConfigError(f"{run_path}: {result['epochs']} of {settings.train.epochs} epochs are done; finish it first")
+    if not re.fullmatch(r"([a-z]+_)?resnet8_[a-z0-9]+", name):
+        raise ConfigError(f"{name!r}: expected FUSION_resnet8_DATA, such as aff_resnet8_cifar10")
+    model = settings.model
+    if (model.name, model.blocks, model.channel_times) != ("cifar_resnet", 1, 1) or (
+        find_fusion(model.fusion or "aff") is not find_fusion(fusion_in_name(name))
+    ):
+        raise ConfigError(f"{run_path}: not a cifar_resnet of one block a stage, channel_times 1, fusion as in {name}")
+    classes = run.read_classes() or load_split(settings, "test").classes
+    net = build_network(settings, len(classes))
+    checkpoint.load_network(run.last, net)
+
+    target = folder / name
+    target.mkdir(parents=True, exist_ok=True)
+    with checkpoint.replacing(target / FILE) as aside:
+        net.save_parameters(str(aside))
+        if aside.stat().st_size > _LARGEST:
+            raise CheckpointError(f"{run_path}: {aside.stat().st_size:,} bytes of weights; expected under {_LARGEST:,}")
+    data = settings.data if settings.data.dir is None else dataclasses.replace(settings.data, dir="data")
+    (target / "config.yaml").write_text(to_yaml(dataclasses.replace(settings, data=data)), encoding="utf-8")
+    (target / "classes.txt").write_text("".join(f"{each}\n" for each in classes), encoding="utf-8")
+    (target / "metrics.csv").write_bytes(run.metrics.read_bytes())
+    facts = {**result, "data": title or result["data"], "last": read_metrics(run.metrics)[-1]}
+    (target / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    _write_checksums(folder)
+    return target
+
+
+def _write_checksums(folder: Path) -> None:
+    """Of all weights there, CIFAR-10's before the digits', AFF's first."""
+    names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+    names.sort(key=lambda name: (name.endswith("_digits"), not name.startswith("aff_")))
+    digests = {name: hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest() for name in names}
+    lines = [f"{digest}  {name}/{FILE}\n" for name, digest in digests.items()]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _run(words: Optional[Sequence[str]]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fusion.deploy.keep", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument("name", metavar="NAME", help="such as aff_resnet8_cifar10")
+    parser.add_argument("--title", help="what the data is called, where it was a folder")
+    arguments = parser.parse_args(words)
+    print(keep(arguments.run, arguments.name, arguments.title))
+    print(f"now write its card in {pretrained.FOLDER / 'README.md'}")
+    return 0
+
+
+main = reported(_run)
+
+if __name__ == "__main__":
+    sys.exit(main(None))

@@ -1,0 +1,148 @@
+"""python -m fusion predict: what a trained network says that images show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from ..command import log_to_terminal
+from ..compat import mx
+from ..data.progress import progress
+from ..errors import CheckpointError, ConfigError
+from ..training.evaluation import log_softmax
+from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
+from .trained import Trained, add_source, from_arguments
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes
+    ----------
+    file : Path
+        The image.
+    top : tuple of (str, float)
+        Class names with their probabilities, the likeliest first.
+    """
+
+    file: Path
+    top: Tuple[Tuple[str, float], ...]
+
+
+def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """A network's softmax over its classes.
+
+    Parameters
+    ----------
+    trained : Trained
+        The network.
+    images : ndarray
+        (B, size, size, 3) uint8, from `trained.preparation.read`.
+
+    Returns
+    -------
+    ndarray
+        (B, classes) float64.
+
+    Raises
+    ------
+    CheckpointError
+        If an answer is not a number, as that of a network whose training diverged.
+    """
+    inputs = mx.nd.array(trained.preparation.normalise(images), ctx=trained.context)
+    logits = trained.net(inputs).asnumpy().astype(np.float64)
+    if not np.isfinite(logits).all():
+        raise CheckpointError(f"{trained.file}: the network's answers are not finite numbers; its training diverged")
+    return np.exp(log_softmax(logits))
+
+
+def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[str, float], ...]:
+    """The first few classes of one image's probabilities (classes,), with their names."""
+    order = np.argsort(-shares, kind="stable")[:count]
+    return tuple((trained.classes[index], float(shares[index])) for index in order)
+
+
+def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Prediction]:
+    """What a network says of the images of a batch, with so many classes each."""
+    if not batch.files:
+        return []
+    shares = probabilities(trained, batch.images)
+    return [Prediction(file, likeliest(trained, own, top)) for file, own in zip(batch.files, shares)]
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `predict`."""
+    parser = commands.add_parser("predict", help="what a trained network says that images show")
+    add_images(parser)
+    add_source(parser)
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes an image (default: 5)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run_command=_run)
+
+
+def add_images(parser: argparse.ArgumentParser, count: str = "+") -> None:
+    """The argument that says which images a command is about."""
+    parser.add_argument(
+        "images", nargs=count, metavar="IMAGE", help="files, folders, or quoted patterns ('a/**/*.jpg')"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.top < 1:
+        raise ConfigError(f"--top {arguments.top}: expected at least 1")
+    log_to_terminal("stderr")
+    files = find_images(arguments.images)
+    trained = from_arguments(arguments)
+    trained.net.hybridize()
+    predictions: List[Prediction] = []
+    unreadable: List[Unreadable] = []
+    # Lines on a terminal are progress enough, and a bar would be drawn across them.
+    quiet = len(files) <= arguments.batch_size or not (arguments.json or not sys.stdout.isatty())
+    with nullcontext() if quiet else progress("predict", len(files), unit="images") as meter:
+        for batch in read_batches(files, trained.preparation, arguments.batch_size):
+            report_unreadable(batch.unreadable)
+            unreadable += batch.unreadable
+            found = predict(trained, batch, arguments.top)
+            predictions += found
+            if not arguments.json:
+                _print(found)
+            if meter is not None:
+                meter.update(len(batch.files) + len(batch.unreadable))
+    if arguments.json:
+        print(json.dumps(_describe(trained, predictions, unreadable)))
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def _print(predictions: List[Prediction]) -> None:
+    for found in predictions:
+        words = ", ".join(f"{name} ({100 * share:.1f} %)" for name, share in found.top)
+        print(f"{found.file}: {words}", flush=True)
+
+
+def _describe(trained: Trained, predictions: List[Prediction], unreadable: List[Unreadable]) -> Dict[str, Any]:
+    """What --json prints, in plain types."""
+    return {
+        "model": trained.model,
+        "checkpoint": str(trained.file),
+        "data": trained.data,
+        "images": [
+            {
+                "file": str(found.file),
+                "top": [{"class": name, "probability": share} for name, share in found.top],
+            }
+            for found in predictions
+        ],
+        "unreadable": [{"file": str(bad.file), "reason": bad.reason} for bad in unreadable],
+    }

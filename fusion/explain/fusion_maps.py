@@ -1,0 +1,314 @@
+"""What the attention of a network's fusion blocks decides: its weight w, on an image and over a data set.
+
+A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`). In AFF and iAFF w multiplies
+x and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds,
+or averages, like a plain ResNet. Other blocks gate x or y alone. What w multiplies is read off each block's own
+`combine`, and w itself is caught as the block computes it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
+
+import numpy as np
+
+from ..compat import mx
+from ..errors import ConfigError
+from ..fuse import AttentionalFusion
+from .layers import Place, fusion_places, imperative, walk
+
+#: Bins of w from 0 to 1 in a distribution, with an edge at ½.
+BINS = 1000
+
+#: Weights at which it is tried what a block does with them.
+_TRIED = (0.25, 0.75)
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """The weight of one pass of one fusion block on a batch of images.
+
+    Attributes
+    ----------
+    place : Place
+        Which block.
+    number, passes : int
+        Which pass, from 1, of how many.
+    role : str
+        What w does: see `role_of`.
+    mean : ndarray
+        (B, h, w): w, averaged over channels.
+    identity : ndarray
+        (B, h, w): the share of channels in which the shortcut has more weight than the transformed features.
+    """
+
+    place: Place
+    number: int
+    passes: int
+    role: str
+    mean: np.ndarray
+    identity: np.ndarray
+
+    @property
+    def title(self) -> str:
+        """Stage, block and pass for a panel."""
+        return _title(self.place, self.number, self.passes)
+
+
+@dataclass(frozen=True)
+class WeightDistribution:
+    """How the weight of one pass is distributed over a data set, over the pixels and channels of all blocks of a stage.
+
+    Attributes
+    ----------
+    stage, number, passes : int
+        Which stage, from 1, and which pass, from 1, of how many.
+    role : str
+        What w does: see `role_of`.
+    counts : ndarray
+        (BINS,): how many weights are in each of the equal bins from 0 to 1.
+    prefers_identity : int
+        How many leave the shortcut more weight than the transformed features.
+    """
+
+    stage: int
+    number: int
+    passes: int
+    role: str
+    counts: np.ndarray
+    prefers_identity: int
+
+    @property
+    def total(self) -> int:
+        """How many weights."""
+        return int(self.counts.sum())
+
+    @property
+    def identity_share(self) -> float:
+        """The share of weights that prefer the shortcut."""
+        return self.prefers_identity / self.total
+
+    @property
+    def mean(self) -> float:
+        """Of w, to half a bin."""
+        return float(self.counts @ _CENTRES / self.total)
+
+    def quantile(self, share: float) -> float:
+        """The w below which this share of the weights is, to a bin."""
+        return _quantile(self.counts, _EDGES[1:], share)
+
+    def distance(self, share: float) -> float:
+        """The |w − ½| below which this share of the weights is, to a bin; 0.5 for the median."""
+        half = BINS // 2
+        folded = self.counts[half:] + self.counts[:half][::-1]
+        return _quantile(folded, _EDGES[half + 1 :] - 0.5, share)
+
+
+_EDGES = np.linspace(0, 1, BINS + 1)
+_CENTRES = (_EDGES[1:] + _EDGES[:-1]) / 2
+
+
+def _quantile(counts: np.ndarray, edges: np.ndarray, share: float) -> float:
+    return float(edges[np.searchsorted(counts.cumsum(), share * counts.sum())])
+
+
+def _title(place: Place, number: int, passes: int) -> str:
+    where = f"stage {place.stage}, block {place.position}" if place.stage else place.name
+    return where if passes == 1 else f"{where}, pass {number}"
+
+
+# --- What a block does with its weight ------------------------------------------------------------------------------
+
+
+def role_of(block: Any) -> str:
+    """What the weight of a fusion block does, found by trying its `combine` on x = 1, y = 0 and the reverse.
+
+    Returns
+    -------
+    str
+        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', or 'none' for a block
+        without a weight (addition, concatenation).
+    """
+    if not isinstance(block, AttentionalFusion):
+        return "none"
+    (x_low, y_low), (x_high, y_high) = (_shares(block, np.array(w)) for w in _TRIED)
+    x_changes, y_changes = not np.isclose(x_low, x_high), not np.isclose(y_low, y_high)
+    if x_changes and y_changes:
+        return "selects" if y_high < y_low else "gates both"
+    return "gates x" if x_changes else "gates y"
+
+
+def _shares(block: Any, w: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """What x and y are multiplied by at a weight."""
+    one, nothing = np.ones_like(w), np.zeros_like(w)
+    return block.combine(one, nothing, w), block.combine(nothing, one, w)
+
+
+def _prefers_identity(block: Any, w: np.ndarray) -> np.ndarray:
+    of_x, of_y = _shares(block, w)
+    return of_y > of_x
+
+
+# --- Catching it ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _caught(net: Any, places: Iterable[Place]) -> Iterator[Dict[str, List[Any]]]:
+    """The weights of each block by its name, pass by pass, of what the network computes within."""
+    caught: Dict[str, List[Any]] = {}
+
+    def catch(place: Place) -> Any:
+        own = place.block.weight
+
+        def weight(F: Any, features: Any, index: int) -> Any:
+            w = own(F, features, index)
+            caught.setdefault(place.name, []).append(w)
+            return w
+
+        return weight
+
+    weighted = [place for place in places if role_of(place.block) != "none"]
+    with imperative(block for _, block in walk(net)):
+        for place in weighted:
+            place.block.weight = catch(place)
+        try:
+            yield caught
+        finally:
+            for place in weighted:
+                del place.block.weight  # the class's own is there again
+
+
+def weighted_places(net: Any) -> List[Place]:
+    """The fusion blocks of a network that have a weight, in order.
+
+    Raises
+    ------
+    ConfigError
+        If none has one.
+    """
+    places = fusion_places(net)
+    weighted = [place for place in places if role_of(place.block) != "none"]
+    if not weighted:
+        kinds = sorted({type(place.block).__name__ for place in places})
+        raise ConfigError(
+            f"the network fuses by {', '.join(kinds) or 'nothing'}, which has no weight to show: "
+            "fusion maps are of networks with an attentional fusion, such as fusion=aff or fusion=iaff"
+        )
+    return weighted
+
+
+def without_weight(net: Any) -> List[Place]:
+    """The fusion blocks of a network that have no weight: addition and concatenation, in order."""
+    return [place for place in fusion_places(net) if role_of(place.block) == "none"]
+
+
+def _weights(net: Any, places: List[Place], images: Any) -> Iterator[Tuple[Place, int, int, np.ndarray]]:
+    """(place, pass from 1, passes, w) of a batch, w (B, C, h, w) float32."""
+    with _caught(net, places) as caught, mx.autograd.pause():
+        net(images)
+    for place in places:
+        passes = caught.get(place.name, [])
+        for number, w in enumerate(passes, start=1):
+            yield place, number, len(passes), w.asnumpy().astype(np.float32)
+
+
+def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
+    """The weight of every fusion block on a batch of images.
+
+    Parameters
+    ----------
+    net : Block
+        A network that fuses by `fusion.fuse`, its weights set; compiled or not.
+    images : NDArray
+        (B, 3, H, W), normalised as for the network, where its weights are.
+
+    Returns
+    -------
+    list of WeightMap
+        In the network's order, a block's passes one after the other; blocks without a weight are left out.
+
+    Raises
+    ------
+    ConfigError
+        If no fusion block has a weight.
+    """
+    return [
+        WeightMap(
+            place=place,
+            number=number,
+            passes=passes,
+            role=role_of(place.block),
+            mean=w.mean(axis=1),
+            identity=_prefers_identity(place.block, w).mean(axis=1),
+        )
+        for place, number, passes, w in _weights(net, weighted_places(net), images)
+    ]
+
+
+def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribution]:
+    """How far from ½ a network's weights go, over a data set, by stage and pass.
+
+    Parameters
+    ----------
+    net : Block
+        As for `fusion_maps`.
+    batches : iterable of NDArray
+        Each (B, 3, H, W), normalised as for the network, where its weights are.
+
+    Returns
+    -------
+    list of WeightDistribution
+        By stage, then pass; stages without a weight are left out.
+
+    Raises
+    ------
+    ConfigError
+        If no fusion block has a weight, or there is no image.
+    """
+    places = weighted_places(net)
+    counts: Dict[Tuple[int, int, int, str], np.ndarray] = {}
+    preferring: Dict[Tuple[int, int, int, str], int] = {}
+    for images in batches:
+        for place, number, passes, w in _weights(net, places, images):
+            key = (place.stage, number, passes, role_of(place.block))
+            counts[key] = counts.get(key, 0) + _histogram(w)
+            preferring[key] = preferring.get(key, 0) + int(_prefers_identity(place.block, w).sum())
+    if not counts:
+        raise ConfigError("there is no image to find the weights of")
+    return [WeightDistribution(*key, counts=counts[key], prefers_identity=preferring[key]) for key in sorted(counts)]
+
+
+def _histogram(w: np.ndarray) -> np.ndarray:
+    return np.bincount(np.minimum((w.ravel() * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+
+
+def format_distributions(distributions: List[WeightDistribution]) -> str:
+    """The distributions as a table of text: where the weights are, and how far from ½."""
+    lines = ["stage  pass  median w   10 % to 90 %    median |w-1/2|   90 % within  prefers the identity"]
+    for found in distributions:
+        share = f"{100 * found.identity_share:.1f} %" if found.role == "selects" else f"- ({found.role})"
+        lines.append(
+            f"{found.stage:5}  {found.number:4}  {found.quantile(0.5):8.3f}   "
+            f"{found.quantile(0.1):.3f} to {found.quantile(0.9):.3f}   "
+            f"{found.distance(0.5):14.3f}   {found.distance(0.9):11.3f}  {share:>20}"
+        )
+    return "\n".join(lines)
+
+
+def describe_distribution(found: WeightDistribution) -> Dict[str, Any]:
+    """A distribution's figures in plain types."""
+    return {
+        "stage": found.stage,
+        "pass": found.number,
+        "role": found.role,
+        "weights": found.total,
+        "mean": found.mean,
+        "median": found.quantile(0.5),
+        "percentile_10": found.quantile(0.1),
+        "percentile_90": found.quantile(0.9),
+        "median_distance_from_half": found.distance(0.5),
+        "percentile_90_distance_from_half": found.distance(0.9),
+        "prefers_identity": found.identity_share if found.role == "selects" else None,
+    }

@@ -1,0 +1,129 @@
+"""Grad-CAM: which part of an image speaks for a class, as a layer of the network sees it.
+
+Source: R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2. The weight of a channel is the mean over its pixels of
+the gradient of the class's logit; the map is what is positive in the channels' sum by these weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..compat import mx
+from ..errors import ConfigError
+from .layers import find_layer, imperative, stages, walk
+
+
+def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]] = None) -> np.ndarray:
+    """The Grad-CAM maps of a batch of images.
+
+    Parameters
+    ----------
+    net : Block
+        From images to logits (B, classes), its weights set; compiled or not.
+    images : NDArray or ndarray
+        (B, 3, H, W), normalised as for the network.
+    layer : str
+        The layer whose output (B, C, h, w) is looked at: see `fusion.explain.layers.find_layer`.
+    classes : sequence of int, optional
+        Of each image, the class to explain; the one with the highest logit by default.
+
+    Returns
+    -------
+    ndarray
+        (B, h, w) float32, at least 0, in units of the logit per h·w pixels; 0 where nothing speaks for the class.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such layer, its output is no map, or a class is not the network's.
+    """
+    block = find_layer(net, layer)
+    images = _on_device(net, images)
+    outputs: List[Any] = []
+
+    def watch(_: Any, __: Any, output: Any) -> None:
+        _check_maps(layer, output)
+        output.attach_grad()  # what follows is recorded from here on, as a function of this output
+        outputs.append(output)
+
+    with imperative(inner for _, inner in walk(net)):
+        hook = block.register_forward_hook(watch)
+        try:
+            # Batch norm as in inference: with statistics of the batch, images would explain one another.
+            with mx.autograd.record(train_mode=False):
+                logits = net(images)
+                wanted = logits.asnumpy().argmax(axis=1) if classes is None else _checked(classes, logits.shape)
+                score = mx.nd.pick(logits, mx.nd.array(wanted, ctx=images.context), axis=1)
+        finally:
+            hook.detach()
+    if not outputs:
+        raise ConfigError(f"layer {layer!r} takes no part in the network's answer, hence has no map: name another")
+    features = outputs[-1]
+    (gradient,) = mx.autograd.grad([score], [features], train_mode=False)
+    weights = gradient.astype("float32").mean(axis=(2, 3), keepdims=True)
+    return np.maximum((weights * features.astype("float32")).sum(axis=1).asnumpy(), 0)
+
+
+def concentration(heat: np.ndarray, share: float = 0.5) -> float:
+    """The smallest part of a map that holds this share of its sum.
+
+    Parameters
+    ----------
+    heat : ndarray
+        (h, w), at least 0.
+    share : float
+        Of the sum.
+
+    Returns
+    -------
+    float
+        A fraction of the map's area, in whole pixels of it; not a number for a map of zeros.
+    """
+    ordered = np.sort(heat.ravel().astype(np.float64))[::-1].cumsum()
+    if not ordered[-1] > 0:
+        return float("nan")
+    return float((np.searchsorted(ordered, share * ordered[-1]) + 1) / heat.size)
+
+
+def default_layer(net: Any) -> str:
+    """The last stage, whose channels are nearest to the classes.
+
+    Raises
+    ------
+    ConfigError
+        If the network has no stages.
+    """
+    count = len(stages(net))
+    if not count:
+        raise ConfigError("the network has no stages: say which layer to look at, with --layers NAME")
+    return f"stage{count}"
+
+
+def _on_device(net: Any, images: Any) -> Any:
+    parameter = next(iter(net.collect_params().values()))
+    context = parameter.list_ctx()[0]
+    dtype = getattr(net, "dtype", "float32")
+    if isinstance(images, mx.nd.NDArray):
+        return images.as_in_context(context).astype(dtype)
+    return mx.nd.array(images, ctx=context, dtype=dtype)
+
+
+def _check_maps(layer: str, output: Any) -> None:
+    shape: Tuple[int, ...] = getattr(output, "shape", ())
+    if len(shape) != 4 or shape[2] * shape[3] == 1:
+        raise ConfigError(
+            f"layer {layer!r} gives {shape} for a batch of images, hence no map: expected a layer before the pooling, "
+            "(B, C, h, w)"
+        )
+
+
+def _checked(classes: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    wanted = np.asarray(classes)
+    if wanted.shape != (shape[0],) or not np.issubdtype(wanted.dtype, np.integer):
+        raise ConfigError(f"classes {classes!r}: expected {shape[0]} numbers, one an image")
+    if wanted.size and not 0 <= wanted.min() <= wanted.max() < shape[1]:
+        raise ConfigError(f"classes {classes!r}: expected numbers from 0 to {shape[1] - 1}")
+    return wanted

@@ -1,0 +1,193 @@
+"""Pictures of what the attention of fusion blocks decides: weight maps of images, and distributions over a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, List, Mapping, Sequence
+
+import numpy as np
+
+from ..training.curves import BLUE, GREY, ORANGE
+from .drawing import add_bar, bare, new_page, new_sheet, plain, preference_colours, save_page, show_picture
+from .fusion_maps import BINS, WeightDistribution, WeightMap
+
+#: Blocks a row of one image's picture.
+_COLUMNS = 6
+
+#: The scale of the maps reaches at least so far from ½, or noise would look like a preference.
+_LEAST_REACH = 0.02
+
+#: How far on both sides of ½ a map goes that gets a line there, as a share of the scale.
+_LEAST_CROSSING = 0.05
+
+#: Bins of the distribution that are drawn as one.
+_MERGED = 10
+
+#: Of a panel above the highest line, for the legend.
+_HEADROOM = 1.7
+
+_SCALE = "w, mean over channels"
+_SELECTING_SCALE = (
+    "w, mean over channels; below 1/2, the black line, the shortcut counts more\n"
+    "below a map: the share of its pixels and channels where that is so"
+)
+
+#: What w is the weight of, by role.
+_OF_WHAT = {
+    "selects": "weight w of the transformed features",
+    "gates x": "weight w of the transformed features",
+    "gates y": "weight w of the shortcut",
+    "gates both": "weight w of the sum",
+}
+
+
+def last_of_stages(maps: Sequence[WeightMap]) -> List[WeightMap]:
+    """Of the maps, those of the last block of each stage."""
+    last = {found.place.stage: found.place.position for found in maps}
+    return [found for found in maps if found.place.position == last[found.place.stage]]
+
+
+# --- Maps -----------------------------------------------------------------------------------------------------------
+
+
+def draw_fusion_maps(
+    pictures: np.ndarray, names: Sequence[str], maps: Sequence[WeightMap], title: str, path: Path
+) -> None:
+    """Draw images with the weight maps of some fusion blocks: beside each image, a panel for each block and pass.
+
+    Parameters
+    ----------
+    pictures : ndarray
+        (B, H, W, 3) uint8: what the network is shown.
+    names : sequence of str
+        Of the B images.
+    maps : sequence of WeightMap
+        Of these images, such as `last_of_stages(fusion_maps(...))`.
+    title : str
+        Of the sheet.
+    path : Path
+        Written as PNG, 990 pixels wide.
+    """
+    headings = [found.title.replace(", ", "\n") for found in maps]
+    figure, grid, panels = new_sheet(list(pictures), names, headings, title)
+    reach = _reach(maps)
+    for index, own in enumerate(panels):
+        for axes, found in zip(own, maps):
+            shown = _show_weights(axes, found, index, reach)
+    add_bar(figure, grid, shown, _scale(maps))
+    save_page(figure, path)
+
+
+def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap], title: str, path: Path) -> None:
+    """Draw one image with the weight map of every fusion block of a network, in the network's order.
+
+    Parameters
+    ----------
+    picture : ndarray
+        (H, W, 3) uint8: what the network is shown.
+    index : int
+        Of the image in the maps.
+    maps : sequence of WeightMap
+        From `fusion_maps`.
+    title : str
+        Of the picture.
+    path : Path
+        Written as PNG, 990 pixels wide.
+    """
+    rows = -(-(len(maps) + 1) // _COLUMNS)
+    figure, grid = new_page(rows, min(_COLUMNS, len(maps) + 1), 1.95 * rows + 1.2, title)
+    panels = list(grid.flat)
+    show_picture(panels[0], picture)
+    panels[0].set_title("image", fontsize=8)
+    reach = _reach(maps)
+    for axes, found in zip(panels[1:], maps):
+        axes.set_title(plain(found.title), fontsize=8)
+        shown = _show_weights(axes, found, index, reach)
+    for axes in panels[len(maps) + 1 :]:
+        axes.axis("off")
+    add_bar(figure, grid, shown, _scale(maps))
+    save_page(figure, path)
+
+
+def _reach(maps: Sequence[WeightMap]) -> float:
+    """How far from ½ the scale goes: as far as any of the maps."""
+    return max(_LEAST_REACH, *(float(np.abs(found.mean - 0.5).max()) for found in maps))
+
+
+def _scale(maps: Sequence[WeightMap]) -> str:
+    return _SELECTING_SCALE if all(found.role == "selects" for found in maps) else _SCALE
+
+
+def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
+    mean = found.mean[index]
+    limits = {"vmin": 0.5 - reach, "vmax": 0.5 + reach}
+    shown = axes.imshow(mean, cmap=preference_colours(), interpolation="nearest", **limits)
+    # Where a map hardly leaves ½, the line would be drawn around noise.
+    if min(mean.shape) > 1 and min(0.5 - mean.min(), mean.max() - 0.5) > _LEAST_CROSSING * reach:
+        axes.contour(mean, levels=[0.5], colors="black", linewidths=0.7)
+    bare(axes)
+    axes.set_xlabel(_verdict(found, index), fontsize=8)
+    return shown
+
+
+def _verdict(found: WeightMap, index: int) -> str:
+    """How often the shortcut is preferred, where the block has a choice."""
+    if found.role == "selects":
+        return f"shortcut {100 * found.identity[index].mean():.0f} %"
+    return f"w {found.role}"
+
+
+# --- Distributions --------------------------------------------------------------------------------------------------
+
+
+def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]], title: str, path: Path) -> None:
+    """Draw how the weights of networks are distributed: a row a network, a column a stage, a line a pass.
+
+    Parameters
+    ----------
+    networks : dict of str to sequence of WeightDistribution
+        By title, from `weight_distribution`.
+    title : str
+        Of the picture.
+    path : Path
+        Written as PNG, 990 pixels wide.
+    """
+    stages = sorted({found.stage for distributions in networks.values() for found in distributions})
+    figure, grid = new_page(len(networks), len(stages), 2.3 * len(networks) + 0.8, title)
+    highest = max(_densities(found).max() for distributions in networks.values() for found in distributions)
+    for row, (name, distributions) in zip(grid, networks.items()):
+        for axes, stage in zip(row, stages):
+            for found in (found for found in distributions if found.stage == stage):
+                _draw_density(axes, found)
+            axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+            axes.set_xlim(0, 1)
+            axes.set_ylim(0, _HEADROOM * highest)
+            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.tick_params(labelsize=8)
+            if axes.lines[1:]:
+                axes.legend(frameon=False, fontsize=8, loc="upper left")
+        row[0].set_ylabel(plain(f"{name}\n% of weights per 0.01"), fontsize=9)
+    for axes, stage in zip(grid[0], stages):
+        axes.set_title(f"stage {stage}" if stage else "outside stages", fontsize=10)
+    words = {_OF_WHAT[found.role] for distributions in networks.values() for found in distributions}
+    for axes in grid[-1]:
+        axes.set_xlabel(next(iter(words)) if len(words) == 1 else "fusion weight w", fontsize=9)
+    save_page(figure, path)
+
+
+def _densities(found: WeightDistribution) -> np.ndarray:
+    """The share of weights, in percent, in each of the bins that are drawn."""
+    return 100 * found.counts.reshape(-1, _MERGED).sum(axis=1) / found.total
+
+
+def _draw_density(axes: Any, found: WeightDistribution) -> None:
+    colour, style = ((BLUE, "-"), (ORANGE, "--"))[(found.number - 1) % 2]
+    about = f"pass {found.number}\n" if found.passes > 1 else ""
+    label = f"{about}median |w-1/2| {found.distance(0.5):.3f}"
+    if found.role == "selects":
+        label += f"\nw < 1/2: {100 * found.identity_share:.0f} %"
+    edges = np.linspace(0, 1, BINS // _MERGED + 1)
+    shares = _densities(found)
+    axes.plot(
+        np.repeat(edges, 2)[1:-1], np.repeat(shares, 2), color=colour, linestyle=style, linewidth=1.2, label=label
+    )

@@ -1,0 +1,143 @@
+"""python -m fusion curves: the test error and loss of several runs, epoch by epoch, on one axis."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Sequence, Tuple
+
+from ..errors import ConfigError
+from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
+from ..training.logbook import RunDirectory, read_result
+from ..training.metrics import evaluated_rows, read_metrics
+from .drawing import distinct, new_page, plain, save_page
+from .output import add_output_file, written_file
+
+#: Of lines: Okabe and Ito's colours, and marks for readers of grey print.
+_STYLES = tuple(zip((BLUE, ORANGE, GREEN, "#CC79A7", SKY, "#E69F00", GREY, "#000000"), "osD^vPX*"))
+
+#: Up to so many epochs each has a mark.
+_FEW = 40
+
+#: What must be alike for errors to be of the same question.
+_QUESTION = ("data", "classes", "test_images")
+
+
+@dataclass(frozen=True)
+class RunCurve:
+    """The evaluations of a run.
+
+    Attributes
+    ----------
+    path : Path
+        The run's folder.
+    facts : dict
+        Its result.json.
+    epochs : tuple of int
+        Those that were evaluated, from 1.
+    errors, losses : tuple of float
+        Top-1 error in percent and mean cross-entropy in nats on the test set.
+    """
+
+    path: Path
+    facts: Dict[str, Any]
+    epochs: Tuple[int, ...]
+    errors: Tuple[float, ...]
+    losses: Tuple[float, ...]
+
+
+def read_run_curve(path: Path) -> RunCurve:
+    """The evaluations that a run has left behind so far.
+
+    Raises
+    ------
+    ConfigError
+        If the folder is not a run's, or no epoch is finished.
+    """
+    run = RunDirectory.existing(path)
+    facts = read_result(run)
+    rows = evaluated_rows(read_metrics(run.metrics))
+    epochs = tuple(int(row["epoch"]) for row in rows)
+    errors = tuple(100 * row["val_top1_error"] for row in rows)
+    return RunCurve(path, facts, epochs, errors, tuple(row["val_loss"] for row in rows))
+
+
+def refuse_mixed(curves: Sequence[RunCurve]) -> None:
+    """An error for runs on different images or classes, whose errors do not compare.
+
+    Raises
+    ------
+    ConfigError
+        Naming the first two that differ.
+    """
+    first = curves[0]
+    for other in curves[1:]:
+        if any(first.facts.get(key) != other.facts.get(key) for key in _QUESTION):
+            raise ConfigError(
+                f"{first.path} is on {_question(first)}, and {other.path} on {_question(other)}: their errors do not "
+                "compare, so draw them apart"
+            )
+
+
+def _question(curve: RunCurve) -> str:
+    data, classes, images = (curve.facts.get(key) for key in _QUESTION)
+    return f"{data} ({classes:,} classes, {images:,} test images)"
+
+
+def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
+    """Draw runs on one axis: their error on the test set, and beside it their loss there.
+
+    Parameters
+    ----------
+    curves : sequence of RunCurve
+        At most eight, all on the same data.
+    path : Path
+        Written as PNG, 990 pixels wide.
+
+    Raises
+    ------
+    ConfigError
+        If there are more, or their data differ.
+    """
+    if len(curves) > len(_STYLES):
+        raise ConfigError(f"{len(curves)} runs; expected at most {len(_STYLES)}, whose lines can still be told apart")
+    refuse_mixed(curves)
+    names = distinct([curve.facts["model"] for curve in curves], [curve.path.resolve().name for curve in curves])
+    title = _question(curves[0])
+    figure, ((error_axes, loss_axes),) = new_page(1, 2, 4.2, title)
+    for curve, name, (colour, mark) in zip(curves, names, _STYLES):
+        marker = mark if len(curve.epochs) <= _FEW else ""
+        look: Dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.5}
+        best = min(range(len(curve.errors)), key=curve.errors.__getitem__)
+        label = f"{name}: last {curve.errors[-1]:.2f} %, best {curve.errors[best]:.2f} % (epoch {curve.epochs[best]})"
+        error_axes.plot(curve.epochs, curve.errors, label=plain(label), **look)
+        loss_axes.plot(curve.epochs, curve.losses, **look)
+    error_axes.set_ylabel("top-1 error on the test set (%)")
+    loss_axes.set_ylabel("cross-entropy on the test set (nats)")
+    for axes in (error_axes, loss_axes):
+        axes.set_xlabel("epoch")
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    # Below both panels: within one it would lie on the lines.
+    figure.legend(loc="outside lower center", ncols=2 if len(curves) > 1 else 1, frameon=False, fontsize=8)
+    save_page(figure, path)
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `curves`."""
+    parser = commands.add_parser("curves", help="test error and loss of several runs on one axis")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs, finished or not")
+    add_output_file(parser, "curves.png here")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    output = arguments.output or Path("curves.png")
+    with written_file(output, arguments.force) as aside:
+        curves: List[RunCurve] = [read_run_curve(path) for path in dict.fromkeys(arguments.runs)]
+        draw_run_curves(curves, aside)
+    print(f"{output}: {len(curves)} runs")

@@ -1,0 +1,260 @@
+"""Weights that come with the package, and files of weights by structural name."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+
+import numpy as np
+import parity
+import pytest
+from PIL import Image
+
+import fusion
+from fusion import get_model, list_pretrained
+from fusion.__main__ import main
+from fusion.compat import mx, nn
+from fusion.data import load_dataset
+from fusion.data.augment import Normalisation
+from fusion.deploy.keep import keep
+from fusion.deploy.trained import load_pretrained
+from fusion.errors import CheckpointError, ConfigError
+from fusion.models import pretrained
+from fusion.models.network import count_parameters
+from fusion.models.pretrained import FOLDER, find_weights
+from fusion.models.zoo import MODELS, network_identity
+from fusion.published.rows import ROWS
+from fusion.training.config import read_config
+from fusion.training.engine import train
+from fusion.training.evaluation import evaluate
+from fusion.training.logbook import RunDirectory
+
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+SMALL = {"blocks": 1, "channel_times": 1, "fusion": "aff"}
+
+
+def parameters(net):
+    return {name: value.data().asnumpy() for name, value in net._collect_params_with_prefix().items()}
+
+
+def assert_same(one, other):
+    left, right = parameters(one), parameters(other)
+    assert list(left) == list(right)
+    for name, value in left.items():
+        np.testing.assert_array_equal(value, right[name], err_msg=name)
+
+
+# --- What comes with the package -------------------------------------------------------------------------------------
+
+
+def test_there_are_weights_of_both_data_sets():
+    assert {"aff_resnet8_cifar10", "aff_resnet8_digits"} <= {*list_pretrained()} <= {*fusion.list_models()}
+    assert fusion.list_pretrained is list_pretrained
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_weights_are_small_and_as_their_checksum(name):
+    file = FOLDER / name / "weights.params"
+    assert file.stat().st_size < 1_000_000
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert f"{digest}  {name}/weights.params" in (FOLDER / "SHA256SUMS").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_network_of_a_name_is_the_one_that_was_trained(name):
+    settings = read_config(FOLDER / name / "config.yaml")
+    model = settings.model
+    wanted = {"blocks": model.blocks, "channel_times": model.channel_times, "fusion": model.fusion}
+    assert network_identity(name, {}) == network_identity(model.name, wanted)
+    assert get_model(name, pretrained=True).classes == len(find_weights(name).classes) == MODELS[name][1]["classes"]
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_card_has_the_figures_of_the_run(name):
+    result = json.loads((FOLDER / name / "result.json").read_text())
+    with (FOLDER / name / "metrics.csv").open(newline="") as stream:
+        epochs = list(csv.DictReader(stream))
+    assert result["epochs"] == len(epochs) == read_config(FOLDER / name / "config.yaml").train.epochs
+    last, best = (100 * (1 - result[which]["val_top1_error"]) for which in ("last", "best"))
+    assert last == pytest.approx(100 * (1 - float(epochs[-1]["val_top1_error"])))
+    (row,) = re.findall(rf"^\| `{name}` .+$", README, re.MULTILINE)
+    for figure in (
+        f"{result['parameters']:,} |",
+        f"{result['train_images']:,} images |",
+        f"| {result['epochs']} |",
+        f"**{last:.2f} %** of {result['test_images']:,} test images",
+        f"| {best:.2f} %, the {result['best']['epoch']}th",
+    ):
+        assert figure in row
+    assert f"### {name}\n\n```sh\npython train_cifar.py --config configs/" in README
+
+
+def test_digits_have_the_accuracy_of_their_card():
+    trained = load_pretrained("aff_resnet8_digits")
+    assert (trained.model, trained.data, trained.classes) == ("aff_resnet8_digits", "UCI digits", tuple("0123456789"))
+    preparation = trained.preparation
+    normalise = Normalisation(preparation.mean, preparation.std)
+    found = evaluate(trained.net, load_dataset("digits", "test"), normalise, 32, [trained.context])
+    assert f"**{100 * (1 - found.top1_error):.2f} %** of {found.images}" in README
+    assert 1 - found.top1_error == find_weights("aff_resnet8_digits").accuracy
+
+
+def test_commands_evaluate_and_list_them(capsys):
+    assert main(["evaluate", "--model", "aff_resnet8_digits", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 1 - found["top1_error"] == find_weights("aff_resnet8_digits").accuracy
+    assert main(["models"]) == 0
+    assert "fusion=aff; weights: 98.33 % on UCI digits" in capsys.readouterr().out
+    assert main(["models", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["pretrained"]) == list(list_pretrained())
+
+
+def test_predict_works_out_of_the_box(tmp_path, capsys):
+    data = load_dataset("digits", "test")
+    for number in range(40):
+        Image.fromarray(data.images[number]).save(tmp_path / f"{number:02}.png")
+    assert main(["predict", "--model", "aff_resnet8_digits", "--top", "1", "--json", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    answers = [int(image["top"][0]["class"]) for image in found["images"]]
+    assert (data.labels[:40] == answers).sum() >= 38  # of 360 it has six wrong
+    assert main(["predict", "--model", "aff_resnet50", str(tmp_path)]) == 2
+    assert "with the package come those of aff_resnet8_cifar10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "aff_resnet8"], "did you mean 'aff_resnet8_digits' or"),
+        (["--model", "aff_resnet8_digits", "--checkpoint", "best"], "--checkpoint is for --run"),
+    ],
+)
+def test_evaluate_refuses(capsys, words, message):
+    assert main(["evaluate", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_family_s_name_finds_the_same_weights():
+    assert_same(get_model("cifar_resnet", **SMALL, pretrained=True), get_model("aff_resnet8_cifar10", pretrained=True))
+    digits = get_model("aff_resnet8_digits", pretrained=True)
+    assert_same(get_model("cifar_resnet", **{**SMALL, "fusion": "ASKCFuse"}, pretrained="digits"), digits)
+    assert float(mx.nd.abs(digits.output.weight.data()).sum().asscalar()) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("aff_resnet50", {"pretrained": True}, "no weights of this aff_resnet50 come with the package"),
+        ("cifar_resnet", {**SMALL, "blocks": 2, "pretrained": "digits"}, "no weights of this cifar_resnet from digits"),
+        ("aff_resnet8_digits", {"avg_down": False, "pretrained": True}, "no weights of this aff_resnet8_digits"),
+        ("aff_resnet8_digits", {"classes": 3, "pretrained": True}, r"output.weight is \(10, 64\), the network's is"),
+        ("aff_resnet8_digits", {"pretrained": "nowhere.params"}, "nowhere.params: cannot be read"),
+        ("aff_resnet8_digits", {"pretrained": str(FOLDER / "README.md")}, "not a complete MXNet parameter file"),
+    ],
+)
+def test_weights_that_are_not_there_are_refused(name, arguments, message):
+    with pytest.raises(CheckpointError, match=message):
+        get_model(name, **arguments)
+
+
+def test_damaged_weights_are_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "aff_resnet8_digits"
+    folder.mkdir()
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(CheckpointError, match=r"cannot be read .+; install the package again"):
+        find_weights("aff_resnet8_digits").file  # noqa: B018  its reading is what is refused
+    data = bytearray((FOLDER / "aff_resnet8_digits" / "weights.params").read_bytes())
+    data[200_000] ^= 1
+    (folder / "weights.params").write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged"):
+        get_model("aff_resnet8_digits", pretrained=True)
+
+
+def test_network_goes_on_with_classes_of_its_own():
+    net = get_model("aff_resnet8_cifar10", pretrained=True)
+    net.output = nn.Dense(3, in_units=64)
+    net.output.initialize()
+    net.hybridize()
+    with mx.autograd.record():
+        loss = net(mx.nd.ones((2, 3, 32, 32))).square().sum()
+    loss.backward()
+    assert net(mx.nd.ones((2, 3, 32, 32))).shape == (2, 3)
+    assert float(net.output.weight.grad().abs().sum().asscalar()) > 0
+
+
+# --- Files of others -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_file_keyed_by_the_original_s_names_loads(tmp_path, dtype):
+    """The names are the original program's, from its parity file: no network of ours has written this file."""
+    original = parity.read("cifar_resnet_v1_ASKCFuse_b1_c1")
+    arrays = {name: mx.nd.array(parity.weight(name, shape), dtype=dtype) for name, shape in original["params"]}
+    mx.nd.save(str(tmp_path / "0.9626-cifar10.params"), arrays)
+    net = get_model("cifar_resnet", **SMALL, avg_down=False, pretrained=tmp_path / "0.9626-cifar10.params")
+    assert net.classes == 10  # the family's own is 100
+    for name, value in parameters(net).items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, arrays[name].asnumpy().astype(np.float32), err_msg=name)
+    with pytest.raises(CheckpointError, match="the parameters of another network"):
+        get_model("aff_resnet32", pretrained=tmp_path / "0.9626-cifar10.params")
+
+
+def table():
+    lines = re.findall(r"^\| ((?:CIFAR|ImageNet).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
+    for published, name, cell in lines:
+        words = dict(word.split("=") for word in re.findall(r"`(.+?)`", cell))
+        yield published, name, {key: {"False": False}.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
+
+
+def test_table_of_published_files_names_the_networks_of_the_published_rows():
+    ours = {json.dumps(network_identity(name, arguments), sort_keys=True) for _, name, arguments in table()}
+    theirs = {json.dumps(network_identity(row.model["name"], row.model), sort_keys=True) for row in ROWS if row.configs}
+    assert ours == theirs
+    figures = " ".join(published for published, _, _ in table())
+    for row in ROWS:
+        named = re.search(r"named ([\d.]+)", row.figure)
+        if row.configs and "ablation" not in row.id:
+            assert (named.group(1) if named else row.figure) in figures, row.id
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.id in ("cifar10_v1_aff_resnet32", "imagenet_aff_resnet50")])
+def test_networks_of_the_table_have_as_many_parameters_as_the_rows(row):
+    identity, data = network_identity(row.model["name"], row.model), row.test_set.title.split(",")[0]
+    lines = [(name, words) for published, name, words in table() if published.startswith(f"{data},")]
+    ((name, arguments),) = [line for line in lines if network_identity(*line) == identity]
+    assert count_parameters(get_model(name, **arguments, classes=row.test_set.classes)) == row.parameters
+
+
+# --- Putting a run there ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of one epoch on the digits, in large batches."""
+    path = tmp_path_factory.mktemp("keep") / "run"
+    words = ["model.name=cifar_resnet", "model.fusion=se", "model.blocks=1", "model.channel_times=1"]
+    words += ["data.name=digits", "data.batch_size=700", "train.epochs=1", "schedule.mode=constant"]
+    train(read_config(None, words), RunDirectory(path))
+    return path
+
+
+def test_kept_run_has_the_last_weights_and_no_path(run, tmp_path):
+    target = keep(run, "se_resnet8_digits", "Some digits", tmp_path)
+    net = get_model("cifar_resnet", blocks=1, channel_times=1, fusion="se", pretrained=target / "weights.params")
+    with np.load(run / "checkpoints" / "last.npz") as last:
+        for name, value in parameters(net).items():
+            np.testing.assert_array_equal(value, last[f"param/{name}"], err_msg=name)
+    assert json.loads((target / "result.json").read_text())["data"] == "Some digits"
+    assert (target / "classes.txt").read_text().split() == list("0123456789")
+    (line,) = (tmp_path / "SHA256SUMS").read_text().splitlines()
+    assert line.endswith("  se_resnet8_digits/weights.params")
+    assert not any(str(run.parent) in file.read_text() for file in target.iterdir() if file.suffix != ".params")
+
+
+def test_run_that_is_not_what_its_name_says_is_not_kept(run, tmp_path):
+    for name, message in (("aff_resnet8_digits", "not a cifar_resnet of one block"), ("se_digits", "FUSION_resnet8")):
+        with pytest.raises(ConfigError, match=message):
+            keep(run, name, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
