@@ -31,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/photos.py
 	$(BIN)/python benchmarks/augment.py
 	$(BIN)/python benchmarks/scaling.py measure
+	$(BIN)/python benchmarks/deployment.py
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

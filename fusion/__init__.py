@@ -5,7 +5,13 @@ Source: "Attentional Feature Fusion", Dai et al., WACV 2021, https://arxiv.org/a
 
 from __future__ import annotations
 
-from . import compat  # noqa: F401  first: it makes MXNet importable
+try:
+    from . import compat  # noqa: F401  first: it makes MXNet importable
+except ImportError:
+    from .deploy.doctor import answer_without_mxnet
+
+    answer_without_mxnet()  # which says what is wrong, if it was asked to, and ends the program
+    raise
 from .attention import MSCAM
 from .fuse import AFF, get_fusion, iAFF, list_fusions
 from .models import get_model, list_models, list_pretrained

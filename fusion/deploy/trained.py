@@ -9,7 +9,6 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..command import log_to_terminal
 from ..data.augment import Normalisation
 from ..data.image_folder import read_scaled
 from ..data.photo import BadPhotoError, centre_crop, resized_side
@@ -259,7 +258,6 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
     FusionError
         If there is no such network.
     """
-    log_to_terminal()
     if arguments.run is not None:
         return load_run(arguments.run, arguments.checkpoint or "best", arguments.device)
     if arguments.checkpoint is None:

@@ -1,0 +1,453 @@
+"""python -m fusion doctor: whether training can work here, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+OK, ADVICE, BROKEN = "ok", "advice", "broken"
+
+#: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
+WHEEL_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+
+_CUDA_WHEELS = "mxnet-cu112 or mxnet-cu117"
+
+_ONNX = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
+
+#: What the package uses: the module, what it is for, how to have it, and how bad it is where it is not installed.
+_PARTS = (
+    *(
+        (name, "settings and logs of training", f"python -m pip install {package}", BROKEN)
+        for name, package in (("yaml", "PyYAML"), ("omegaconf", "omegaconf"), ("tqdm", "tqdm"), ("PIL", "Pillow"))
+    ),
+    ("matplotlib", "pictures, which training draws", "python -m pip install matplotlib 'numpy<2'", BROKEN),
+    ("cv2", "reading photos", "python -m pip install opencv-python 'numpy<2'", ADVICE),
+    ("gluoncv", "GluonCV's networks", "python -m pip install gluoncv==0.10.5.post0 'numpy<2'", ADVICE),
+    ("onnx", "export to ONNX", _ONNX, OK),
+    ("onnxruntime", "running ONNX", _ONNX, OK),
+    ("horovod.mxnet", "training over several machines", "see docs/scaling.md: it builds against MXNet", OK),
+)
+
+#: Imports modules; two of them import MXNet, which `fusion.compat` makes possible.
+_IMPORT = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        if name in ("gluoncv", "horovod.mxnet"):
+            import fusion.compat
+        importlib.import_module(name)
+        print(name, "ok", getattr(sys.modules[name.split(".")[0]], "__version__", ""), flush=True)
+    except Exception as error:
+        print(name, "no", str(error).replace("\\n", " "), flush=True)
+"""
+
+#: Of nvidia-smi, in seconds: a hung driver must not hang the doctor.
+_PATIENCE = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    about : str
+        The part.
+    state : str
+        `ok`; `advice` where something could be better; `broken` where training cannot work.
+    says : str
+        What was found and, unless it is ok, what to do.
+    """
+
+    about: str
+    state: str
+    says: str
+
+
+def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Finding]:
+    """Everything that training needs, in order.
+
+    Parameters
+    ----------
+    data : Path
+        A folder of data sets.
+    environment : mapping of str to str
+        Variables.
+    """
+    mxnet, findings = check_mxnet()
+    return [
+        check_python(sys.version_info[:3]),
+        *findings,
+        *check_processors(environment, _load()),
+        *check_gpus(read_gpus(), _cuda_build(mxnet)),
+        *check_data(data),
+        *check_parts(_PARTS),
+    ]
+
+
+# --- Python, NumPy, MXNet --------------------------------------------------------------------------------------------
+
+
+def check_python(version: Tuple[int, ...]) -> Finding:
+    """The interpreter."""
+    text = ".".join(map(str, version))
+    if (3, 8) <= tuple(version[:2]) <= (3, 13):
+        return Finding("Python", OK, f"{text}, {sys.executable}")
+    return Finding("Python", BROKEN, f"{text}: needs 3.8 to 3.13; make the environment with python3.11 -m venv .venv")
+
+
+def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
+    """NumPy and MXNet, which is imported if it can be."""
+    try:
+        from ..compat import mx
+    except ImportError as error:
+        return None, [Finding("MXNet", BROKEN, f"cannot be imported: {error}")]
+    import numpy
+
+    features = sorted(feature.name for feature in mx.runtime.feature_list() if feature.enabled)
+    findings = [
+        Finding("NumPy", OK, numpy.__version__),
+        Finding("MXNet", OK, f"{mx.__version__}, {Path(mx.__file__).parent}"),
+    ]
+    if mx.__version__ != "1.9.1":
+        findings[1] = Finding(
+            "MXNet", ADVICE, f"{mx.__version__}: this package is tested with 1.9.1; pip install mxnet==1.9.1 'numpy<2'"
+        )
+    findings.append(Finding("features", OK, " ".join(features)))
+    if "MKLDNN" not in features:
+        findings.append(
+            Finding("oneDNN", ADVICE, "not in this build: convolutions on the CPU are slow, and optimise does not work")
+        )
+    findings.append(_try(mx))
+    return mx, findings
+
+
+def _try(mx: Any) -> Finding:
+    """A convolution forward and backward, the least that training is."""
+    try:
+        data = mx.nd.ones((1, 3, 8, 8))
+        weight = mx.nd.ones((4, 3, 3, 3))
+        weight.attach_grad()
+        with mx.autograd.record():
+            total = mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=4, no_bias=True).sum()
+        total.backward()
+        right = float(weight.grad.sum().asscalar()) == 4 * 27 * 36
+    except Exception as error:  # whatever it is, it is what the user has to know
+        return Finding("a training step", BROKEN, f"fails: {str(error).strip().splitlines()[-1]}; reinstall MXNet")
+    if not right:
+        return Finding("a training step", BROKEN, "computes a wrong gradient; reinstall MXNet: mxnet==1.9.1 'numpy<2'")
+    return Finding("a training step", OK, "forward and backward on the CPU")
+
+
+# --- Processors ------------------------------------------------------------------------------------------------------
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load() -> float:
+    """Processes that want to run, over the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _processor_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni") if re.search(rf"\b{flag}\b", text)]
+    return f"{name.group(1) if name else platform.machine()} ({', '.join(known) or 'no AVX2'})"
+
+
+def check_processors(environment: Mapping[str, str], load: float, count: Optional[int] = None) -> List[Finding]:
+    """Processors, and what the variables of OpenMP make of them.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Variables.
+    load : float
+        Processes that want to run.
+    count : int, optional
+        Processors that this process may use; as it is unless given.
+    """
+    count = _processors() if count is None else count
+    findings = [Finding("processors", OK, f"{count} × {_processor_name()}")]
+    threads = environment.get("OMP_NUM_THREADS", "").strip()
+    if not threads:
+        half = max(1, count // 2)
+        says = f"OMP_NUM_THREADS is not set: MXNet takes half of the processors, {half}; export OMP_NUM_THREADS={count}"
+        findings.append(Finding("OpenMP", ADVICE if half < count else OK, says if half < count else "1 thread"))
+    elif not threads.isdigit() or int(threads) < 1:
+        findings.append(
+            Finding("OpenMP", ADVICE, f"OMP_NUM_THREADS={threads}: expected a number; export OMP_NUM_THREADS={count}")
+        )
+    elif int(threads) > count:
+        findings.append(
+            Finding(
+                "OpenMP",
+                ADVICE,
+                f"OMP_NUM_THREADS={threads} on {count} processors: threads wait for each other, which is many times "
+                f"slower; export OMP_NUM_THREADS={count}",
+            )
+        )
+    else:
+        findings.append(Finding("OpenMP", OK, f"{threads} threads (OMP_NUM_THREADS)"))
+    others = {name: value for name, value in environment.items() if name.startswith(("KMP_", "GOMP_"))}
+    if others:
+        findings.append(Finding("OpenMP", OK, ", ".join(f"{name}={value}" for name, value in sorted(others.items()))))
+    if load > count + 1 and environment.get("OMP_WAIT_POLICY", "").lower() != "passive":
+        findings.append(
+            Finding(
+                "load",
+                ADVICE,
+                f"{load:.1f} processes want {count} processors: waiting threads that spin cost most of the time then; "
+                "export OMP_WAIT_POLICY=PASSIVE, or OMP_NUM_THREADS=1, until the others are done",
+            )
+        )
+    return findings
+
+
+# --- GPUs ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GPU:
+    """A card, as nvidia-smi has it.
+
+    Attributes
+    ----------
+    name : str
+        Of the product.
+    capability : tuple of two int, or None
+        Compute capability, where this nvidia-smi says it.
+    """
+
+    name: str
+    capability: Optional[Tuple[int, int]]
+
+
+def read_gpus() -> Any:
+    """The GPUs that nvidia-smi lists; a sentence where it fails; none where it is not there."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    answers = ""
+    for query in ("name,compute_cap", "name"):  # drivers before 510 have no compute_cap
+        try:
+            done = subprocess.run(
+                [program, f"--query-gpu={query}", "--format=csv,noheader"],
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"nvidia-smi does not answer ({type(error).__name__}): is the driver loaded?"
+        if done.returncode == 0:
+            return parse_gpus(done.stdout)
+        answers = (done.stdout + done.stderr).strip()
+    return f"nvidia-smi fails: {answers.splitlines()[0] if answers else 'no message'}"
+
+
+def parse_gpus(text: str) -> List[GPU]:
+    """The lines of nvidia-smi's name and compute_cap, or of its name alone."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, capability = line.rpartition(",")
+        number = re.fullmatch(r"(\d+)\.(\d+)", capability.strip())
+        if number:
+            found.append(GPU(name.strip(), (int(number.group(1)), int(number.group(2)))))
+        else:
+            found.append(GPU((name if name and "[" in capability else line).strip(), None))
+    return found
+
+
+def runs_on(capability: Tuple[int, int]) -> bool:
+    """Whether the wheels' machine code runs on a GPU: code runs on its own generation from its own number up."""
+    return any(capability[0] == major and capability[1] >= minor for major, minor in WHEEL_CAPABILITIES)
+
+
+def _cuda_build(mxnet: Any) -> Optional[bool]:
+    return None if mxnet is None else bool(mxnet.runtime.Features().is_enabled("CUDA"))
+
+
+def check_gpus(gpus: Any, cuda: Optional[bool]) -> List[Finding]:
+    """Each card against the installed MXNet.
+
+    Parameters
+    ----------
+    gpus : list of GPU, or str
+        What `read_gpus` found.
+    cuda : bool or None
+        Whether this MXNet is built with CUDA; None where there is no MXNet.
+    """
+    if isinstance(gpus, str):
+        return [Finding("GPUs", ADVICE, gpus)]
+    if not gpus:
+        if cuda:
+            return [
+                Finding("GPUs", ADVICE, "none found, though this MXNet is built for them: is the driver installed?")
+            ]
+        return [Finding("GPUs", OK, "none: training runs on the CPU")]
+    return [_check_gpu(number, gpu, cuda) for number, gpu in enumerate(gpus)]
+
+
+def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
+    about = f"GPU {number}"
+    if gpu.capability is None:
+        hold = ", ".join(f"{major}.{minor}" for major, minor in WHEEL_CAPABILITIES)
+        says = f"{gpu.name}: this nvidia-smi does not say its compute capability; MXNet's wheels have {hold}"
+        return Finding(about, ADVICE, says)
+    title = f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
+    if not runs_on(gpu.capability):
+        age = "newer" if gpu.capability > WHEEL_CAPABILITIES[-1] else "older"
+        return Finding(
+            about,
+            ADVICE,
+            f"{title}: {age} than anything MXNet 1.9.1 has machine code for (5.0 to 8.9, Maxwell to Ada), so that no "
+            "MXNet wheel runs on this card; train on the CPU (--device cpu) or on another card",
+        )
+    if cuda:
+        return Finding(about, OK, title)
+    return Finding(
+        about,
+        ADVICE,
+        f"{title}: the installed MXNet is for CPUs only; to use this card: python -m pip uninstall mxnet, then "
+        f"python -m pip install {_CUDA_WHEELS} 'numpy<2' (with CUDA 11.2 or 11.7)",
+    )
+
+
+# --- Data, optional parts --------------------------------------------------------------------------------------------
+
+
+def check_data(folder: Path) -> List[Finding]:
+    """The data sets in a folder, beside the one that comes with the package."""
+    findings = [Finding("data", OK, "UCI digits, in the package")]
+    found = [Finding("data", OK, f"{title} in {path}") for title, path in _data_sets(folder)]
+    if not found:
+        advice = "set data.dir, or download: data.name=cifar10 does so by itself"
+        found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
+    return findings + found
+
+
+def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
+    """Titles and places of what is recognised in a folder or the folders in it."""
+    found: List[Tuple[str, Path]] = []
+    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for place in [folder, *inside]:
+        if (place / "data_batch_1.bin").is_file() or any(place.glob("cifar-10-binary.tar.gz")):
+            found.append(("CIFAR-10", place))
+        if (place / "train.bin").is_file() or any(place.glob("cifar-100-binary.tar.gz")):
+            found.append(("CIFAR-100", place))
+        if (place / "train.rec").is_file() and (place / "val.rec").is_file():
+            found.append(("ImageNet as RecordIO", place))
+        for test in ("test", "val"):
+            if _class_folders(place / "train") and _class_folders(place / test):
+                classes = _class_folders(place / "train")
+                found.append((f"image folders (train and {test}, {classes:,} classes)", place))
+    return found
+
+
+def _class_folders(folder: Path) -> int:
+    return sum(1 for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else 0
+
+
+def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
+    """Whether optional parts can be imported, tried in another process: a broken one may end its process.
+
+    Parameters
+    ----------
+    parts : sequence of tuple of str
+        The module, what it is for, how to have it, and the state where it is not installed.
+    """
+    installed = [module for module, *_ in parts if _installed(module.split(".")[0])]
+    answers = _imported(installed)
+    findings = []
+    for module, purpose, advice, state in parts:
+        name = module.split(".")[0]
+        word, rest = answers.get(module, ("no", "its import ends the program"))
+        if module not in installed:
+            findings.append(Finding(name, state, f"not installed; for {purpose}: {advice}"))
+        elif word == "ok":
+            findings.append(Finding(name, OK, f"{rest or 'installed'}, for {purpose}"))
+        else:
+            findings.append(
+                Finding(
+                    name, BROKEN if state == BROKEN else ADVICE, f"cannot be imported ({rest}); for {purpose}: {advice}"
+                )
+            )
+    return findings
+
+
+def _imported(modules: Sequence[str]) -> Dict[str, Tuple[str, str]]:
+    """For each module `ok` and its version, or `no` and why; nothing for one that ended the process, or came later."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _IMPORT, *modules]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    lines = (line.split(" ", 2) for line in done.stdout.splitlines())
+    answers = {words[0]: (words[1], words[2]) for words in lines if len(words) == 3 and words[0] in modules}
+    waiting = [module for module in modules if module not in answers]
+    if len(waiting) > 1:  # the first of them is to blame; the others have not been tried
+        answers.update(_imported(waiting[1:]))
+    return answers
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+# --- Without MXNet ---------------------------------------------------------------------------------------------------
+
+
+def answer_without_mxnet() -> None:
+    """Be `python -m fusion doctor`, if that is what runs, where the package cannot be imported for want of MXNet."""
+    if Path(sys.argv[0]).name not in ("-m", "fusion") or sys.argv[1:2] != ["doctor"]:
+        return
+    parser = argparse.ArgumentParser(prog="python -m fusion doctor")
+    _add_options(parser)
+    sys.exit(_run(parser.parse_args(sys.argv[2:])))
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `doctor`."""
+    parser = commands.add_parser("doctor", help="whether training works here, and what to do where it does not")
+    _add_options(parser)
+    parser.set_defaults(run_command=_run)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="of data sets (default: data)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    findings = examine(arguments.data)
+    broken = [finding for finding in findings if finding.state == BROKEN]
+    if arguments.json:
+        print(json.dumps({"works": not broken, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for finding in findings:
+            print(f"{_MARKS[finding.state]:<4} {finding.about}: {finding.says}")
+        print("training cannot work here: see what is marked NO" if broken else "training works here")
+    return 1 if broken else 0
+
+
+_MARKS = {OK: "OK", ADVICE: "DO", BROKEN: "NO"}

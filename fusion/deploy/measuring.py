@@ -1,0 +1,311 @@
+"""One measurement of `python -m fusion benchmark`: python -m fusion.deploy.measuring JOB, a JSON object each way."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..command import reported
+from ..compat import mx
+from ..errors import ConfigError
+from ..models import get_model
+from ..models.zoo import FAMILIES, family_of
+from .optimise import load_optimised, optimise, quantise, save_graph, trace
+from .timing import interleave
+
+Call = Callable[[], object]
+
+#: Images that a quantised network of random weights takes its ranges from.
+_CALIBRATION_IMAGES = 8
+
+
+class NotPossibleError(Exception):
+    """A way to run a network that is not possible here, with the reason."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network and a way to run it.
+
+    Attributes
+    ----------
+    model : str
+        A family or a named model.
+    fusion : str, optional
+        In place of its own.
+    way : str
+        One of `WAYS`.
+    size : int, optional
+        Height and width of its images, in pixels; its own unless given.
+    """
+
+    model: str
+    fusion: Optional[str]
+    way: str
+    size: Optional[int] = None
+
+    @property
+    def title(self) -> str:
+        """The network, as tables name it."""
+        return f"{self.model} ({self.fusion})" if self.fusion else self.model
+
+    @property
+    def key(self) -> str:
+        """The name among others."""
+        return f"{self.title}: {self.way}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to do.
+
+    Attributes
+    ----------
+    kind : str
+        `times` of candidates in turn, or of one the `memory`, or the `files` that it is read from.
+    candidates : list of Candidate
+        Which.
+    batch_size : int
+        Images a call.
+    rounds : int
+        That count.
+    folder : str, optional
+        For files.
+    """
+
+    kind: str
+    candidates: List[Candidate]
+    batch_size: int
+    rounds: int
+    folder: Optional[str] = None
+
+    def to_json(self) -> str:
+        """For a command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The reverse of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "candidates": [Candidate(**each) for each in fields["candidates"]]})
+
+
+# --- Ways to run a network -------------------------------------------------------------------------------------------
+
+
+def _training(net: Any, images: Any) -> Call:
+    """Forward, backward, update."""
+    net.hybridize(static_alloc=True, static_shape=True)
+    arguments = {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
+    trainer = mx.gluon.Trainer(net.collect_params(), "nag", arguments, update_on_kvstore=False)
+    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    labels = mx.nd.zeros(len(images))
+
+    def step() -> None:
+        with mx.autograd.record():
+            error = loss(net(images), labels)
+        error.backward()
+        trainer.step(len(images))
+        mx.nd.waitall()
+
+    return step
+
+
+def _hybridized(net: Any, images: Any) -> Call:
+    net.hybridize(static_alloc=True, static_shape=True)
+    return lambda: net(images).wait_to_read()
+
+
+def _write_exported(net: Any, size: int, prefix: Path) -> None:
+    save_graph(*trace(net, (2, 3, size, size)), prefix)
+
+
+def _write_optimised(net: Any, size: int, prefix: Path) -> None:
+    optimise(net, size).save(prefix)
+
+
+def _write_int8(net: Any, size: int, prefix: Path) -> None:
+    draw = np.random.default_rng(0)
+    quantise(net, draw.standard_normal((_CALIBRATION_IMAGES, 3, size, size)).astype(np.float32), size).save(prefix)
+
+
+def _read_graph(prefix: Path, images: Any) -> Call:
+    block = load_optimised(prefix)
+    return lambda: block(images).wait_to_read()
+
+
+def _write_onnx(net: Any, size: int, prefix: Path) -> None:
+    """By this package's exporter: MXNet's own refuses these networks."""
+    to_onnx = _needed("fusion.deploy.onnx").to_onnx
+    _needed("onnx")
+    model = to_onnx(*trace(net, (2, 3, size, size)), (3, size, size))
+    prefix.with_suffix(".onnx").write_bytes(model.SerializeToString())
+
+
+def _read_onnx(prefix: Path, images: Any) -> Call:
+    runtime = _needed("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    # Threads that spin after a call would slow the others, which are timed in turn in the same process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    file = str(prefix.with_suffix(".onnx"))
+    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    name, array = session.get_inputs()[0].name, images.asnumpy()
+    return lambda: session.run(None, {name: array})
+
+
+def _needed(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        install = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
+        raise NotPossibleError(f"{error}: {install}") from None
+
+
+#: Ways to run a network where it is.
+IN_PLACE: Dict[str, Callable[[Any, Any], Call]] = {"training": _training, "hybridized": _hybridized}
+
+#: Ways to run what was written to files: how to write it, and how to read it.
+FROM_FILES: Dict[str, Tuple[Callable[[Any, int, Path], None], Callable[[Path, Any], Call]]] = {
+    "exported": (_write_exported, _read_graph),
+    "optimised": (_write_optimised, _read_graph),
+    "int8": (_write_int8, _read_graph),
+    "onnxruntime": (_write_onnx, _read_onnx),
+}
+
+#: All of them, in the order of tables. All but the first are inference.
+WAYS = (*IN_PLACE, *FROM_FILES)
+
+
+# --- Jobs ------------------------------------------------------------------------------------------------------------
+
+
+def _network(candidate: Candidate) -> Any:
+    """With random weights."""
+    mx.random.seed(0)
+    try:
+        net = get_model(candidate.model, **({"fusion": candidate.fusion} if candidate.fusion else {}))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    net.initialize()
+    size = candidate.size or net.input_size
+    try:
+        net(mx.nd.zeros((1, 3, size, size))).wait_to_read()
+    except mx.MXNetError:
+        raise ConfigError(f"images of {size} pixels are too small for {candidate.title}") from None
+    return net
+
+
+def _images(size: int, batch_size: int) -> Any:
+    return mx.nd.array(np.random.default_rng(0).standard_normal((batch_size, 3, size, size)))
+
+
+def _size(candidate: Candidate) -> int:
+    return candidate.size or FAMILIES[family_of(candidate.model)[0]].input_size
+
+
+def _write(candidate: Candidate, prefix: Path) -> None:
+    FROM_FILES[candidate.way][0](_network(candidate), _size(candidate), prefix)
+
+
+def _read(candidate: Candidate, prefix: Path, batch_size: int) -> Call:
+    return FROM_FILES[candidate.way][1](prefix, _images(_size(candidate), batch_size))
+
+
+def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
+    """A candidate ready to be called."""
+    if candidate.way in IN_PLACE:
+        return IN_PLACE[candidate.way](_network(candidate), _images(_size(candidate), batch_size))
+    _write(candidate, prefix)
+    return _read(candidate, prefix, batch_size)
+
+
+def times(job: Job) -> Dict[str, Any]:
+    """Seconds of each round of each candidate, by its key; and the ways that are not possible here."""
+    calls: Dict[str, Call] = {}
+    left_out: Dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, candidate in enumerate(job.candidates):
+            try:
+                calls[candidate.key] = _prepared(candidate, job.batch_size, Path(folder) / f"net{number}")
+            except NotPossibleError as error:
+                left_out[candidate.way] = str(error)
+        taken = interleave(calls, job.rounds)
+    return {"seconds": {key: each.seconds for key, each in taken.items()}, "left_out": left_out}
+
+
+def files(job: Job) -> Dict[str, Any]:
+    """Write what a candidate is read from."""
+    (candidate,) = job.candidates
+    _write(candidate, Path(job.folder or ".") / "net")
+    return {}
+
+
+def memory(job: Job) -> Dict[str, Any]:
+    """Peak resident memory of this process after a candidate's rounds, in bytes.
+
+    What is read from files is written by another process, as whoever deploys it does not make it.
+    """
+    (candidate,) = job.candidates
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = Path(folder) / "net"
+        if candidate.way in IN_PLACE:
+            call = _prepared(candidate, job.batch_size, prefix)
+        else:
+            in_process(replace(job, kind="files", folder=folder))
+            call = _read(candidate, prefix, job.batch_size)
+        for _ in range(job.rounds):
+            call()
+    return {"bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}  # Linux counts in KiB
+
+
+_KINDS = {"times": times, "files": files, "memory": memory}
+
+
+def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
+    """Do a job in a process of its own.
+
+    Parameters
+    ----------
+    job : Job
+        What to do.
+    threads : int, optional
+        Of OpenMP; as here unless given.
+
+    Raises
+    ------
+    ConfigError
+        If it fails; with what the process said last.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    command = [sys.executable, "-m", "fusion.deploy.measuring", job.to_json()]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        names = ", ".join(dict.fromkeys(candidate.title for candidate in job.candidates))
+        raise ConfigError(f"{names} at batch size {job.batch_size}: {last.replace('error: ', '', 1)}")
+    found: Dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _main(words: Optional[Sequence[str]]) -> int:
+    job = Job.from_json((words or sys.argv[1:])[0])
+    print(json.dumps(_KINDS[job.kind](job)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(reported(_main)(None))

@@ -1,0 +1,151 @@
+"""The benchmark times what it says, in turn, and shows it."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fusion.__main__ import main
+from fusion.deploy import benchmark
+from fusion.deploy.benchmark import Row, draw, format_rows, measure
+from fusion.deploy.measuring import WAYS, Candidate, Job, in_process, memory, times
+from fusion.deploy.timing import WARM_UP, Times, gain, interleave
+from fusion.errors import ConfigError
+
+#: Images so small that the named models' least take milliseconds.
+SIZE = 8
+
+
+def test_calls_are_interleaved_and_the_first_rounds_do_not_count():
+    order = []
+    taken = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * (3 + WARM_UP)
+    assert [len(each.seconds) for each in taken.values()] == [3, 3]
+
+
+def test_medians_quartiles_and_gain():
+    slow, fast = Times((4.0, 6.0, 90.0, 8.0, 6.0)), Times((2.0, 3.0, 30.0, 2.0, 3.0))
+    assert slow.median == 6
+    assert slow.quartiles == (6, 8)
+    assert gain(slow, fast) == 2  # of 2, 2, 3, 4, 2
+    assert Times((1.5,)).quartiles == (1.5, 1.5)
+
+
+def test_every_way_runs_in_this_process():
+    candidates = [Candidate("cifar_resnet", "add", way, SIZE) for way in WAYS]
+    found = times(Job("times", candidates, 2, 1))
+    possible = set(WAYS) - set(found["left_out"])
+    assert set(found["seconds"]) == {f"cifar_resnet (add): {way}" for way in possible}
+    assert all(len(seconds) == 1 for seconds in found["seconds"].values())
+    assert set(found["left_out"]) <= {"onnxruntime"}
+    if importlib.util.find_spec("onnxruntime") is None:
+        assert "[onnx]" in found["left_out"]["onnxruntime"]
+
+
+def test_memory_is_of_a_process_that_only_loads(monkeypatch):
+    jobs = []
+
+    def write_elsewhere(job):
+        jobs.append(job)
+        from fusion.deploy.measuring import files
+
+        return files(job)
+
+    monkeypatch.setattr("fusion.deploy.measuring.in_process", write_elsewhere)
+    found = memory(Job("memory", [Candidate("cifar_resnet", "add", "exported", SIZE)], 1, 1))
+    assert [job.kind for job in jobs] == ["files"]
+    assert 50e6 < found["bytes"] < 50e9
+    memory(Job("memory", [Candidate("cifar_resnet", "add", "hybridized", SIZE)], 1, 1))
+    assert len(jobs) == 1
+
+
+def test_process_answers_and_says_what_went_wrong(monkeypatch):
+    job = Job("times", [Candidate("cifar_resnet", "add", "hybridized", SIZE)], 1, 2)
+    assert Job.from_json(job.to_json()) == job
+    assert len(in_process(job, 1)["seconds"]["cifar_resnet (add): hybridized"]) == 2
+    with pytest.raises(ConfigError, match="resnet_x.*no model is named"):
+        in_process(Job("times", [Candidate("resnet_x", None, "training", SIZE)], 1, 1))
+
+
+def fake_work(job, threads):
+    """Addition takes half as long, int8 is not possible."""
+    if job.kind == "memory":
+        return {"bytes": 3 * 2**20}
+    seconds = {each.key: [0.1 if each.fusion else 0.2] * job.rounds for each in job.candidates if each.way != "int8"}
+    return {"seconds": seconds, "left_out": {"int8": "no"}}
+
+
+def test_rows_have_rates_memory_and_ratios():
+    group = [Candidate("aff_resnet32", fusion, way) for fusion in (None, "add") for way in ("hybridized", "int8")]
+    rows, left_out = measure([group], [1, 4], 3, 2, True, fake_work)
+    assert left_out == {"int8": "no"}
+    assert [(row.model, row.way, row.batch_size) for row in rows] == [
+        ("aff_resnet32", "hybridized", 1),
+        ("aff_resnet32 (add)", "hybridized", 1),
+        ("aff_resnet32", "hybridized", 4),
+        ("aff_resnet32 (add)", "hybridized", 4),
+    ]
+    assert [row.images_per_second for row in rows] == pytest.approx([5, 10, 20, 40])
+    assert [row.times_as_fast for row in rows] == [0.5, None, 0.5, None]
+    assert {row.megabytes for row in rows} == {3}
+    assert measure([group], [1], 3, 2, False, fake_work)[0][0].megabytes is None
+
+
+def rows():
+    return [
+        Row(model, way, size, 10.0 * size, 9.0 * size, 12.0 * size, 100.0, 250.0, 1.5)
+        for size in (1, 32)
+        for model in ("aff_resnet32", "resnet32")
+        for way in ("training", "hybridized", "optimised")
+    ]
+
+
+def test_table_and_picture(tmp_path):
+    lines = format_rows(rows()).splitlines()
+    assert len(lines) == 13
+    assert lines[0].split()[:3] == ["model", "way", "batch"]
+    assert lines[1].split() == ["aff_resnet32", "training", "1", "10.0", "(9.0", "to", "12.0)", "100.0", "250", "1.50"]
+    without = format_rows([Row("m", "exported", 1, 1, 1, 1, 1000)])
+    assert "peak" not in without
+    draw(rows(), tmp_path / "speed.png")
+    pixels = np.asarray(Image.open(tmp_path / "speed.png").convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 10
+    draw(rows()[:1], tmp_path / "one.png")
+
+
+def test_command_prints_and_draws(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "in_process", fake_work)
+    picture = tmp_path / "speed.png"
+    words = ["benchmark", "aff_resnet32", "--against", "add", "--batch-sizes", "2", "--picture", str(picture)]
+    assert main([*words, "--ways", "training,optimised"]) == 0
+    out = capsys.readouterr().out
+    assert "aff_resnet32 (add)  optimised" in out
+    assert "left out: int8 (no)" in out
+    assert picture.stat().st_size > 1000
+    assert main([*words, "--json"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert main([*words, "--json", "--force", "--threads", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["threads"] == 1
+    assert len(found["rows"]) == 2 * (len(WAYS) - 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resnet23"], "did you mean"),
+        (["aff_resnet32", "--against", "adds"], "did you mean 'add'"),
+        (["aff_resnet32", "--against", "mscam"], "takes one input"),
+        (["aff_resnet32", "--ways", "optimized"], "did you mean 'optimised'"),
+        (["aff_resnet32", "--batch-sizes", "1,0"], "numbers such as 1,32"),
+        (["aff_resnet32", "--rounds", "0"], "--rounds 0"),
+        (["aff_resnet32", "--threads", "0"], "--threads 0"),
+        (["aff_resnet32", "--input-size", "4"], "at least 8"),
+    ],
+)
+def test_bad_words(words, message, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "in_process", fake_work)
+    assert main(["benchmark", *words]) == 2
+    assert message in capsys.readouterr().err

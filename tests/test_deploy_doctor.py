@@ -1,0 +1,192 @@
+"""The doctor says what works, and of what does not, what to do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusion.__main__ import main
+from fusion.deploy import doctor
+from fusion.deploy.doctor import ADVICE, BROKEN, GPU, OK
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Puts an nvidia-smi on PATH: a shell script."""
+
+    def install(script):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+    return install
+
+
+def gpus(cuda):
+    return [(finding.state, finding.says) for finding in doctor.check_gpus(doctor.read_gpus(), cuda)]
+
+
+def test_each_gpu_is_held_against_the_wheel(nvidia_smi):
+    nvidia_smi("echo 'NVIDIA A100-SXM4-80GB, 8.0'; echo 'NVIDIA H100 PCIe, 9.0'")
+    (good, a100), (bad, h100) = gpus(cuda=True)
+    assert (good, a100) == (OK, "NVIDIA A100-SXM4-80GB, compute capability 8.0")
+    assert bad == ADVICE
+    assert "H100 PCIe, compute capability 9.0: newer than anything MXNet 1.9.1 has machine code for" in h100
+    assert "--device cpu" in h100
+    (state, says), _ = gpus(cuda=False)
+    assert state == ADVICE
+    assert "mxnet-cu112 or mxnet-cu117" in says
+
+
+@pytest.mark.parametrize(
+    ("capability", "runs"),
+    [
+        ((3, 5), False),
+        ((3, 7), False),
+        ((5, 0), True),
+        ((5, 2), True),
+        ((6, 1), True),
+        ((7, 5), True),
+        ((8, 0), True),
+        ((8, 6), True),
+        ((8, 9), True),
+        ((9, 0), False),
+        ((10, 0), False),
+        ((12, 0), False),
+    ],
+)
+def test_code_of_the_wheels_runs_within_its_generation(capability, runs):
+    assert doctor.runs_on(capability) is runs
+
+
+def test_old_card_and_driver_that_does_not_tell(nvidia_smi):
+    nvidia_smi(
+        "case $1 in *compute_cap*) echo 'Field \"compute_cap\" is not a valid field'; exit 2;; esac; echo 'Tesla K80'"
+    )
+    ((state, says),) = gpus(cuda=True)
+    assert state == ADVICE
+    assert says.startswith("Tesla K80: this nvidia-smi does not say its compute capability")
+    assert doctor.parse_gpus("Tesla K80, 3.7\n\nGeForce, Laptop, 8.6\nOld, [N/A]\n") == [
+        GPU("Tesla K80", (3, 7)),
+        GPU("GeForce, Laptop", (8, 6)),
+        GPU("Old", None),
+    ]
+    (old,) = doctor.check_gpus([GPU("Tesla K80", (3, 7))], True)
+    assert "older than anything" in old.says
+
+
+def test_no_card_and_driver_that_fails(nvidia_smi, monkeypatch):
+    nvidia_smi("echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9")
+    assert gpus(cuda=True) == [
+        (
+            ADVICE,
+            "nvidia-smi fails: NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.",
+        )
+    ]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpus(cuda=False) == [(OK, "none: training runs on the CPU")]
+    assert gpus(cuda=True)[0][0] == ADVICE
+
+
+def processors(variables, load=0.0, count=4):
+    return {f.about: f for f in doctor.check_processors(variables, load, count)}
+
+
+def test_openmp_is_told_to_use_the_processors():
+    unset = processors({})["OpenMP"]
+    assert unset.state == ADVICE
+    assert "half of the processors, 2; export OMP_NUM_THREADS=4" in unset.says
+    assert processors({"OMP_NUM_THREADS": "4"})["OpenMP"].state == OK
+    assert processors({}, count=1)["OpenMP"].state == OK
+    many = processors({"OMP_NUM_THREADS": "64"})["OpenMP"]
+    assert many.state == ADVICE
+    assert "64 on 4 processors" in many.says
+    assert "expected a number" in processors({"OMP_NUM_THREADS": "all"})["OpenMP"].says
+    assert processors({"OMP_NUM_THREADS": "4", "KMP_AFFINITY": "compact"})["OpenMP"].says == "KMP_AFFINITY=compact"
+
+
+def test_busy_machine_is_told_not_to_spin():
+    assert "load" not in processors({}, load=4.5)
+    assert "OMP_WAIT_POLICY=PASSIVE" in processors({}, load=9.0)["load"].says
+    assert "load" not in processors({"OMP_WAIT_POLICY": "PASSIVE"}, load=9.0)
+
+
+def test_python():
+    assert doctor.check_python((3, 11, 7)).state == OK
+    assert doctor.check_python((3, 13, 0)).state == OK
+    assert doctor.check_python((3, 7, 9)).state == BROKEN
+    assert doctor.check_python((3, 14, 0)).state == BROKEN
+
+
+def test_data_sets_are_found(tmp_path):
+    assert [f.says for f in doctor.check_data(tmp_path / "none")][1].startswith("no data set in")
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_1.bin").touch()
+    (tmp_path / "photos" / "train" / "ant").mkdir(parents=True)
+    (tmp_path / "photos" / "val" / "ant").mkdir(parents=True)
+    (tmp_path / "imagenet").mkdir()
+    for name in ("train.rec", "val.rec"):
+        (tmp_path / "imagenet" / name).touch()
+    assert [f.says for f in doctor.check_data(tmp_path)][1:] == [
+        f"CIFAR-10 in {tmp_path / 'cifar-10-batches-bin'}",
+        f"ImageNet as RecordIO in {tmp_path / 'imagenet'}",
+        f"image folders (train and val, 1 classes) in {tmp_path / 'photos'}",
+    ]
+
+
+def test_parts_that_are_missing_or_broken(tmp_path, monkeypatch):
+    (tmp_path / "works.py").write_text("__version__ = '1.2'")
+    (tmp_path / "raises.py").write_text("raise RuntimeError('numpy is too new')")
+    (tmp_path / "crashes.py").write_text("import os; os._exit(3)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    parts = [(name, "x", "install it", OK) for name in ("works", "raises", "crashes", "misses", "json")]
+    found = {finding.about: finding for finding in doctor.check_parts([*parts, ("needed", "x", "install it", BROKEN)])}
+    assert (found["works"].state, found["works"].says) == (OK, "1.2, for x")
+    assert (found["raises"].state, found["raises"].says) == (
+        ADVICE,
+        "cannot be imported (numpy is too new); for x: install it",
+    )
+    assert "ends the program" in found["crashes"].says
+    assert found["misses"].says == "not installed; for x: install it"
+    assert found["json"].state == OK
+    assert found["needed"].state == BROKEN
+
+
+def test_command_says_that_training_works(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_PARTS", ())
+    assert main(["doctor", "--data", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "OK   a training step: forward and backward on the CPU" in out
+    assert out.endswith("training works here\n")
+    monkeypatch.setattr(doctor, "_try", lambda mx: doctor.Finding("a training step", BROKEN, "fails"))
+    assert main(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["works"]
+    assert {"about": "a training step", "state": "broken", "says": "fails"} in found["findings"]
+
+
+def test_doctor_answers_where_mxnet_cannot_be_imported(tmp_path):
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("__version__ = '2.1.0'")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+
+    def run(*words):
+        command = [sys.executable, "-m", "fusion", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    answered = run("doctor", "--json")
+    assert answered.returncode == 1, answered.stderr
+    findings = {finding["about"]: finding for finding in json.loads(answered.stdout)["findings"]}
+    assert findings["MXNet"]["state"] == "broken"
+    assert "cannot work with NumPy 2.1.0" in findings["MXNet"]["says"]
+    assert findings["processors"]["state"] == "ok"
+    other = run("models")
+    assert "UnsupportedPlatformError: MXNet 1.9.1 cannot work with NumPy 2.1.0" in other.stderr
+    assert other.returncode == 1
