@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/augment.py
 	$(BIN)/python benchmarks/scaling.py measure
 	$(BIN)/python benchmarks/deployment.py
+	$(BIN)/python benchmarks/export.py
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

@@ -8,6 +8,12 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fusion" / "__init__.py").read_text()).group(1)
 
+ONNX = [
+    "onnx>=1.14; python_version < '3.13'",
+    "onnx>=1.17,<1.19; python_version >= '3.13'",  # later ones need ml_dtypes, which there is built for NumPy 2
+    "onnxruntime>=1.16",
+]
+
 setup(
     name="attentional-feature-fusion",
     version=VERSION,
@@ -39,7 +45,8 @@ setup(
     extras_require={
         # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
         "horovod": ["horovod==0.28.1"],
-        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "onnx": ONNX,
+        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", *ONNX],
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
     classifiers=[

@@ -15,7 +15,7 @@ from . import __version__
 from .command import reported
 from .compat import mx
 from .data import prepare_imagenet
-from .deploy import benchmark, doctor, optimise_command, predict
+from .deploy import benchmark, doctor, export, optimise_command, predict
 from .errors import ConfigError
 from .explain import browse, confusion, gradcam_command, maps_command, plots, report
 from .fuse import fusion_aliases
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     optimise_command.add_command(commands)
     benchmark.add_command(commands)
     doctor.add_command(commands)
+    export.add_command(commands)
 
     models = commands.add_parser("models", help="the models and fusion blocks by name")
     models.add_argument("--json", action="store_true", help="one JSON object on standard output")

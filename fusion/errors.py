@@ -25,6 +25,10 @@ class CheckpointError(FusionError):
     """A parameter file that is damaged or belongs to another network."""
 
 
+class ExportError(FusionError):
+    """A network that cannot be written in another format, or whose export computes something else."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """The known names closest to a misspelt one, as the tail of an error message.
 

@@ -1,0 +1,22 @@
+"""What every test finds: no lines on the terminal that a command of an earlier test asked for."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from fusion import command
+
+
+def forget_the_terminal():
+    logger = logging.getLogger("fusion")
+    logger.handlers[:] = [handler for handler in logger.handlers if not isinstance(handler, command._Terminal)]
+
+
+@pytest.fixture(autouse=True)
+def quiet_terminal():
+    """A command in the process of the tests leaves its handler, as is right for the one command of a process."""
+    forget_the_terminal()
+    yield
+    forget_the_terminal()

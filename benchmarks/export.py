@@ -1,0 +1,142 @@
+#!/usr/bin/env python
+"""How far the exports of each model are from its network: a row a model, a column a format.
+
+The weights are random: what is compared is the arithmetic. They are drawn as for training, with every scale and shift
+drawn too, the running statistics are those of images like the ones that are compared, and the scales within the fusion
+blocks are small, so that their weights are not saturated. Without that, iAFF-ResNet-32 as it is before training
+magnifies a relative difference of two inputs thousands of times, so that rounding alone changes its answers. What an
+export refuses to write is shown with its figure; the last two columns tell rounding from a wrong translation.
+
+    python benchmarks/export.py                       the named CIFAR models and aff_resnet50, a table
+    python benchmarks/export.py iaff_resnet50 ...     others
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Tuple
+
+import numpy as np
+from PIL import Image
+
+from fusion import get_model, list_models
+from fusion.compat import mx, nn
+from fusion.data import digits
+from fusion.data.augment import Normalisation
+from fusion.deploy.export import export
+from fusion.deploy.onnx import to_onnx
+from fusion.deploy.trained import Trained, load_model
+from fusion.deploy.verify import relative_difference
+from fusion.errors import ExportError
+from fusion.models.zoo import family_of
+from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
+
+BATCH = 4
+
+#: Of the batch norms within fusion blocks.
+ATTENTION_SCALE = 0.2
+
+
+def usual_models() -> list[str]:
+    return [name for name in list_models() if family_of(name)[0].startswith("cifar")] + ["aff_resnet50"]
+
+
+def save_random(name: str, file: Path) -> None:
+    """Weights that answer differently to different images, with values of the usual size in every layer."""
+    net = get_model(name)
+    mx.random.seed(0)
+    net.initialize()
+    draw = np.random.default_rng(0)
+    images = mx.nd.array(typical(net.input_size, draw))
+    net(images[:1])
+    for parameter_name, parameter in net._collect_params_with_prefix().items():
+        if parameter_name.endswith("gamma"):
+            scale = ATTENTION_SCALE if ".attention." in parameter_name else 1.0
+            parameter.set_data(mx.nd.array(scale * draw.uniform(0.5, 1.5, parameter.shape)))
+        elif parameter_name.endswith(("beta", "bias")):
+            parameter.set_data(mx.nd.array(draw.normal(0, 0.2, parameter.shape)))
+    net.apply(forget)
+    with mx.autograd.record():
+        outputs = net(images)
+    outputs.backward()  # it is here that MXNet's CPU kernels update running statistics
+    mx.nd.waitall()
+    net.save_parameters(str(file))
+
+
+def typical(side: int, draw: np.random.Generator) -> np.ndarray:
+    """Random pixels and digits, which an export is compared on, normalised: (2·BATCH, 3, side, side)."""
+    random = draw.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    scans = [Image.fromarray(scan).resize((side, side)) for scan in digits.load("train").images[:BATCH]]
+    return Normalisation(CIFAR_MEAN, CIFAR_STD)(np.concatenate([random, np.stack(scans)]).transpose(0, 3, 1, 2))
+
+
+def forget(block: nn.Block) -> None:
+    """Let running statistics be those of the last batch."""
+    if isinstance(block, nn.BatchNorm):
+        block._kwargs["momentum"] = 0.0
+
+
+def difference(trained: Trained, output: Path, name: str, with_preprocess: bool) -> str:
+    """What the export prints, or what it refuses to write."""
+    try:
+        done = export(trained, output, (name,), None, with_preprocess)
+    except ExportError as error:
+        return re.findall(r"by (\S+) of", str(error))[0] + " (refused)"
+    return f"{max(done.differences[name].values()):.1e}"
+
+
+def in_double(trained: Trained) -> Tuple[str, str]:
+    """Of one random image: the network's own rounding, and how far its translation is where rounding is not in the way.
+
+    The first is the network in float32 against itself in float64; the second is the ONNX graph in float64, evaluated by
+    onnx's reference implementation, against the network in float64.
+    """
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    net, side = trained.net, trained.preparation.size
+    image = typical(side, np.random.default_rng(5))[:1]
+    arrays = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
+    model = to_onnx(net(mx.sym.var("data")), arrays, (3, side, side))
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            double = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(double, tensor.name))
+    (translated,) = ReferenceEvaluator(model).run(None, {"data": image.astype(np.float64)})
+    single = net(mx.nd.array(image)).asnumpy()
+    net.cast("float64")
+    for parameter in net.collect_params().values():
+        parameter.cast("float64")
+    double = net(mx.nd.array(image, dtype="float64")).asnumpy()
+    return f"{relative_difference(single, double):.1e}", f"{relative_difference(translated, double):.1e}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="default: the named CIFAR models and aff_resnet50")
+    logging.getLogger("fusion").setLevel(logging.WARNING)
+    print("| model | symbol | symbol, uint8 | ONNX | ONNX, uint8 | own rounding | ONNX in float64 |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in parser.parse_args().models or usual_models():
+            file = Path(folder, f"{name}.params")
+            save_random(name, file)
+            trained = load_model(name, file)
+            row = [
+                difference(trained, Path(folder, f"{name}-{kind}-{with_preprocess}"), kind, with_preprocess)
+                for kind in ("symbol", "onnx")
+                for with_preprocess in (False, True)
+            ]
+            print(f"| {name} | {' | '.join([*row, *in_double(trained)])} |")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+#!/usr/bin/env python
+"""Answers of an exported network with nothing but MXNet: no import of this package, no class of its networks.
+
+    python -m fusion export --run DIR --with-preprocess --output exported
+    python examples/symbol_only.py exported IMAGE
+
+The folder holds model-symbol.json, model-0000.params and model.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# MXNet 1.9.1 reads `numpy.bool`, which NumPy 1.24 removed: lend it before the import.
+# (On Python 3.12 and later it also wants setuptools, imported first, for its `distutils`.)
+if sys.version_info >= (3, 12):
+    import setuptools  # noqa: F401
+if "bool" not in vars(np):
+    np.bool = bool
+
+import mxnet as mx
+
+folder, photo = Path(sys.argv[1]), sys.argv[2]
+description = json.loads((folder / "model.json").read_text())
+net = mx.gluon.SymbolBlock.imports(
+    str(folder / "model-symbol.json"), ["data"], str(folder / "model-0000.params"), ctx=mx.cpu()
+)
+
+# The shorter side to what the network was trained with, then the centre.
+height, width = description["images"]["centre_crop"]
+image = Image.open(photo).convert("RGB")
+scale = description["images"]["shorter_side"] / min(image.size)
+image = image.resize((round(image.width * scale), round(image.height * scale)), Image.BILINEAR)
+left, top = (image.width - width) // 2, (image.height - height) // 2
+pixels = np.asarray(image.crop((left, top, left + width, top + height)))[None]
+
+# With --with-preprocess the graph takes the bytes as they are; without, it wants normalised planes.
+if not description["normalisation"]["in_the_graph"]:
+    mean, std = (np.array(description["normalisation"][key]) for key in ("mean", "std"))
+    pixels = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+
+logits = net(mx.nd.array(pixels, dtype=pixels.dtype))
+chances = mx.nd.softmax(logits)[0].asnumpy()
+for index in chances.argsort()[::-1][:3]:
+    print(f"{description['classes'][index]:<20} {chances[index]:.4f}")
