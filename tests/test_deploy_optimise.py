@@ -15,7 +15,7 @@ from fusion.deploy.optimise import as_block, check_equal, halve, load_optimised,
 from fusion.deploy.optimise_command import judge
 from fusion.deploy.rewriting import fold_batch_norms
 from fusion.deploy.timing import Times
-from fusion.errors import CheckpointError, DataError
+from fusion.errors import CheckpointError, ConfigError, DataError
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.logbook import RunDirectory
@@ -201,6 +201,14 @@ def test_int8_answers_almost_alike_and_comes_back(tmp_path):
     np.testing.assert_array_equal(load_optimised(tmp_path / "int8")(images(3)).asnumpy(), found(images(3)).asnumpy())
     with pytest.raises(DataError, match="there are none"):
         quantise(net, np.empty((0, 3, SIZE, SIZE), np.float32), SIZE)
+
+
+def test_int8_of_convolutions_in_groups_is_refused():
+    net = get_model("cifar_resnext", blocks=1, channel_times=1, fusion="aff", classes=10)
+    net.initialize()
+    images = np.zeros((4, 3, 32, 32), np.float32)
+    with pytest.raises(ConfigError, match=r"\d convolutions in groups, .*Leave INT8 out for ResNeXt"):
+        quantise(net, images)
 
 
 def test_int8_is_judged_by_accuracy_and_speed():

@@ -136,7 +136,11 @@ def _write_optimised(net: Any, size: int, prefix: Path) -> None:
 
 def _write_int8(net: Any, size: int, prefix: Path) -> None:
     draw = np.random.default_rng(0)
-    quantise(net, draw.standard_normal((_CALIBRATION_IMAGES, 3, size, size)).astype(np.float32), size).save(prefix)
+    images = draw.standard_normal((_CALIBRATION_IMAGES, 3, size, size)).astype(np.float32)
+    try:
+        quantise(net, images, size).save(prefix)
+    except ConfigError as error:
+        raise NotPossibleError(str(error)) from None
 
 
 def _read_graph(prefix: Path, images: Any) -> Call:

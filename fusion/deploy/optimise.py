@@ -226,11 +226,17 @@ def quantise(source: Union[Trained, Any], images: np.ndarray, size: Optional[int
     DataError
         If there are no images.
     ConfigError
-        If this MXNet is built without oneDNN.
+        If this MXNet is built without oneDNN, or the network has convolutions in groups, as ResNeXt has.
     """
     if not len(images):
         raise DataError("INT8 takes its ranges from images, and there are none")
     exact = optimise(source, size, onednn=False)
+    grouped = [name for name, own in exact.symbol.attr_dict().items() if own.get("num_group", "1") != "1"]
+    if grouped:
+        raise ConfigError(
+            f"{len(grouped)} convolutions in groups, such as {grouped[0]}: MXNet 1.9.1's integer kernel hands what "
+            "follows them a layout that it cannot read. Leave INT8 out for ResNeXt"
+        )
     _fused_by_onednn(exact.symbol)  # which refuses an MXNet without oneDNN
     batch = min(_CALIBRATION_BATCH, len(images))
     calibration = mx.io.NDArrayIter(mx.nd.array(images), batch_size=batch, last_batch_handle="discard")
