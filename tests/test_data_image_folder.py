@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fusion.data import image_folder, load_dataset
 from fusion.errors import DataError
@@ -130,7 +130,9 @@ def load_exact_rest(root):
     return load(root).images
 
 
-def test_unreadable_images_are_counted_and_named(root):
+@pytest.mark.parametrize("lenient", [False, True])  # GluonCV makes Pillow so
+def test_unreadable_images_are_counted_and_named(root, monkeypatch, lenient):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     cat, dog = root / "train" / "cat", root / "train" / "dog"
     (cat / "a.png").write_bytes(b"no image")
     pixels = np.random.RandomState(0).randint(0, 256, (8, 8, 3)).astype(np.uint8)

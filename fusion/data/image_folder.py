@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
@@ -163,7 +164,8 @@ def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers:
         rows = range(start, min(start + BATCH, len(paths)))
         return len(rows), list(_read_rows(images, paths, rows, _FITS[fit]))
 
-    with ThreadPoolExecutor(workers) as pool, progress(str(folder), len(paths), unit="images") as meter:
+    title = str(folder)
+    with _strictly(), ThreadPoolExecutor(workers) as pool, progress(title, len(paths), unit="images") as meter:
         for count, new_faults in pool.map(read_batch, range(0, len(paths), BATCH)):
             faults += new_faults
             meter.update(count)
@@ -182,6 +184,19 @@ def _read_rows(
             yield _Fault(paths[row], error)
 
 
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Have Pillow refuse a file that was cut off: GluonCV, once imported, lets it fill up the rest with grey."""
+    from PIL import ImageFile
+
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
 def read_scaled(path: Path, size: int) -> np.ndarray:
     """One image, its shorter side scaled to `size` if it is not that already, then its centre: (size, size, 3) uint8.
 
@@ -191,7 +206,8 @@ def read_scaled(path: Path, size: int) -> np.ndarray:
         If it cannot be read.
     """
     try:
-        return _read_image(path, size, _resize)
+        with _strictly():
+            return _read_image(path, size, _resize)
     except Exception as error:  # as above
         raise DataError(f"{path}: {_reason(_Fault(path, error))}; expected a JPEG or PNG image") from None
 
