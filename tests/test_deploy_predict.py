@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from runs import write_network
+from run_folders import write_network
 
 from fusion import get_model
 from fusion.__main__ import main

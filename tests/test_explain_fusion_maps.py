@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from runs import write_network
+from run_folders import write_network
 
 from fusion import get_fusion, get_model, list_fusions
 from fusion.__main__ import main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from runs import write_network
+from run_folders import write_network
 
 from fusion import get_model, list_fusions
 from fusion.__main__ import main

@@ -9,7 +9,7 @@ import numpy as np
 import photos
 import pytest
 from PIL import Image
-from runs import write_run
+from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.data import load_dataset

@@ -12,7 +12,7 @@ import browser
 import numpy as np
 import pytest
 from PIL import Image
-from runs import write_run
+from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.errors import ConfigError

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from runs import write_run
+from run_folders import write_run
 from test_configs import CONFIGS
 
 from fusion.__main__ import main

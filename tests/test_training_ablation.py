@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import write_run
+from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.errors import ConfigError
