@@ -24,6 +24,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from .command import BAD_INPUT, INTERRUPTED, reported
 from .errors import ConfigError
+from .processors import processors
 from .training.rollcall import BEREFT
 
 #: Seconds between two looks at the processes.
@@ -112,7 +113,7 @@ class Job:
     def __init__(self, command: Sequence[str], workers: int, servers: int) -> None:
         self._command = command
         self._counts = {"DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
-        self._threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        self._threads = max(1, processors() // workers)
         self._exit = ExitStack()
         self._interrupts = 0
         self.workers: List[Process] = []

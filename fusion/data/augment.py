@@ -39,18 +39,23 @@ class Normalisation:
     ----------
     mean, std : sequence of 3 float
         Of pixels between 0 and 1.
+
+    Attributes
+    ----------
+    scale, shift : ndarray
+        (1, 3, 1, 1) float32: a pixel times the one, plus the other.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         deviation = np.asarray(std, dtype=np.float64)
-        self._scale = (1 / (255 * deviation)).astype(np.float32).reshape(1, 3, 1, 1)
-        self._shift = (-np.asarray(mean, dtype=np.float64) / deviation).astype(np.float32).reshape(1, 3, 1, 1)
+        self.scale = (1 / (255 * deviation)).astype(np.float32).reshape(1, 3, 1, 1)
+        self.shift = (-np.asarray(mean, dtype=np.float64) / deviation).astype(np.float32).reshape(1, 3, 1, 1)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """From (B, 3, H, W) uint8, however it lies in memory, to float32 in C order."""
         normalised = images.astype(np.float32, order="C")
-        normalised *= self._scale
-        normalised += self._shift
+        normalised *= self.scale
+        normalised += self.shift
         return normalised
 
 

@@ -19,9 +19,10 @@ from ..data.progress import progress
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
+from ..processors import processors
 from ..training.checkpoint import replacing
 from .measuring import WAYS, Candidate, Job, in_process
-from .timing import Times, gain, processors
+from .timing import Times, gain
 
 #: Of a measurement, where the command line does not say.
 _BATCH_SIZES = "1,32"

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..processors import processors
+
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 
 #: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
@@ -152,10 +154,6 @@ def _try(mx: Any) -> Finding:
 # --- Processors ------------------------------------------------------------------------------------------------------
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _load() -> float:
     """Processes that want to run, over the last minute."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -183,7 +181,7 @@ def check_processors(environment: Mapping[str, str], load: float, count: Optiona
     count : int, optional
         Processors that this process may use; as it is unless given.
     """
-    count = _processors() if count is None else count
+    count = processors() if count is None else count
     findings = [Finding("processors", OK, f"{count} × {_processor_name()}")]
     threads = environment.get("OMP_NUM_THREADS", "").strip()
     if not threads:

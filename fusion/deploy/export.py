@@ -26,12 +26,17 @@ from ..data.image_folder import SUFFIXES
 from ..errors import ConfigError, DataError
 from ..training.logbook import environment, read_result
 from . import onnx as onnx_format
+from .images import images_within
+from .optimise import save_graph
 from .trained import Trained, add_source, from_arguments
 from .verify import TOLERANCE, differences, run_symbol
 
 logger = logging.getLogger("fusion")
 
-SYMBOL, PARAMETERS, ONNX, DESCRIPTION = "model-symbol.json", "model-0000.params", "model.onnx", "model.json"
+#: Of every file, before what tells them apart.
+_NAME = "model"
+
+ONNX, DESCRIPTION = f"{_NAME}.onnx", f"{_NAME}.json"
 
 #: The version of what model.json says.
 _FORMAT = 1
@@ -154,11 +159,8 @@ def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _G
     data = mx.sym.var(onnx_format.INPUT, dtype=dtype)
     if not with_preprocess:
         return _Graph(trained.net(data), arrays, (3, *size), dtype)
-    preparation = trained.preparation
-    deviation = np.asarray(preparation.std, dtype=np.float64)
-    scale, shift = 1 / (255 * deviation), -np.asarray(preparation.mean, dtype=np.float64) / deviation
-    arrays.update({_SCALE: scale.astype(np.float32).reshape(1, 3, 1, 1)})
-    arrays.update({_SHIFT: shift.astype(np.float32).reshape(1, 3, 1, 1)})
+    normalisation = trained.preparation.normalisation
+    arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
     pixels = mx.sym.transpose(mx.sym.cast(data, dtype="float32"), axes=(0, 3, 1, 2))
     # BlockGrad: whoever trains the imported graph further does not move them.
     scaled = mx.sym.broadcast_mul(pixels, mx.sym.BlockGrad(mx.sym.var(_SCALE, shape=(1, 3, 1, 1))))
@@ -207,9 +209,7 @@ def _real_images(trained: Trained, size: Tuple[int, int], paths: Sequence[Path])
 def _image_files(paths: Sequence[Path]) -> List[Path]:
     files: List[Path] = []
     for path in paths:
-        within = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
+        within = images_within(path) if path.is_dir() else [path]
         if not within:
             raise DataError(f"{path}: no image within ({', '.join(SUFFIXES)})")
         files += within
@@ -221,15 +221,8 @@ def _image_files(paths: Sequence[Path]) -> List[Path]:
 
 def _write_symbol(graph: _Graph, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """As Gluon's own `export` names them; returns what they answer."""
-    statistics = set(graph.symbol.list_auxiliary_states())
-    arrays = {
-        f"{'aux' if name in statistics else 'arg'}:{name}": mx.nd.array(graph.arrays[name])
-        for name in graph.symbol.list_inputs()
-        if name in graph.arrays
-    }
-    graph.symbol.save(str(folder / SYMBOL))
-    mx.nd.save(str(folder / PARAMETERS), arrays)
-    return run_symbol(folder / SYMBOL, folder / PARAMETERS, batches)
+    arrays = {name: graph.arrays[name] for name in graph.symbol.list_inputs() if name in graph.arrays}
+    return run_symbol(*save_graph(graph.symbol, arrays, folder / _NAME), batches)
 
 
 def _write_onnx(graph: _Graph, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

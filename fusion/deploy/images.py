@@ -82,15 +82,19 @@ def find_images(words: Sequence[str]) -> List[Path]:
     return list(dict.fromkeys(found))
 
 
-def _within(folder: Path) -> List[Path]:
-    """The images below a folder, sorted; hidden files and folders are left out."""
-    files = sorted(
+def images_within(folder: Path) -> List[Path]:
+    """The images below a folder by their suffixes, sorted; hidden files and folders are left out."""
+    return sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
+
+
+def _within(folder: Path) -> List[Path]:
+    files = images_within(folder)
     if not files:
         raise DataError(f"{folder}: no images in this folder; expected *{', *'.join(SUFFIXES)} in it or deeper")
     return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
@@ -20,6 +19,7 @@ from ..compat import mx
 from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
+from .onnx import require, to_onnx
 from .optimise import load_optimised, optimise, quantise, save_graph, trace
 from .timing import interleave
 
@@ -150,7 +150,6 @@ def _read_graph(prefix: Path, images: Any) -> Call:
 
 def _write_onnx(net: Any, size: int, prefix: Path) -> None:
     """By this package's exporter: MXNet's own refuses these networks."""
-    to_onnx = _needed("fusion.deploy.onnx").to_onnx
     _needed("onnx")
     model = to_onnx(*trace(net, (2, 3, size, size)), (3, size, size))
     prefix.with_suffix(".onnx").write_bytes(model.SerializeToString())
@@ -168,12 +167,11 @@ def _read_onnx(prefix: Path, images: Any) -> Call:
     return lambda: session.run(None, {name: array})
 
 
-def _needed(module: str) -> Any:
+def _needed(package: str) -> Any:
     try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        install = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
-        raise NotPossibleError(f"{error}: {install}") from None
+        return require(package)
+    except ConfigError as error:
+        raise NotPossibleError(str(error)) from None
 
 
 #: Ways to run a network where it is.

@@ -30,11 +30,9 @@ from .rewriting import (
     spread_by_constant,
 )
 from .trained import Trained
+from .verify import TOLERANCE, relative_difference
 
 INPUT = "data"
-
-#: The largest difference from the original, as a fraction of its largest output.
-TOLERANCE = 1e-4
 
 #: Images that calibration takes at a time.
 _CALIBRATION_BATCH = 32
@@ -191,9 +189,8 @@ def check_equal(net: Any, block: Any, shape: Sequence[int]) -> float:
     """
     images = mx.nd.array(np.random.default_rng(0).standard_normal(shape))
     expected, found = net(images).asnumpy(), block(images).asnumpy()
-    largest = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(expected - found).max()) / largest
-    if not difference <= TOLERANCE:  # nor where it is not a number
+    difference = relative_difference(found, expected)
+    if difference > TOLERANCE:
         raise CheckpointError(
             f"the optimised network differs from its original by {difference:.1e} of the largest output, "
             f"more than {TOLERANCE:.0e}: the weights may hold values that are not numbers or far too large"

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..command import log_to_terminal
 from ..compat import mx
-from ..data.augment import Normalisation
 from ..data.image_folder import SUFFIXES
 from ..data.imageset import DataSet, ImageSet
 from ..data.progress import progress
@@ -21,6 +20,7 @@ from ..training.checkpoint import replacing
 from ..training.config import read_config
 from ..training.evaluation import evaluate
 from ..training.preparation import load_split
+from .images import images_within
 from .optimise import Optimised, halve, optimise, quantise
 from .timing import gain, interleave
 from .trained import Trained, add_source, from_arguments
@@ -165,7 +165,7 @@ def _calibration_images(trained: Trained, arguments: argparse.Namespace) -> np.n
 
 
 def _read_folder(trained: Trained, folder: Path) -> np.ndarray:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = images_within(folder)
     if not files:
         raise DataError(f"--images {folder}: no images in it; expected *{', *'.join(SUFFIXES)}, in folders or not")
     step = max(1, len(files) // CALIBRATION_IMAGES)
@@ -191,7 +191,7 @@ def _measure(
     with progress("measuring", len(networks) + 1, unit="networks") as meter:
         for name, net in networks.items():
             if test_set is not None:
-                found = evaluate(net, test_set, _normalise(trained), _BATCH, [mx.cpu()])
+                found = evaluate(net, test_set, trained.preparation.normalisation, _BATCH, [mx.cpu()])
                 facts[name]["error"] = found.top1_error
             elif images is not None:
                 facts[name]["error"] = _disagreement(trained.net, net, images)
@@ -220,10 +220,6 @@ def _measure(
         "rewritten": made["optimised"].rewritten,
         "networks": facts,
     }
-
-
-def _normalise(trained: Trained) -> Normalisation:
-    return Normalisation(trained.preparation.mean, trained.preparation.std)
 
 
 def _call(net: Any, batch: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -65,8 +64,3 @@ def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> Dict[st
 def gain(before: Times, after: Times) -> float:
     """How many times as fast the second is: the median of the rounds' own ratios, so that a slow round counts once."""
     return statistics.median(slow / fast for slow, fast in zip(before.seconds, after.seconds))
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,6 +15,7 @@ from ..data.photo import BadPhotoError, centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
+from ..models.network import count_classes
 from ..models.pretrained import find_weights
 from ..training import checkpoint
 from ..training.config import read_config
@@ -73,9 +74,14 @@ class Preparation:
         except BadPhotoError as error:
             raise DataError(f"{path}: {error}; expected a JPEG or PNG image") from None
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """From pixels 0 to 255 to the network's input."""
+        return Normalisation(self.mean, self.std)
+
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """From (B, size, size, 3) uint8 to the network's input, (B, 3, size, size) float32."""
-        return Normalisation(self.mean, self.std)(images.transpose(0, 3, 1, 2))
+        return self.normalisation(images.transpose(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,11 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     """
     run = RunDirectory.existing(path)
     settings = read_config(run.config)
-    file = {"best": run.best, "last": run.last, "average": run.best_average}.get(which, Path(which))
+    file = run.weights(which)
     context = contexts(device)[0]
     answering = replace(settings, data=replace(settings.data, batch_size=2))  # what 1 breaks is training
     arrays = checkpoint.network_arrays(file)
-    outputs = checkpoint.count_classes(arrays)
+    outputs = count_classes(arrays)
     names, title = _classes_of_run(run, settings)
     net = build_network(answering, outputs)
     checkpoint.load_network(file, net, [context])
@@ -183,7 +189,7 @@ def load_model(
         If the name or the file is not known, damaged, or does not fit.
     """
     context = contexts(device)[0]
-    outputs = checkpoint.count_classes(checkpoint.network_arrays(file))
+    outputs = count_classes(checkpoint.network_arrays(file))
     try:
         net = get_model(name, **{"classes": outputs, **(arguments or {})})
     except (TypeError, ValueError) as error:

@@ -18,7 +18,6 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
-from ..models.network import count_classes as count_classes  # of `network_arrays`
 from ..models.network import describe_mismatches, mismatches, read_parameters
 from .averaging import WeightAverage
 

@@ -112,7 +112,7 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     run = RunDirectory.existing(run_path)
     settings = read_config(run.config, overrides)
     devices = contexts(device)
-    path = {"best": run.best, "last": run.last, "average": run.best_average}.get(which, Path(which))
+    path = run.weights(which)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected best or last of a run with a finished epoch, or a file")
     test_set = load_split(settings, "test")

@@ -27,6 +27,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..compat import mx
 from ..errors import ConfigError
+from ..processors import processors
 from . import checkpoint
 from .config import to_yaml
 from .metrics import columns_of, evaluated_rows
@@ -72,6 +73,10 @@ class RunDirectory:
         if not run.config.is_file():
             raise ConfigError(f"{path}: not the folder of a run (it has no config.yaml)")
         return run
+
+    def weights(self, which: str) -> Path:
+        """The file of `best`, `last` or `average` (the best averaged weights), or any other by its path."""
+        return {"best": self.best, "last": self.last, "average": self.best_average}.get(which, Path(which))
 
     def create(self, settings: Settings) -> None:
         """Make the folder and write what is known before the first step.
@@ -172,7 +177,7 @@ def environment(device: str) -> Dict[str, Any]:
         "mxnet_features": sorted(f.name for f in mx.runtime.feature_list() if f.enabled),
         "commit": _commit(),
         "device": device,
-        "cpus": _cpus(),
+        "cpus": processors(),
     }
 
 
@@ -198,12 +203,6 @@ def _commit() -> Optional[str]:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def _cpus() -> Optional[int]:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _write_json(path: Path, value: Dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
-from ..models.network import describe_mismatches, mismatches, read_parameters
+from ..models.network import count_classes, describe_mismatches, mismatches, read_parameters
 from ..models.zoo import FAMILIES, MODELS
 from . import checkpoint
 from .config import read_config
@@ -128,7 +128,7 @@ def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; train.teacher_checkpoint is best or last of the run, or a file")
     answering = replace(theirs, data=replace(theirs.data, batch_size=2))  # what 1 breaks is training
-    net = build_network(answering, checkpoint.count_classes(checkpoint.network_arrays(file)))
+    net = build_network(answering, count_classes(checkpoint.network_arrays(file)))
     checkpoint.load_network(file, net, list(devices))
     return net, (theirs.augment.mean, theirs.augment.std)
 
@@ -151,7 +151,7 @@ def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
             f"train.teacher is {name!r}, a model without weights: say which with train.teacher_checkpoint=FILE, "
             "or name the folder of a run"
         )
-    net = get_model(name, classes=checkpoint.count_classes(checkpoint.network_arrays(Path(file))))
+    net = get_model(name, classes=count_classes(checkpoint.network_arrays(Path(file))))
     checkpoint.load_network(Path(file), net, list(devices))
     return net
 
@@ -170,7 +170,7 @@ def _of_gluoncv(settings: Settings, name: str, devices: Sequence[Any]) -> Tuple[
     if file is None:
         return _pretrained(zoo, word, devices), statistics
     stored = read_parameters(file)
-    net = zoo.get_model(word, classes=checkpoint.count_classes(stored), pretrained=False)
+    net = zoo.get_model(word, classes=count_classes(stored), pretrained=False)
     problems = mismatches(net, stored)
     if problems:
         raise CheckpointError(describe_mismatches(file, problems))
