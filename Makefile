@@ -27,6 +27,9 @@ test: lint
 # The measurements behind the figures of the README.
 bench: $(READY)
 	$(BIN)/python benchmarks/fusion_step.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/threads.py
+	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/photos.py
 	$(BIN)/python benchmarks/augment.py

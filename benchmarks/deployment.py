@@ -6,15 +6,11 @@ The original formulation is that of benchmarks/fusion_step.py: global average po
 all processors open to each; a ratio is the median of the rounds' own.
 
     python benchmarks/deployment.py
-
-On a machine that is busy with other things, OMP_WAIT_POLICY=PASSIVE keeps threads that wait from taking the processors.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Sequence, Tuple
@@ -26,7 +22,7 @@ import fusion
 from fusion.compat import mx
 from fusion.deploy.optimise import load_optimised, optimise, quantise
 from fusion.deploy.timing import gain, interleave
-from fusion.processors import processors
+from fusion.processors import chosen
 
 #: Model, batch size, and the least ratio that is aimed at, of the optimised export.
 SIZES = (("aff_resnet32", 1, 1.2), ("aff_resnet32", 32, 1.2), ("aff_resnet50", 1, 1.2))
@@ -89,7 +85,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30, help="of each network at each size (default: %(default)s)")
     parser.add_argument("--ways", default="int8", help="beside float32: int8, or nothing (default: %(default)s)")
     arguments = parser.parse_args()
-    print(f"Inference with {os.environ['OMP_NUM_THREADS']} threads, {arguments.rounds} rounds in turn")
+    print(f"Inference with {chosen().count} threads, {arguments.rounds} rounds in turn")
     print(f"  {'model':<13} {'batch':>5} {'network':<10} {'ms':>8} {'ratio':>6}  differs by")
     missed = 0
     for model, batch, goal in SIZES:
@@ -110,7 +106,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if "OMP_NUM_THREADS" not in os.environ:  # which OpenMP reads when it is loaded
-        os.environ["OMP_NUM_THREADS"] = str(processors())
-        os.execv(sys.executable, [sys.executable, *sys.argv])
     raise SystemExit(main())

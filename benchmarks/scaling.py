@@ -245,6 +245,7 @@ def run(way: Way, folder: Path, arguments: argparse.Namespace) -> List[Dict[str,
         *(f"data.batch_size={arguments.batch // way.parts}", *arguments.settings, *way.words),
     )
     environment = {**os.environ, "OMP_NUM_THREADS": str(way.threads), "PYTHONPATH": str(ROOT)}
+    environment.pop("FUSION_CHOSEN_THREADS", None)  # the number is meant: the package is not to choose another
     command = [*way.before, str(ROOT / "train_cifar.py"), *words]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

@@ -8,6 +8,7 @@ The folder holds model-symbol.json, model-0000.params and model.json.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,11 @@ if sys.version_info >= (3, 12):
     import setuptools  # noqa: F401
 if "bool" not in vars(np):
     np.bool = bool
+
+# MXNet reads these when it is imported. Left alone it takes half of the processors; and once it has copied a large
+# array, all that it does afterwards is slow.
+os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", "1000000000")
 
 import mxnet as mx
 

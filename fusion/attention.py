@@ -8,14 +8,27 @@ A branch turns features (B, C, H, W) into *logits*, the attention before its sig
 numbered names of the published checkpoints (`local_att.0.weight`).
 
 The operators are chosen for MXNet's CPU kernels, where the obvious ones are slow (benchmarks/fusion_step.py measures
-both): adaptive pooling instead of `GlobalAvgPool2D`, whose backward pass is not vectorised, and a matrix product with
-a row of ones instead of `broadcast_add`, whose gradient sums over the pixels one at a time.
+both). Three things count there:
+
+- MXNet's own reductions are not vectorised, and neither are the gradients of broadcasting: means are taken by a fully
+  connected layer whose weights are ones, and vectors are repeated by a matrix product with a row of ones;
+- oneDNN's convolutions write maps in a layout of their own, in blocks of 16 channels, which MXNet's own operators
+  cannot read, so that each of them copies its inputs first; what they write is in MXNet's layout, on which oneDNN's
+  batch norm takes five times as long. `in_convolution_layout` brings a map back;
+- what reads only the shape of a map must not touch the map: `_ones_row`.
+
+Where a graph is exported or optimised for inference, none of that is wanted. Within `as_equations` the blocks use the
+operators of their equations.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional
+
+import numpy as np
 
 from .compat import HybridBlock, nn
 
@@ -27,8 +40,40 @@ _GROUP_SIZE = 16
 _SMALLEST_GROUP = 4
 
 
+_formulation = threading.local()
+
+
+@contextmanager
+def as_equations() -> Iterator[None]:
+    """Let blocks that are called within this context use the operators of their equations: for graphs to be exported.
+
+    Both formulations compute the same function to rounding. The other one is faster where there are gradients.
+    """
+    before = in_equations()
+    _formulation.equations = True
+    try:
+        yield
+    finally:
+        _formulation.equations = before
+
+
+def in_equations() -> bool:
+    """Whether this thread is within `as_equations`."""
+    return getattr(_formulation, "equations", False)
+
+
+def _first_image(F: Any, features: Any) -> Any:
+    """(1, C, H, W), which costs no copy of the whole map."""
+    return F.slice(features, begin=(0,), end=(1,))  # MXNet crashes if it is to slice channels of oneDNN's layout
+
+
+def _ones_row(F: Any, image: Any) -> Any:
+    """(1, H·W) ones for a map of one image. What uses them as they are spares itself their gradient."""
+    return F.ones_like(F.Flatten(F.slice_axis(image, axis=1, begin=0, end=1)))
+
+
 def spread(F: Any, vector: Any, like: Any) -> Any:
-    """Repeat a vector a channel over every pixel.
+    """Repeat a vector per image over every pixel.
 
     Parameters
     ----------
@@ -44,17 +89,80 @@ def spread(F: Any, vector: Any, like: Any) -> Any:
     NDArray or Symbol
         (B, C, H, W), with a fast gradient.
     """
-    # Merge before slicing: slicing first divides by zero in MXNet's shape inference of the recorded graph.
-    pixels = F.reshape(F.BlockGrad(like), shape=(-3, -3))
-    ones = F.ones_like(F.slice_axis(pixels, axis=0, begin=0, end=1))
-    return F.reshape_like(F.dot(F.reshape(vector, shape=(-3, -3)), ones), like)
+    if in_equations():
+        # Merge before slicing: see `_first_image`.
+        pixels = F.reshape(F.BlockGrad(like), shape=(-3, -3))
+        ones = F.ones_like(F.slice_axis(pixels, axis=0, begin=0, end=1))
+        return F.reshape_like(F.dot(F.reshape(vector, shape=(-3, -3)), ones), like)
+    image = _first_image(F, like)
+    repeated = F.dot(F.reshape(vector, shape=(0, 0, -1)), _ones_row(F, image))
+    return F.reshape_like(repeated, image, lhs_begin=2, lhs_end=3, rhs_begin=2, rhs_end=4)
+
+
+def in_convolution_layout(F: Any, x: Any, channels: int, factor: float = 1.0, dtype: Any = "float32") -> Any:
+    """A map times a number, in the layout of memory that oneDNN's convolutions and batch norms are fast on.
+
+    It is a depth-wise convolution by 1×1 kernels that all hold the number, whose forward and backward passes cost one
+    copy of the map each. In the layout of MXNet's own operators the batch norm that follows would cost five copies.
+
+    Parameters
+    ----------
+    F : module
+        `mxnet.nd` or `mxnet.sym`.
+    x : NDArray or Symbol
+        (B, C, H, W).
+    channels : int
+        C.
+    factor : float
+        The number.
+    dtype : str or numpy.dtype
+        Of x.
+
+    Returns
+    -------
+    NDArray or Symbol
+        (B, C, H, W).
+    """
+    if in_equations():
+        return x if factor == 1 else x * factor
+    kernels = F.full(shape=(channels, 1, 1, 1), val=factor, dtype=dtype)
+    return F.Convolution(x, kernels, kernel=(1, 1), num_filter=channels, num_group=channels, no_bias=True)
 
 
 class GlobalAveragePool(HybridBlock):
-    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1)."""
+    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1).
+
+    Parameters
+    ----------
+    channels : int, optional
+        C, where something else than the mean reads the map too: its gradient then comes back in the layout of the
+        other gradients, so that their sum is cheap, and the mean is a fully connected layer by weights of 1.
+    """
+
+    def __init__(self, channels: Optional[int] = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._channels = channels
+        self._dtype = "float32"
+
+    def cast(self, dtype: Any) -> None:
+        """Change the type of the features that the block takes from then on."""
+        self._dtype = dtype
+        super().cast(dtype)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
+        half = np.dtype(self._dtype) == np.float16  # for which MXNet has no fully connected layer on CPUs
+        if in_equations() or self._channels is None or half:
+            return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
+        ones = _ones_row(F, _first_image(F, x))
+        x = in_convolution_layout(F, x, self._channels, dtype=self._dtype)
+        total = F.FullyConnected(F.reshape(x, shape=(0, 0, -1)), ones, num_hidden=1, no_bias=True, flatten=False)
+        pixels = F.expand_dims(F.sum(ones, axis=1, keepdims=True), axis=0)
+        return F.expand_dims(F.broadcast_div(total, pixels), axis=3)
+
+
+def _sums(F: Any, rows: Any, ones: Any) -> Any:
+    """(N, 1) sums of the rows of (N, M), by (1, M) ones."""
+    return F.FullyConnected(rows, ones, num_hidden=1, no_bias=True)
 
 
 class GroupNorm(HybridBlock):
@@ -88,6 +196,11 @@ class GroupNorm(HybridBlock):
             self.beta = self.params.get("beta", shape=(channels,), init="zeros")
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        half = np.dtype(self.gamma.dtype) == np.float16  # for which MXNet has no fully connected layer on CPUs
+        formulation = self._in_equations if in_equations() or half else self._in_products
+        return formulation(F, x, gamma, beta)
+
+    def _in_equations(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
         groups = F.reshape(x, shape=(0, -4, self._groups, -1, -2))
         flat = F.reshape(groups, shape=(0, 0, -1))
         centred = F.broadcast_sub(flat, F.mean(flat, axis=2, keepdims=True))
@@ -96,6 +209,29 @@ class GroupNorm(HybridBlock):
         normal = F.reshape(normal, shape=(0, 0, -1))
         gamma, beta = (F.reshape(p, shape=(1, -1, 1)) for p in (gamma, beta))
         return F.reshape_like(F.broadcast_add(F.broadcast_mul(normal, gamma), beta), x)
+
+    def _in_products(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        """The same with matrix products for sums and repetitions, and with one scale and shift per image and channel.
+
+        The mean that is subtracted has no gradient: the variance has none by it, and that of the output goes through
+        the shift, to which the mean's difference from itself is added.
+        """
+        maps = F.reshape(F.reshape(x, shape=(0, 0, -1)), shape=(0, -4, self._groups, -1, 0))  # (B, G, C / G, pixels)
+        rows = F.reshape(maps, shape=(-3, -3))
+        ones = F.ones_like(F.slice(rows, begin=(0,), end=(1,)))
+        size = F.BlockGrad(_sums(F, ones, ones))
+        mean = F.broadcast_div(_sums(F, rows, ones), size)
+        constant = F.BlockGrad(mean)
+        centred = rows - F.dot(constant, ones)
+        variance = F.broadcast_div(_sums(F, F.square(centred), ones), size)
+        inverse = F.rsqrt(variance + self._epsilon)
+        inverse, zero = (F.reshape(p, shape=(-1, self._groups, 1)) for p in (inverse, mean - constant))
+        gamma, beta = (F.reshape(p, shape=(1, self._groups, -1)) for p in (gamma, beta))
+        scale = F.broadcast_mul(inverse, gamma)
+        shift = F.broadcast_sub(beta, F.broadcast_mul(zero, scale))
+        pixels = F.ones_like(F.reshape(F.slice(maps, begin=(0, 0, 0), end=(1, 1, 1)), shape=(1, -1)))
+        scale, shift = (F.dot(F.expand_dims(p, axis=3), pixels) for p in (scale, shift))
+        return F.reshape_like(F.reshape_like(centred, maps) * scale + shift, x)
 
 
 def _normalisation(norm: str, channels: int) -> Any:
@@ -198,7 +334,7 @@ class GlobalContext(_ContextBranch):
         super().__init__(**kwargs)
         self.norm = norm
         with self.name_scope():
-            self.add(GlobalAveragePool())
+            self.add(GlobalAveragePool(channels))
             self._add_convolutions(channels, r, norm, out_channels or channels)
 
 

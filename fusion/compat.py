@@ -1,7 +1,8 @@
 """Imports MXNet 1.9.1 on NumPy and Python releases younger than itself: the only place that knows how.
 
 MXNet's last release (2022) reads `numpy.bool`, which NumPy 1.24 removed, and `distutils`, which Python 3.12 removed.
-Both are needed mostly while it is imported. Everything else in this project writes `from fusion.compat import mx`.
+Both are needed mostly while it is imported. How many threads it takes is settled just before, for it asks only then.
+Everything else in this project writes `from fusion.compat import mx`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import sys
 import types
 import warnings
 from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+from .memory import keep_freed_memory
+from .processors import prepare
 
 #: The modules of MXNet that read `numpy.bool` when they are called, not only when they are imported.
 _READ_BOOL_LATER = (
@@ -97,6 +101,7 @@ def import_mxnet() -> types.ModuleType:
         Where MXNet 1.9.1 cannot work or is not installed.
     """
     if "mxnet" in sys.modules:
+        prepare()  # which says that MXNet has settled its number of threads itself
         return sys.modules["mxnet"]
     try:
         numpy: Optional[types.ModuleType] = importlib.import_module("numpy")
@@ -108,6 +113,8 @@ def import_mxnet() -> types.ModuleType:
     if reason is not None:
         raise UnsupportedPlatformError(reason)
     assert numpy is not None
+    prepare()
+    keep_freed_memory()
     lend = not _numpy_has_bool(numpy)
     if lend:
         numpy.bool = bool  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ their classes state as attributes:
 
 - **attends_to**: what the attention looks at, x or x + y;
 - **passes**: which context branches make its logits; a second pass looks at the result of the first;
-- **combine**: how the weight w = σ(logits) is applied to x and y.
+- **combine**: how the weight w = σ(logits) is applied to x and y: a `Combination`, or any function of x, y and w.
 
 Which is which: **AFF** is `ASKCFuse`, **iAFF** is `ResGlobLocaforGlobLocaCha`, and MS-CAM is the pair of bottleneck
 branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AFF, `AXYforXY` as iAFF and
@@ -17,9 +17,11 @@ branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AF
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, Dict, List, Mapping, Tuple, Type
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple, Type
 
-from .attention import MSCAM, NORMS, GlobalContext, LocalContext, spread
+from .attention import MSCAM, NORMS, GlobalContext, LocalContext, in_convolution_layout, in_equations, spread
 from .compat import HybridBlock, nn
 from .errors import nearest
 
@@ -56,30 +58,53 @@ def x_plus_y(x: Any, y: Any) -> Any:
 # --- How the weight is applied --------------------------------------------------------------------------------------
 
 
-def soft_selection(x: Any, y: Any, w: Any) -> Any:
-    """2·x⊗w + 2·y⊗(1−w): what one side gains the other loses, and w = ½ is addition."""
+@dataclass(frozen=True)
+class Combination:
+    """How a weight w makes one map of x and y: base + factor·(w − shift)⊗gated.
+
+    Called with x, y and w it computes its equation as it is written.
+
+    Attributes
+    ----------
+    equation : callable
+        From x, y and w to the result.
+    base : tuple of two int
+        What the weight does not touch: so many x and so many y.
+    gated : tuple of two int
+        What the weight multiplies, likewise.
+    factor, shift : float
+        See above.
+    """
+
+    equation: Callable[[Any, Any, Any], Any]
+    base: Tuple[int, int]
+    gated: Tuple[int, int]
+    factor: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, x: Any, y: Any, w: Any) -> Any:
+        return self.equation(x, y, w)
+
+
+def _soft_selection(x: Any, y: Any, w: Any) -> Any:
     double = 2 * w
     return x * double + y * (2 - double)
 
 
-def average(x: Any, y: Any, w: Any) -> Any:
-    """x⊗w + y⊗(1−w): soft selection without its factor 2."""
-    return x * w + y * (1 - w)
+#: 2·x⊗w + 2·y⊗(1−w), which is x + y + 2·(w − ½)⊗(x − y): what one side gains the other loses, and w = ½ is addition.
+soft_selection = Combination(_soft_selection, base=(1, 1), gated=(1, -1), factor=2.0, shift=0.5)
 
+#: x⊗w + y⊗(1−w): soft selection without its factor 2.
+average = Combination(lambda x, y, w: x * w + y * (1 - w), base=(0, 1), gated=(1, -1))
 
-def gated_y_plus_x(x: Any, y: Any, w: Any) -> Any:
-    """w⊗y + x."""
-    return w * y + x
+#: w⊗y + x.
+gated_y_plus_x = Combination(lambda x, y, w: w * y + x, base=(1, 0), gated=(0, 1))
 
+#: w⊗x + y.
+gated_x_plus_y = Combination(lambda x, y, w: w * x + y, base=(0, 1), gated=(1, 0))
 
-def gated_x_plus_y(x: Any, y: Any, w: Any) -> Any:
-    """w⊗x + y."""
-    return w * x + y
-
-
-def gated_sum(x: Any, y: Any, w: Any) -> Any:
-    """w⊗(x + y)."""
-    return w * (x + y)
+#: w⊗(x + y).
+gated_sum = Combination(lambda x, y, w: w * (x + y), base=(0, 0), gated=(1, 1))
 
 
 # --- Which branches make the logits ---------------------------------------------------------------------------------
@@ -118,6 +143,36 @@ def G2_full(channels: int, r: int, norm: str) -> Any:
     return GlobalContext(channels, 1, norm)
 
 
+# --- Applied fast ---------------------------------------------------------------------------------------------------
+
+
+class _Combining:
+    """A combination of two maps in operators whose forward and backward passes are cheap: see `fusion.attention`.
+
+    Only the product is MXNet's own operator. What goes into it and what comes out of it passes through a convolution,
+    so that values and gradients around it stay in oneDNN's layout, in which their sums are cheap.
+    """
+
+    def __init__(self, layout: Callable[..., Any], x: Any, y: Any, combination: Combination) -> None:
+        self._layout = layout
+        self._combination = combination
+        self._base = self._sum(x, y, combination.base)
+        same = combination.gated == combination.base
+        self._gated = layout(self._base if same else self._sum(x, y, combination.gated))
+
+    def _sum(self, x: Any, y: Any, counts: Tuple[int, int]) -> Optional[Any]:
+        of_x, of_y = counts
+        if of_x and of_y:
+            return x + (y if of_y == 1 else self._layout(y, factor=of_y))
+        return x if of_x else y if of_y else None
+
+    def __call__(self, x: Any, y: Any, w: Any) -> Any:
+        about = self._combination
+        centred = w - about.shift if about.shift else w
+        share = self._layout(centred * self._gated, factor=about.factor)
+        return share if self._base is None else self._base + share
+
+
 # --- The blocks -----------------------------------------------------------------------------------------------------
 
 
@@ -148,19 +203,30 @@ class AttentionalFusion(HybridBlock):
 
     attends_to: ClassVar[Any] = staticmethod(x_plus_y)
     passes: ClassVar[Tuple[Pass, ...]] = ()
-    combine: ClassVar[Any]
+    combine: ClassVar[Combination]
 
     def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._channels = channels
+        self._dtype = "float32"
         with self.name_scope():
             for branches in self.passes:
                 for name, build in branches.items():
                     setattr(self, name, build(channels, r, norm))
 
+    def cast(self, dtype: Any) -> None:
+        """Change the type of the parameters, and of the features that the block takes from then on."""
+        self._dtype = dtype
+        super().cast(dtype)
+
     def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
+        combine: Callable[[Any, Any, Any], Any] = self.combine
+        if isinstance(combine, Combination) and not in_equations():
+            layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self._dtype)
+            combine = _Combining(layout, x, residual, combine)
         fused = self.attends_to(x, residual)
         for index in range(len(self.passes)):
-            fused = self.combine(x, residual, self.weight(F, fused, index))
+            fused = combine(x, residual, self.weight(F, fused, index))
         return fused
 
     def weight(self, F: Any, features: Any, index: int) -> Any:
@@ -227,7 +293,7 @@ class ResGlobCha(AttentionalFusion):
     """Soft selection by one full-width global branch."""
 
     passes = ({"attention": G2_full},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -235,7 +301,7 @@ class ResLocaCha(AttentionalFusion):
     """Soft selection by one full-width local branch."""
 
     passes = ({"attention": L2_full},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -243,7 +309,7 @@ class ResGlobLocaCha(AttentionalFusion):
     """Soft selection by both contexts, one convolution each."""
 
     passes = ({"local_att": L1, "global_att": G1},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -251,7 +317,7 @@ class ResLocaLocaCha(AttentionalFusion):
     """The ablation's local + local: AFF with a second local branch in place of the global one."""
 
     passes = ({"local_att": L2, "global_att": L2},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -259,7 +325,7 @@ class ResGlobGlobCha(AttentionalFusion):
     """The ablation's global + global: AFF with a second global branch in place of the local one."""
 
     passes = ({"local_att": G2, "global_att": G2},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -267,7 +333,7 @@ class ResGlobforGlobCha(AttentionalFusion):
     """Soft selection by a global branch, twice."""
 
     passes = ({"global_att": G1}, {"global_att2": G1})
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register()
@@ -275,7 +341,7 @@ class ResLocaforLocaCha(AttentionalFusion):
     """Soft selection by a local branch, twice."""
 
     passes = ({"local_att": L1}, {"local_att2": L1})
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 @register("iaff")
@@ -283,7 +349,7 @@ class ResGlobLocaforGlobLocaCha(AttentionalFusion):
     """iAFF, iterative attentional feature fusion: averaging by MS-CAM on x + y, then by MS-CAM on that (equation 5)."""
 
     passes = ({"local_att": L2, "global_att": G2}, {"local_att2": L2, "global_att2": G2})
-    combine = staticmethod(average)
+    combine = average
 
 
 @register()
@@ -292,7 +358,7 @@ class AYforXplusY(AttentionalFusion):
 
     attends_to = staticmethod(x_alone)
     passes = ({"local_att": L1, "global_att": G1},)
-    combine = staticmethod(gated_y_plus_x)
+    combine = gated_y_plus_x
 
 
 @register()
@@ -301,7 +367,7 @@ class XplusAYforY(AttentionalFusion):
 
     attends_to = staticmethod(x_alone)
     passes = ({"local_att": L1, "global_att": G1},)
-    combine = staticmethod(gated_x_plus_y)
+    combine = gated_x_plus_y
 
 
 @register()
@@ -309,7 +375,7 @@ class AXYforXplusY(AttentionalFusion):
     """x + w⊗y, the weight from x + y, both contexts. Not AFF, though some articles name it so."""
 
     passes = ({"local_att": L1, "global_att": G1},)
-    combine = staticmethod(gated_y_plus_x)
+    combine = gated_y_plus_x
 
 
 @register()
@@ -317,7 +383,7 @@ class AXYforXY(AttentionalFusion):
     """w⊗(x + y), both contexts. Not iAFF, though some articles name it so."""
 
     passes = ({"local_att": L1, "global_att": G1},)
-    combine = staticmethod(gated_sum)
+    combine = gated_sum
 
 
 @register("se")
@@ -326,7 +392,7 @@ class SEFuse(AttentionalFusion):
 
     attends_to = staticmethod(x_alone)
     passes = ({"global_att": G2},)
-    combine = staticmethod(gated_x_plus_y)
+    combine = gated_x_plus_y
 
 
 @register("gau")
@@ -335,7 +401,7 @@ class GAUFuse(AttentionalFusion):
 
     attends_to = staticmethod(x_alone)
     passes = ({"global_att": G1},)
-    combine = staticmethod(gated_y_plus_x)
+    combine = gated_y_plus_x
 
 
 @register("aff")
@@ -343,7 +409,7 @@ class ASKCFuse(AttentionalFusion):
     """AFF, attentional feature fusion: soft selection by MS-CAM on x + y (equation 4)."""
 
     passes = ({"local_att": L2, "global_att": G2},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
 
 def _selective_kernel(channels: int, r: int, norm: str) -> Any:
@@ -356,7 +422,7 @@ class SKFuse(AttentionalFusion):
     """Soft selection by a softmax over two logits a channel: selective kernels, arXiv 1903.06586."""
 
     passes = ({"global_att": _selective_kernel},)
-    combine = staticmethod(soft_selection)
+    combine = soft_selection
 
     def weight(self, F: Any, features: Any, index: int) -> Any:
         """Softmax over two logits, which is the sigmoid of their difference. As `AttentionalFusion.weight`."""

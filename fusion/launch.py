@@ -20,11 +20,11 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .command import BAD_INPUT, INTERRUPTED, reported
 from .errors import ConfigError
-from .processors import processors
+from .processors import MARKER, OMP_NUM_THREADS, choose, first_number, users_value
 from .training.rollcall import BEREFT
 
 #: Seconds between two looks at the processes.
@@ -113,7 +113,7 @@ class Job:
     def __init__(self, command: Sequence[str], workers: int, servers: int) -> None:
         self._command = command
         self._counts = {"DMLC_NUM_WORKER": str(workers), "DMLC_NUM_SERVER": str(servers)}
-        self._threads = max(1, processors() // workers)
+        self._threads = threads_of_each(os.environ, workers)
         self._exit = ExitStack()
         self._interrupts = 0
         self.workers: List[Process] = []
@@ -141,13 +141,12 @@ class Job:
             "DMLC_PS_ROOT_PORT": str(_free_port()),
             "DMLC_NODE_HOST": "127.0.0.1",
         }
-        quiet = {**shared, "OMP_NUM_THREADS": "1"}
-        threads = os.environ.get("OMP_NUM_THREADS", str(self._threads))
+        quiet = {**shared, OMP_NUM_THREADS: "1"}
         self.helpers.append(Process("the scheduler", _RELAY, {**quiet, "DMLC_ROLE": "scheduler"}, self._file()))
         for number in range(int(self._counts["DMLC_NUM_SERVER"])):
             self.helpers.append(Process(f"server {number}", _RELAY, {**quiet, "DMLC_ROLE": "server"}, self._file()))
         for number in range(int(self._counts["DMLC_NUM_WORKER"])):
-            own = {"DMLC_ROLE": "worker", "DMLC_TASK_ID": str(number), "OMP_NUM_THREADS": threads}
+            own = {"DMLC_ROLE": "worker", "DMLC_TASK_ID": str(number), **self._threads}
             command = [sys.executable, *self._command]
             output = self._file() if number else None  # the first worker's is shown as it comes
             self.workers.append(Process(f"worker {number}", command, {**shared, **own}, output))
@@ -214,6 +213,22 @@ class Job:
             file=sys.stderr,
         )
         return status if status > 0 else 128 - status if status < 0 else 1
+
+
+def threads_of_each(environment: Mapping[str, str], workers: int) -> Dict[str, str]:
+    """The variables by which workers that share this machine know how many threads each may use.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Variables of this process. A number that the user has set is left as it is.
+    workers : int
+        How many there will be.
+    """
+    if first_number(users_value(environment)) is not None:
+        return {}
+    share = str(max(1, choose(environment).count // workers))
+    return {OMP_NUM_THREADS: share, MARKER: share}
 
 
 def _free_port() -> int:

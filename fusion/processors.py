@@ -1,10 +1,399 @@
-"""How many processors this process may use. It needs nothing, so that it answers where MXNet cannot be imported."""
+"""How many threads this process should use, and why. It needs nothing: it answers where MXNet cannot be imported.
+
+MXNet takes half of the processors unless OMP_NUM_THREADS says otherwise when its library is loaded. `prepare`, which
+`fusion.compat` calls just before, chooses a number: what the processor, its affinity and its control group allow,
+shared with the other processes of a job, and less what other programs are using. docs/threads.md has the measurements.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Callable, FrozenSet, Iterator, List, Mapping, MutableMapping, Optional, Tuple
+
+OMP_NUM_THREADS = "OMP_NUM_THREADS"
+#: Set beside OMP_NUM_THREADS, to the same number, so that a child process knows that it was not the user who set it.
+MARKER = "FUSION_CHOSEN_THREADS"
+
+#: A larger `mx.nd.array` is copied by threads of the calling thread. After that libgomp has more threads than there
+#: are processors, so that those of MXNet no longer wait actively: all later work takes twice as long.
+_PARALLEL_COPY = ("MXNET_CPU_PARALLEL_SIZE", "1000000000")
+#: How often a thread that waits looks for work before it sleeps: the best of those measured on a quiet machine.
+_SPIN_COUNT = ("GOMP_SPINCOUNT", "10000")
+
+#: The 1-minute load average from which it is worth looking who uses the processors.
+_BUSY_MINUTE = 0.7
+#: Seconds for which they are watched: 20 ticks of the kernel's clock.
+_WATCHED = 0.2
+#: Processors in use by others, from which a run is told.
+_WORTH_TELLING = 0.5
+
+#: Where launchers say how many processes they have started on this machine.
+_LOCAL_SIZES = ("HOROVOD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE")
+
+# --- What this process may use ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The processors that this process may use.
+
+    Attributes
+    ----------
+    affinity : frozenset of int
+        Their numbers. Two of them may be hyper-threads of one core.
+    cores : int
+        Physical cores among them.
+    quota : float or None
+        Seconds of processor time per second that the control group allows; None for no limit.
+    """
+
+    affinity: FrozenSet[int]
+    cores: int
+    quota: Optional[float] = None
+
+    @property
+    def count(self) -> int:
+        """How many threads can run all the time, at least 1."""
+        if self.quota is None:
+            return self.cores
+        # A fractional quota is rounded down. With 1.5 CPUs two threads would use up the quota of each period before
+        # its end, and then both, also the one that others wait for, are stopped until the next period begins.
+        return max(1, min(self.cores, int(self.quota)))
+
+    @property
+    def why(self) -> str:
+        """The reason for the number."""
+        if self.quota is not None and self.quota < self.cores:
+            return f"the control group's quota of {round(self.quota, 2)} CPUs on {len(self.affinity)} processors"
+        return "1 physical core" if self.cores == 1 else f"{self.cores} physical cores"
+
+
+def usable(root: Path = Path("/"), affinity: Optional[FrozenSet[int]] = None) -> Usable:
+    """What this process may use.
+
+    Parameters
+    ----------
+    root : Path
+        Where `proc` and `sys` are.
+    affinity : frozenset of int, optional
+        Numbers of the processors that the scheduler gives this process; as it is unless given.
+    """
+    if affinity is None:
+        known = hasattr(os, "sched_getaffinity")
+        affinity = frozenset(os.sched_getaffinity(0) if known else range(os.cpu_count() or 1))
+    # Hyper-threads share the units that multiply, which this work keeps busy: a second thread on a core gains nothing.
+    cores = {_siblings(root, number) for number in affinity}
+    limits = [limit for limit in map(_limit, _groups(root)) if limit is not None]
+    return Usable(affinity, len(cores), min(limits, default=None))
 
 
 def processors() -> int:
     """How many processors this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable().count
+
+
+def _read(path: Path) -> str:
+    """The text of a file; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _siblings(root: Path, number: int) -> FrozenSet[int]:
+    """The processors of the same core; the processor alone where the system does not say."""
+    folder = root / "sys" / "devices" / "system" / "cpu" / f"cpu{number}" / "topology"
+    text = (_read(folder / "core_cpus_list") or _read(folder / "thread_siblings_list")).strip()
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        return frozenset({number})
+    ranges = [part.split("-") for part in text.split(",")]
+    found = frozenset(each for ends in ranges for each in range(int(ends[0]), int(ends[-1]) + 1))
+    return found if number in found else frozenset({number})
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """The folders of this process's control groups that limit processor time, each with all above it."""
+    for line in _read(root / "proc" / "self" / "cgroup").splitlines():
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        kind = "cgroup2" if (number, controllers) == ("0", "") else "cgroup"
+        if kind == "cgroup2" or "cpu" in controllers.split(","):
+            inside = [(place, _below(path, top)) for top, place in _mounts(root, kind)]
+            # In a container the path may be the host's, of which only the container's own group is mounted.
+            known = [(place, parts) for place, parts in inside if parts is not None] or [(p, ()) for p, _ in inside]
+            for place, parts in known:
+                for depth in range(len(parts), -1, -1):
+                    yield place.joinpath(*parts[:depth])
+
+
+def _mounts(root: Path, kind: str) -> List[Tuple[str, Path]]:
+    """Of each mount of control groups, the group that is its root, and where it is."""
+    found = []
+    for line in _read(root / "proc" / "self" / "mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        fields, last = before.split(), after.split()
+        if len(fields) < 5 or last[:1] != [kind] or (kind == "cgroup" and "cpu" not in last[-1].split(",")):
+            continue
+        top, place = (re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), field) for field in fields[3:5])
+        found.append((top, root / place.lstrip("/")))
+    return found
+
+
+def _below(path: str, top: str) -> Optional[Tuple[str, ...]]:
+    """The way from one control group down to another; None where it does not lie below."""
+    try:
+        parts = PurePosixPath(path).relative_to(top).parts
+    except ValueError:
+        return None
+    return None if ".." in parts else parts
+
+
+def _limit(group: Path) -> Optional[float]:
+    """The processors that a control group allows, by version 2's file or version 1's; None for no limit."""
+    words = _read(group / "cpu.max").split()
+    words = words or [*_read(group / "cpu.cfs_quota_us").split(), *_read(group / "cpu.cfs_period_us").split()]
+    if len(words) != 2 or not all(word.isdecimal() and int(word) for word in words):
+        return None  # among them "max" and -1, which stand for no limit
+    return int(words[0]) / int(words[1])
+
+
+def _own_seconds() -> float:
+    """Processor time of this process and of the children that it has waited for."""
+    return sum(os.times()[:4])
+
+
+class Company:
+    """How many processors other programs keep busy.
+
+    Parameters
+    ----------
+    found : Usable
+        The processors that count.
+    root : Path
+        Where `proc` is.
+    own : callable
+        Processor time of this process so far, in seconds.
+    """
+
+    def __init__(self, found: Usable, root: Path = Path("/"), own: Callable[[], float] = _own_seconds) -> None:
+        self._found, self._root, self._own = found, root, own
+        self._told = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Look from now on."""
+        self._start = self._look()
+
+    def busy(self) -> float:
+        """How many, on average since the beginning; 0 where the system does not say."""
+        others, elapsed = (now - before for now, before in zip(self._look(), self._start))
+        return max(0.0, others / elapsed) if elapsed > 0 else 0.0
+
+    def _look(self) -> Tuple[float, float]:
+        """Ticks that others have used on all processors, and ticks that have passed on each."""
+        used = passed = 0
+        for line in _read(self._root / "proc" / "stat").splitlines():
+            words = line.split()
+            if words and words[0] in {f"cpu{number}" for number in self._found.affinity}:
+                if len(words) < 9 or not all(word.isdecimal() for word in words[1:9]):
+                    return float("nan"), float("nan")
+                user, nice, system, idle, waiting, irq, softirq, steal = map(int, words[1:9])
+                used += user + nice + system + irq + softirq + steal
+                passed += user + nice + system + irq + softirq + steal + idle + waiting
+        return used - self._own() * os.sysconf("SC_CLK_TCK"), passed / len(self._found.affinity)
+
+    def advice(self, threads: int, go_on: str) -> Optional[str]:
+        """What to do about the others, the first time that there are too many for this process's threads.
+
+        Parameters
+        ----------
+        threads : int
+            That this process uses.
+        go_on : str
+            The option that resumes what is interrupted.
+        """
+        others, cores = self.busy(), self._found.cores
+        if self._told or threads == 1 or others < _WORTH_TELLING or threads + others <= cores + _WORTH_TELLING:
+            return None
+        self._told = True
+        return (
+            f"other programs kept {others:.1f} of {cores} processors busy during this epoch, and this run uses "
+            f"{threads} threads, which then wait for processors and for each other. Fewer threads are faster: press "
+            f"Ctrl-C, and go on with OMP_NUM_THREADS={max(1, cores - round(others))} and {go_on}"
+        )
+
+
+def _load(root: Path) -> float:
+    """Processes that wanted to run, on average over the last minute; 0 where the system does not say."""
+    found = re.match(r"\d+(\.\d+)?(?=\s)", _read(root / "proc" / "loadavg"))
+    return float(found[0]) if found else 0.0
+
+
+# --- The choice ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How many threads of OpenMP this process uses.
+
+    Attributes
+    ----------
+    count : int
+        The number.
+    why : str
+        Where it comes from.
+    warning : str, optional
+        What the user should know or do.
+    """
+
+    count: int
+    why: str
+    warning: Optional[str] = None
+
+    def __str__(self) -> str:
+        return f"{self.count} {'thread' if self.count == 1 else 'threads'} ({self.why})"
+
+
+def choose(
+    environment: Mapping[str, str],
+    imported: bool = False,
+    found: Optional[Usable] = None,
+    root: Path = Path("/"),
+    sleep: Callable[[float], None] = time.sleep,
+    own: Callable[[], float] = _own_seconds,
+) -> Threads:
+    """The number of threads for this process. Nothing is changed.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Variables.
+    imported : bool
+        Whether MXNet has been imported already, and has taken its number.
+    found : Usable, optional
+        As it is under `root` unless given.
+    root : Path
+        Where `proc` and `sys` are.
+    sleep, own : callable
+        How to wait, and this process's own processor time in seconds.
+    """
+    found = usable(root) if found is None else found
+    if imported:
+        return _taken(environment, found)
+    if environment.get("DMLC_ROLE") in ("scheduler", "server"):
+        return Threads(1, f"the {environment['DMLC_ROLE']} of a distributed run")
+    text = users_value(environment)
+    number = first_number(text)
+    if number is not None:
+        return Threads(number, OMP_NUM_THREADS, _too_many(number, found) if number > found.count else None)
+    free = _shared(environment, found)
+    if free.count > 1 and _load(root) >= _BUSY_MINUTE and not _launched(environment):
+        company = Company(found, root, own)
+        sleep(_WATCHED)
+        others = company.busy()
+        left = max(1, min(free.count, found.cores - round(others)))
+        if left < free.count:
+            free = Threads(left, f"{left} of {free.count}: other programs keep {others:.1f} processors busy")
+    if not text:
+        return free
+    return replace(
+        free,
+        warning=f"{OMP_NUM_THREADS}={text}: expected a whole number from 1, such as {free.count}. OpenMP (libgomp) "
+        f'calls this an "Invalid value" and ignores it, so that fusion sets {free.count} in its place ({free.why})',
+    )
+
+
+def users_value(environment: Mapping[str, str]) -> str:
+    """The user's OMP_NUM_THREADS; nothing where there is none, or where a parent of this process has chosen it."""
+    text = environment.get(OMP_NUM_THREADS, "").strip()
+    return "" if text == environment.get(MARKER) else text
+
+
+def first_number(text: str) -> Optional[int]:
+    """The first of a list such as 4,2, whose others are for nested teams; None for what is no list of numbers."""
+    words = [word.strip() for word in text.split(",")]
+    return int(words[0]) if all(re.fullmatch(r"[0-9]+", word) and int(word) for word in words) else None
+
+
+def _too_many(number: int, found: Usable) -> str:
+    return (
+        f"{OMP_NUM_THREADS}={number}, and this process may use {found.count} ({found.why}): threads then wait for each "
+        f"other, which can make everything many times slower. Set {OMP_NUM_THREADS}={found.count}, or leave it out "
+        "and fusion chooses"
+    )
+
+
+def _taken(environment: Mapping[str, str], found: Usable) -> Threads:
+    """What MXNet took when it was imported before this package."""
+    text = environment.get(OMP_NUM_THREADS, "").strip()
+    if text:
+        count = first_number(text) or len(found.affinity)
+        return Threads(count, f"{OMP_NUM_THREADS}; MXNet was imported before fusion")
+    half, why = max(1, len(found.affinity) // 2), "MXNet was imported before fusion and took half of the processors"
+    advice = f"write import fusion before import mxnet, or set {OMP_NUM_THREADS} before Python starts"
+    return Threads(half, why, f"{why} ({half} of {len(found.affinity)}), which cannot be changed any more: {advice}")
+
+
+def processes_of_job(environment: Mapping[str, str]) -> int:
+    """How many processes of this process's job run on this machine, as their launcher says; 1 without one."""
+    names = [name for name in _LOCAL_SIZES if name in environment]
+    host = environment.get("DMLC_PS_ROOT_URI", "")
+    if host.startswith("127.") or host in ("localhost", "::1"):
+        names.append("DMLC_NUM_WORKER")
+    return (first_number(environment.get(names[0], "")) or 1) if names else 1
+
+
+def _launched(environment: Mapping[str, str]) -> bool:
+    """Whether `fusion.launch` has chosen for all workers, which would take each other for other programs."""
+    chosen_for = environment.get("DMLC_ROLE") == "worker" and processes_of_job(environment) > 1
+    return chosen_for and environment.get(MARKER, "") == environment.get(OMP_NUM_THREADS)
+
+
+def _shared(environment: Mapping[str, str], found: Usable) -> Threads:
+    """What is usable, or this process's part of it."""
+    processes = processes_of_job(environment)
+    share = max(1, found.count // processes)
+    if _launched(environment):
+        share = min(share, first_number(environment[OMP_NUM_THREADS]) or share)
+    return Threads(share, found.why if processes == 1 else f"a share of {share} for each of {processes} processes")
+
+
+_chosen: Optional[Threads] = None
+
+
+def prepare(environment: MutableMapping[str, str] = os.environ) -> Threads:
+    """Choose, tell MXNet by the environment, and warn; the first time only. Call it before MXNet is imported.
+
+    Parameters
+    ----------
+    environment : mutable mapping of str to str
+        Variables, which MXNet and OpenMP read when their libraries are loaded.
+    """
+    global _chosen
+    if _chosen is None:
+        imported = "mxnet" in sys.modules or "mxnet.base" in sys.modules  # the second alone where an import has failed
+        _chosen = choose(environment, imported)
+        if not imported:
+            apply(_chosen, environment)
+        if _chosen.warning:
+            warnings.warn(_chosen.warning, RuntimeWarning, stacklevel=2)
+    return _chosen
+
+
+def apply(threads: Threads, environment: MutableMapping[str, str]) -> None:
+    """Set the variables that make MXNet use so many threads; the user's own stay."""
+    if first_number(environment.get(OMP_NUM_THREADS, "")) != threads.count:
+        environment.update({OMP_NUM_THREADS: str(threads.count), MARKER: str(threads.count)})
+    environment.setdefault(*_PARALLEL_COPY)
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault(*_SPIN_COUNT)
+
+
+def chosen() -> Threads:
+    """What `prepare` has chosen; what it would, where MXNet cannot be imported."""
+    return choose(os.environ) if _chosen is None else _chosen

@@ -1,10 +1,15 @@
-"""What every test finds: no lines on the terminal that a command of an earlier test asked for."""
+"""What every test finds: one thread, and no lines on the terminal that a command of an earlier test asked for."""
 
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
+
+# Before MXNet is imported, which asks only then. With pytest-xdist there is a process of tests for each processor
+# already; and figures are the same with and without it. Processes that tests start inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from fusion import command
 

@@ -13,6 +13,7 @@ from fusion.attention import (
     GlobalContext,
     GroupNorm,
     LocalContext,
+    as_equations,
     bottleneck_width,
     normalises_over_images,
     spread,
@@ -246,6 +247,58 @@ def test_group_norm_is_numpy_s_over_groups_of_sixteen_where_they_fit(channels, g
     for x in (features(1, 3, channels, 1, 1), features(2, 2, channels, 5, 3)):
         expected = group_norm(x, groups, weights["gamma"], weights["beta"])
         np.testing.assert_allclose(block(parity.double(x)).asnumpy(), expected, rtol=1e-7, atol=1e-9)
+
+
+def naive_group_norm(x, gamma, beta, groups):
+    """As its equation reads, on arrays that record."""
+    grouped = mx.nd.reshape(x, shape=(0, -4, groups, -1, -2)).reshape((0, 0, -1))
+    centred = mx.nd.broadcast_sub(grouped, grouped.mean(axis=2, keepdims=True))
+    deviation = mx.nd.sqrt((centred**2).mean(axis=2, keepdims=True) + 1e-5)
+    normal = mx.nd.broadcast_div(centred, deviation).reshape((x.shape[0], x.shape[1], -1))
+    scaled = mx.nd.broadcast_mul(normal, gamma.reshape((1, -1, 1)))
+    return mx.nd.broadcast_add(scaled, beta.reshape((1, -1, 1))).reshape(x.shape)
+
+
+@pytest.mark.parametrize("channels", [2, 7, 12, 32, 48])
+@pytest.mark.parametrize("size", [(), (1, 1), (3,), (5, 3), (2, 3, 2)])
+def test_group_norm_has_the_gradients_of_its_equation(channels, size, compiled):
+    block, _ = prepared(GroupNorm(channels), compiled)
+    pixels = int(np.prod(size))
+    drawn = (features(seed, 3, channels, pixels, 1).reshape((3, channels, *size)) for seed in (1, 2))
+    x, head = map(parity.double, drawn)
+    x = x + 5  # a mean that matters
+    groups = block._groups
+    found, expected = [], []
+    for gradients, norm in (
+        (found, lambda x, gamma, beta: block(x)),
+        (expected, lambda x, gamma, beta: naive_group_norm(x, gamma, beta, groups)),
+    ):
+        gamma, beta = block.gamma.data(), block.beta.data()
+        x.attach_grad()
+        with mx.autograd.record():
+            output = norm(x, gamma, beta)
+        output.backward(head)
+        gradients += [output.asnumpy(), x.grad.asnumpy(), gamma.grad.asnumpy(), beta.grad.asnumpy()]
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-11)
+
+
+def test_group_norm_is_exact_far_from_zero():
+    block = GroupNorm(32)
+    block.initialize()
+    x = (1000 + features(1, 2, 32, 16, 16)).astype(np.float32)
+    expected = group_norm(x.astype(np.float64), 2, np.ones(32), np.zeros(32))
+    np.testing.assert_allclose(block(mx.nd.array(x)).asnumpy(), expected, atol=2e-3)
+
+
+def test_group_norm_is_the_same_within_equations():
+    block, _ = prepared(GroupNorm(32))
+    x = parity.double(features(1, 2, 32, 3, 5))
+    with as_equations():
+        expected = block(x).asnumpy()
+        assert "mean" in block(mx.sym.Variable("x")).tojson()
+    assert "mean" not in block(mx.sym.Variable("x")).tojson()
+    np.testing.assert_allclose(block(x).asnumpy(), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_group_norm_starts_as_normalisation_alone():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def test_every_way_runs_in_this_process():
     assert set(found["seconds"]) == {f"cifar_resnet (add): {way}" for way in possible}
     assert all(len(seconds) == 1 for seconds in found["seconds"].values())
     assert set(found["left_out"]) <= {"onnxruntime"}
+    assert found["threads"] == int(os.environ["OMP_NUM_THREADS"].split(",")[0])
     if importlib.util.find_spec("onnxruntime") is None:
         assert "[onnx]" in found["left_out"]["onnxruntime"]
 
@@ -69,12 +71,22 @@ def test_process_answers_and_says_what_went_wrong(monkeypatch):
         in_process(Job("times", [Candidate("resnet_x", None, "training", SIZE)], 1, 1))
 
 
+def test_process_has_the_number_of_threads_that_was_asked_for_or_the_packages_own(monkeypatch):
+    job = Job("times", [Candidate("cifar_resnet", "add", "hybridized", SIZE)], 1, 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("FUSION_CHOSEN_THREADS", "2")  # as in a process in which the package has chosen two
+    assert in_process(job, 2)["threads"] == 2
+    monkeypatch.setenv("HOROVOD_LOCAL_SIZE", "1000")  # leaves one to whom the user does not say otherwise
+    assert in_process(job)["threads"] == 1
+    assert in_process(job, 2)["threads"] == 2
+
+
 def fake_work(job, threads):
-    """Addition takes half as long, int8 is not possible."""
+    """Addition takes half as long, int8 is not possible; three threads unless told otherwise."""
     if job.kind == "memory":
         return {"bytes": 3 * 2**20}
     seconds = {each.key: [0.1 if each.fusion else 0.2] * job.rounds for each in job.candidates if each.way != "int8"}
-    return {"seconds": seconds, "left_out": {"int8": "no"}}
+    return {"seconds": seconds, "left_out": {"int8": "no"}, "threads": threads or 3}
 
 
 def test_rows_have_rates_memory_and_ratios():
@@ -91,6 +103,20 @@ def test_rows_have_rates_memory_and_ratios():
     assert [row.times_as_fast for row in rows] == [0.5, None, 0.5, None]
     assert {row.megabytes for row in rows} == {3}
     assert measure([group], [1], 3, 2, False, fake_work)[0][0].megabytes is None
+    assert {row.threads for row in rows} == {2}
+
+
+def test_all_processes_have_as_many_threads_as_the_first(monkeypatch):
+    asked, offers = [], [2, 1, 1, 1]
+
+    def work(job, threads):
+        asked.append(threads)
+        return fake_work(job, threads or offers[len(asked) - 1])
+
+    group = [Candidate("aff_resnet32", None, "hybridized")]
+    rows, _ = measure([group], [1, 4], 3, None, True, work)
+    assert asked == [None, 2, 2, 2]
+    assert [row.threads for row in rows] == [2, 2]
 
 
 def rows():
@@ -115,6 +141,18 @@ def test_table_and_picture(tmp_path):
     draw(rows()[:1], tmp_path / "one.png")
 
 
+def test_single_round_has_a_picture(tmp_path):
+    """Its quartiles are its median, but rates by way of milliseconds differ from it in the last digit."""
+    times = {seconds: Times((seconds,)) for seconds in np.random.default_rng(0).uniform(0.001, 1, 30)}
+    single = [
+        benchmark._row(Candidate("m", None, "training"), 3, {"m: training": taken}, None, 1) for taken in times.values()
+    ]
+    differences = [row.images_per_second - row.batch_size / row.high * 1000 for row in single]
+    assert min(differences) < 0 < max(differences)
+    draw(single, tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").stat().st_size > 1000
+
+
 def test_command_prints_and_draws(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark, "in_process", fake_work)
     picture = tmp_path / "speed.png"
@@ -123,12 +161,14 @@ def test_command_prints_and_draws(monkeypatch, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "aff_resnet32 (add)  optimised" in out
     assert "left out: int8 (no)" in out
+    assert "threads: 3\n" in out
     assert picture.stat().st_size > 1000
     assert main([*words, "--json"]) == 2
     assert "--force" in capsys.readouterr().err
     assert main([*words, "--json", "--force", "--threads", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["threads"] == 1
+    assert {row["threads"] for row in found["rows"]} == {1}
     assert len(found["rows"]) == 2 * (len(WAYS) - 1)
 
 

@@ -11,6 +11,7 @@ import pytest
 from fusion.__main__ import main
 from fusion.deploy import doctor
 from fusion.deploy.doctor import ADVICE, BROKEN, GPU, OK
+from fusion.processors import Threads, Usable, choose
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,27 +96,42 @@ def test_no_card_and_driver_that_fails(nvidia_smi, monkeypatch):
     assert gpus(cuda=True)[0][0] == ADVICE
 
 
-def processors(variables, load=0.0, count=4):
-    return {f.about: f for f in doctor.check_processors(variables, load, count)}
+def processors(variables, load=0.0, count=4, imported=False):
+    found = Usable(frozenset(range(count)), count)
+    threads = choose(variables, imported, found, Path("/nowhere"))
+    return {f.about: f for f in doctor.check_processors(variables, load, found, threads)}
 
 
-def test_openmp_is_told_to_use_the_processors():
-    unset = processors({})["OpenMP"]
-    assert unset.state == ADVICE
-    assert "half of the processors, 2; export OMP_NUM_THREADS=4" in unset.says
-    assert processors({"OMP_NUM_THREADS": "4"})["OpenMP"].state == OK
-    assert processors({}, count=1)["OpenMP"].state == OK
+def test_openmp_uses_the_processors_and_says_why():
+    assert processors({})["processors"].says.startswith("4 × ")
+    assert processors({})["processors"].says.endswith(", 4 physical cores")
+    assert (processors({})["OpenMP"].state, processors({})["OpenMP"].says) == (OK, "4 threads (4 physical cores)")
+    late = processors({}, imported=True)["OpenMP"]
+    assert late.state == ADVICE
+    assert "half of the processors (2 of 4)" in late.says
+    assert "import fusion before import mxnet" in late.says
+    assert processors({"OMP_NUM_THREADS": "4"})["OpenMP"].says == "4 threads (OMP_NUM_THREADS)"
+    assert processors({}, count=1)["OpenMP"].says == "1 thread (1 physical core)"
     many = processors({"OMP_NUM_THREADS": "64"})["OpenMP"]
     assert many.state == ADVICE
-    assert "64 on 4 processors" in many.says
-    assert "expected a number" in processors({"OMP_NUM_THREADS": "all"})["OpenMP"].says
+    assert "OMP_NUM_THREADS=64, and this process may use 4" in many.says
+    wrong = processors({"OMP_NUM_THREADS": "all"})["OpenMP"]
+    assert wrong.state == ADVICE
+    assert "OMP_NUM_THREADS=all: expected a whole number" in wrong.says
     assert processors({"OMP_NUM_THREADS": "4", "KMP_AFFINITY": "compact"})["OpenMP"].says == "KMP_AFFINITY=compact"
 
 
-def test_busy_machine_is_told_not_to_spin():
+def test_doctor_says_what_this_process_uses(monkeypatch):
+    monkeypatch.setattr(doctor, "chosen", lambda: Threads(3, "three wishes"))
+    assert [f.says for f in doctor.check_processors({}, 0.0)][1] == "3 threads (three wishes)"
+
+
+def test_busy_machine_is_told_to_use_one_thread():
     assert "load" not in processors({}, load=4.5)
-    assert "OMP_WAIT_POLICY=PASSIVE" in processors({}, load=9.0)["load"].says
-    assert "load" not in processors({"OMP_WAIT_POLICY": "PASSIVE"}, load=9.0)
+    assert "export OMP_NUM_THREADS=1" in processors({}, load=9.0)["load"].says
+    assert "load" not in processors({"OMP_NUM_THREADS": "1"}, load=9.0)
+    # Threads that sleep at once are slower beside other programs, too.
+    assert "load" in processors({"OMP_WAIT_POLICY": "PASSIVE"}, load=9.0)
 
 
 def test_python():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusion import get_model, list_fusions
+from fusion.attention import as_equations
 from fusion.compat import mx, nn
 from fusion.deploy.onnx import IR_VERSION, OPSET, require, run_onnx, to_onnx
 from fusion.deploy.verify import relative_difference
@@ -34,7 +35,8 @@ def random_weights(net, image=(3, 16, 16)):
 def translate(net, image=(3, 16, 16)):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     arrays = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
-    return to_onnx(net(mx.sym.var("data")), arrays, image)
+    with as_equations():
+        return to_onnx(net(mx.sym.var("data")), arrays, image)
 
 
 def differs(net, tmp_path, image=(3, 16, 16)):

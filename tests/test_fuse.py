@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import parity
 import pytest
 
 import fusion
 from fusion import fuse
-from fusion.attention import NORMS, GlobalContext, normalises_over_images
+from fusion.attention import NORMS, GlobalContext, as_equations, in_equations, normalises_over_images
 from fusion.compat import mx, nn
 from fusion.fuse import AttentionalFusion, find_fusion, fusion_aliases, get_fusion, list_fusions, register
 
@@ -415,3 +417,71 @@ def test_exported_block_computes_the_same_without_this_package_s_classes(name, t
 def test_norm_is_checked_in_every_block(name):
     with pytest.raises(ValueError, match="norm='bogus'"):
         fusion.get_fusion(name, 8, norm="bogus")
+
+
+# --- Two formulations ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("combination", [v for v in vars(fuse).values() if isinstance(v, fuse.Combination)])
+def test_a_combination_is_its_base_and_what_it_gates(combination):
+    draw = np.random.default_rng(0)
+    x, y, w = draw.standard_normal((3, 50))
+    base, gated = (counts[0] * x + counts[1] * y for counts in (combination.base, combination.gated))
+    expected = base + combination.factor * (w - combination.shift) * gated
+    np.testing.assert_allclose(combination(x, y, w), expected, rtol=1e-12, atol=1e-12)
+
+
+def outcome(block, as_written):
+    """Output and gradients of a training step in one formulation."""
+    x, y = features(1, 3), features(2, 3)
+    for value in (x, y):
+        value.attach_grad()
+    with as_equations() if as_written else nullcontext(), mx.autograd.record():
+        output = block(x, y)
+    output.backward(features(3, 3))
+    return [value.asnumpy() for value in (output, x.grad, y.grad)]
+
+
+@pytest.mark.parametrize("name", list_fusions())
+def test_equations_and_fast_operators_are_the_same_function(name):
+    fast, written = (outcome(block_of(name), as_written) for as_written in (False, True))
+    for found, expected in zip(fast, written):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_the_formulation_is_as_it_was_after_an_error():
+    with pytest.raises(RuntimeError), as_equations():
+        assert in_equations()
+        raise RuntimeError
+    assert not in_equations()
+
+
+@pytest.mark.parametrize("name", ["aff", "iaff", "sk", "se", "AYforXplusY", "XplusAYforY"])
+@pytest.mark.parametrize("without", [0, 1])
+@pytest.mark.parametrize("mode", ["imperative", "hybridized"])
+def test_an_input_may_want_no_gradient(name, without, mode):
+    """A frozen backbone's features, given to a block that trains."""
+    expected = outcome(block_of(name), False)[2 - without]
+    block = block_of(name)
+    block.hybridize(mode == "hybridized", static_alloc=True, static_shape=True)
+    inputs = [features(1, 3), features(2, 3)]
+    inputs[1 - without].attach_grad()
+    with mx.autograd.record():
+        output = block(*inputs)
+    output.backward(features(3, 3))
+    found = inputs[1 - without].grad.asnumpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_gluon_s_own_export_takes_the_fast_formulation_at_any_size(tmp_path):
+    block = get_fusion("aff", CHANNELS)
+    parity.set_weights(block)
+    block.hybridize()
+    inputs = [mx.nd.array(parity.features(seed, (2, CHANNELS, 6, 6))) for seed in (1, 2)]
+    block(*inputs)
+    block.export(str(tmp_path / "block"))
+    files = [str(tmp_path / f"block-{name}") for name in ("symbol.json", "0000.params")]
+    again = mx.gluon.SymbolBlock.imports(files[0], ["data0", "data1"], files[1])
+    for size in ((6, 6), (5, 7)):
+        inputs = [mx.nd.array(parity.features(seed, (3, CHANNELS, *size))) for seed in (1, 2)]
+        np.testing.assert_allclose(again(*inputs).asnumpy(), block(*inputs).asnumpy(), rtol=1e-5, atol=1e-5)

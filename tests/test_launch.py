@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from together import still_running
 
 from fusion import launch
 from fusion.command import INTERRUPTED
+from fusion.processors import Threads, processors
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120  # seconds until a test gives a job up
@@ -142,6 +144,49 @@ def test_killed_launcher_takes_its_processes_along(start, tmp_path):
     job = start("wait", "wait")
     wait_for_children(tmp_path)
     job.kill()  # the fixture finds that nothing is left
+
+
+@pytest.mark.parametrize(
+    ("usable", "workers", "share"), [(8, 2, "4"), (8, 3, "2"), (2, 2, "1"), (2, 5, "1"), (4, 1, "4")]
+)
+def test_workers_share_what_is_usable_and_know_that_it_was_not_the_user(monkeypatch, usable, workers, share):
+    monkeypatch.setattr(launch, "choose", lambda environment: Threads(usable, "made up"))
+    expected = {"OMP_NUM_THREADS": share, "FUSION_CHOSEN_THREADS": share}
+    assert launch.threads_of_each({}, workers) == expected
+    assert launch.threads_of_each({"OMP_NUM_THREADS": "8", "FUSION_CHOSEN_THREADS": "8"}, workers) == expected
+    assert launch.threads_of_each({"OMP_NUM_THREADS": "8"}, workers) == {}
+
+
+#: Writes down what a worker finds and what the package makes of it, and for whom.
+TELL = """
+import json, os
+from fusion.processors import Usable, choose
+found = Usable(frozenset(range(8)), 8)
+names = ("OMP_NUM_THREADS", "FUSION_CHOSEN_THREADS")
+choice = choose(os.environ, found=found, sleep=lambda seconds: 1 / 0)  # which would be to look for other programs
+facts = [[os.environ.get(name) for name in names], choice.count, choice.why]
+open(f"told-{os.environ['DMLC_TASK_ID']}", "w").write(json.dumps(facts))
+"""
+
+
+@pytest.mark.parametrize(("own", "share"), [(None, str(max(1, processors() // 2))), ("3", "3")])
+def test_workers_follow_the_launcher(start, tmp_path, monkeypatch, own, share):
+    for name in ("OMP_NUM_THREADS", "FUSION_CHOSEN_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if own:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    (tmp_path / "child.py").write_text(TELL)
+    job = start()
+    assert job.wait(PATIENCE) == 0
+    count = int(share)
+    for number in (0, 1):
+        variables, chosen, why = json.loads((tmp_path / f"told-{number}").read_text())
+        assert chosen == count
+        if own:
+            assert (variables, why) == ([own, None], "OMP_NUM_THREADS")
+        else:
+            assert variables == [share, share]
+            assert why == f"a share of {share} for each of 2 processes"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from fusion import data as datasets
 from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
+from fusion.processors import Company, Threads, Usable
 from fusion.training import checkpoint, curves, engine, main, preparation
 from fusion.training.config import read_config
 from fusion.training.engine import DivergedError, Interruption, StepOutput, Sums, take_step, train
@@ -577,6 +578,29 @@ def test_log_has_a_line_every_so_many_batches(feed, tmp_path, caplog):
     go(tmp_path, "runtime.log_every=2")
     lines = [line.split(", loss")[0].split(":")[1] for line in caplog.messages if "batch " in line]
     assert lines == [f" epoch {epoch}/2, batch {batch}/5" for epoch in (1, 2) for batch in (2, 4)]
+
+
+def test_log_names_devices_and_threads(feed, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "fusion")
+    monkeypatch.setattr(engine, "chosen", lambda: Threads(2, "2 physical cores"))
+    go(tmp_path)
+    assert sum(" on cpu(0), 2 threads (2 physical cores)" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize(("others", "job", "told"), [(1.0, {}, 1), (0.4, {}, 0), (1.0, {"HOROVOD_LOCAL_SIZE": "2"}, 0)])
+def test_company_is_told_of_once_a_run(feed, tmp_path, caplog, monkeypatch, others, job, told):
+    caplog.set_level(logging.INFO, "fusion")
+    monkeypatch.setattr(engine, "chosen", lambda: Threads(2, "2 physical cores"))
+    monkeypatch.setattr(engine, "usable", lambda: Usable(frozenset({0, 1}), 2))
+    begun = spied(monkeypatch, Company, "begin", lambda company: company)
+    monkeypatch.setattr(Company, "busy", lambda company: others)
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    go(tmp_path)
+    assert len(begun) == 1 + 2  # of which there are two epochs
+    lines = [line for line in caplog.messages if "other programs kept 1.0 of 2 processors busy" in line]
+    assert len(lines) == told
+    assert all(line.endswith(f"OMP_NUM_THREADS=1 and --resume {tmp_path}") for line in lines)
 
 
 def test_terminal_gets_a_bar_in_place_of_lines(feed, tmp_path, caplog, capsys, monkeypatch):

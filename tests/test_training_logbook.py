@@ -16,6 +16,8 @@ import pytest
 import fusion
 from fusion.compat import mx
 from fusion.errors import ConfigError
+from fusion.processors import Threads, chosen
+from fusion.training import logbook
 from fusion.training.config import read_config
 from fusion.training.curves import draw_training_curves
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
@@ -241,15 +243,64 @@ def test_environment_is_what_the_run_ran_on(monkeypatch):
         "commit",
         "device",
         "cpus",
+        "threads",
     ]
     assert found["command"].endswith(" train_cifar.py --config 'my config.yaml'")
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["started"].endswith("+00:00")
     assert found["device"] == "cpu:2"
     assert found["cpus"] >= 1
+    assert found["threads"] == {"count": chosen().count, "why": chosen().why}
     assert ("CUDA" in found["mxnet_features"]) is mx.runtime.Features().is_enabled("CUDA")
     assert found["mxnet_features"] == sorted(found["mxnet_features"])
     json.dumps(found)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Pretends a number of threads."""
+
+    def use(count):
+        monkeypatch.setattr(logbook, "chosen", lambda: Threads(count, f"{count} made up"))
+
+    return use
+
+
+def recorded(run):
+    found = json.loads((run.path / "environment.json").read_text())
+    return found["threads"], found.get("threads_resumed")
+
+
+def test_run_that_goes_on_with_other_threads_says_so_and_keeps_both(threads, settings, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fusion")
+    run, counts = RunDirectory(tmp_path / "run"), [{"count": n, "why": f"{n} made up"} for n in range(3)]
+    threads(2)
+    run.create(settings)
+    assert recorded(run) == (counts[2], None)
+    run.write_environment(settings)
+    assert recorded(run) == (counts[2], [counts[2]])
+    assert caplog.messages == []
+    threads(1)
+    run.write_environment(settings)
+    assert recorded(run) == (counts[2], [counts[2], counts[1]])
+    (line,) = caplog.messages
+    assert "begun with OMP_NUM_THREADS=2 and goes on with 1" in line
+    assert "in their last digits" in line
+    assert line.endswith("go on with OMP_NUM_THREADS=2")
+
+
+def test_threads_of_a_run_on_gpus_and_of_one_without_a_record_are_not_spoken_of(threads, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fusion")
+    run, settings = RunDirectory(tmp_path / "run"), read_config(None, ["runtime.device='0,1'"])
+    threads(2)
+    run.create(settings)
+    threads(1)
+    run.write_environment(settings)
+    file = run.path / "environment.json"
+    file.write_text(json.dumps({"device": "cpu"}))
+    run.write_environment(read_config(None, []))
+    assert recorded(run) == ({"count": 1, "why": "1 made up"}, None)
+    assert caplog.messages == []
 
 
 def test_versions_are_those_installed():

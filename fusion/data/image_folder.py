@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from ..errors import DataError, nearest
+from ..processors import processors
 from .imageset import ImageSet
 from .progress import progress
 
@@ -92,7 +93,7 @@ def load(
     classes = class_names(split_folder(root, "train"))
     paths, labels = list_files(folder, classes)
     logger.info("%s: %d images of %d classes, %.0f MB", folder, len(paths), len(classes), len(paths) * 3e-6 * size**2)
-    images = _read_all(folder, paths, size, fit, workers or os.cpu_count() or 1)
+    images = _read_all(folder, paths, size, fit, workers or processors())
     return ImageSet(images, labels, classes, f"image folder {root.resolve().name}")
 
 

@@ -25,6 +25,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from ..compat import mx
 from ..errors import DataError, nearest
+from ..processors import processors
 from .image_folder import SPLIT_FOLDERS, SUFFIXES, class_names, list_files, split_folder
 from .imagenet import CLASSES_FILE, SHOWN
 from .photo import BadPhotoError, decode, read_header
@@ -464,7 +465,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--val-classes", type=Path, metavar="FILE", help="photo and class a line, where val is one flat folder"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads (default: every processor)")
+    parser.add_argument("--workers", type=int, default=processors(), help="threads (default: every processor)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 

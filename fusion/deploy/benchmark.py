@@ -2,8 +2,7 @@
 
 What is timed against each other runs in one process, each way once a round, so that a busy machine slows each of them;
 figures are medians and the quartiles around them. Peak memory is that of a process of its own each, since a process
-never gives its peak back. MXNet takes half of the processors unless OMP_NUM_THREADS says how many, and reads that when
-it starts: hence the processes, which get all of them.
+never gives its peak back. How many threads there are is settled when a process starts: by --threads, or by the package.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from ..data.progress import progress
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
-from ..processors import processors
 from ..training.checkpoint import replacing
 from .measuring import WAYS, Candidate, Job, in_process
 from .timing import Times, gain
@@ -52,6 +50,8 @@ class Row:
         Peak resident memory of a process that does nothing else, MXNet included.
     times_as_fast : float, optional
         As the same way with the other fusion.
+    threads : int, optional
+        Of OpenMP, in the process that was timed.
     """
 
     model: str
@@ -63,6 +63,7 @@ class Row:
     images_per_second: float
     megabytes: Optional[float] = None
     times_as_fast: Optional[float] = None
+    threads: Optional[int] = None
 
 
 def add_command(commands: Any) -> None:
@@ -74,7 +75,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--batch-sizes", default=_BATCH_SIZES, metavar="NUMBERS", help="(default: %(default)s)")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width (default: the model's)")
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=processors(), help="(default: every processor, %(default)s)")
+    parser.add_argument("--threads", type=int, help="of OpenMP (default: as in training, see docs/threads.md)")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process for each row")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="images a second as a picture")
@@ -86,21 +87,20 @@ def _run(arguments: argparse.Namespace) -> None:
     log_to_terminal("stderr")
     sizes = _numbers("--batch-sizes", arguments.batch_sizes)
     for option, value in (("rounds", arguments.rounds), ("threads", arguments.threads)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ConfigError(f"--{option} {value}: expected at least 1")
     if arguments.picture is not None and arguments.picture.exists() and not arguments.force:
         raise ConfigError(f"--picture {arguments.picture}: is there already; write over it with --force")
     ways = _ways(arguments.ways)
     models = [_candidates(name, arguments.against, arguments.input_size, ways) for name in arguments.models]
     rows, left_out = measure(models, sizes, arguments.rounds, arguments.threads, not arguments.no_memory)
-    machine = {"threads": arguments.threads, "rounds": arguments.rounds, "left_out": left_out}
+    threads = rows[0].threads if rows else arguments.threads
+    machine = {"threads": threads, "rounds": arguments.rounds, "left_out": left_out}
     if arguments.json:
         print(json.dumps({**machine, "rows": [asdict(row) for row in rows]}))
     else:
         print(format_rows(rows))
-        print(
-            f"median of {arguments.rounds} rounds taken in turn, middle half in brackets; {arguments.threads} threads"
-        )
+        print(f"median of {arguments.rounds} rounds taken in turn, middle half in brackets; threads: {threads}")
         for way, reason in left_out.items():
             print(f"left out: {way} ({reason})")
     if arguments.picture is not None:
@@ -148,9 +148,9 @@ def measure(
     models: Sequence[Sequence[Candidate]],
     sizes: Sequence[int],
     rounds: int,
-    threads: int,
+    threads: Optional[int],
     memory: bool,
-    work: Optional[Callable[[Job, int], Dict[str, Any]]] = None,
+    work: Optional[Callable[[Job, Optional[int]], Dict[str, Any]]] = None,
 ) -> Tuple[List[Row], Dict[str, str]]:
     """Time groups of candidates, each group at each batch size in a process of its own.
 
@@ -162,8 +162,8 @@ def measure(
         Images a call.
     rounds : int
         That count.
-    threads : int
-        Of OpenMP.
+    threads : int or None
+        Of OpenMP; None for the package's own choice in the first process, which the others then follow.
     memory : bool
         Whether to measure it too.
     work : callable, optional
@@ -189,6 +189,7 @@ def measure(
         for group in models:
             for batch in sizes:
                 found = work(Job("times", list(group), batch, rounds), threads)
+                threads = found["threads"]  # so that no row differs from another if other programs come or go
                 meter.update(1)
                 left_out.update(found["left_out"])
                 times = {key: Times(tuple(seconds)) for key, seconds in found["seconds"].items()}
@@ -199,11 +200,13 @@ def measure(
                     if memory:
                         meter.update(1)
                     if candidate.key in times:
-                        rows.append(_row(candidate, batch, times, peak))
+                        rows.append(_row(candidate, batch, times, peak, threads))
     return rows, left_out
 
 
-def _row(candidate: Candidate, batch: int, times: Dict[str, Times], peak: Optional[float]) -> Row:
+def _row(
+    candidate: Candidate, batch: int, times: Dict[str, Times], peak: Optional[float], threads: Optional[int]
+) -> Row:
     taken = times[candidate.key]
     base = [key for key in times if key != candidate.key and key.endswith(f": {candidate.way}")]
     low, high = taken.quartiles
@@ -217,6 +220,7 @@ def _row(candidate: Candidate, batch: int, times: Dict[str, Times], peak: Option
         images_per_second=batch / taken.median,
         megabytes=peak,
         times_as_fast=gain(times[base[0]], taken) if base and candidate.fusion is None else None,
+        threads=threads,
     )
 
 
@@ -279,9 +283,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     for axes, panel in zip(grid, panels):
         inside = [row for row in rows if _in_panel(row, *panel)]
         rates = [row.images_per_second for row in inside]
+        # At least 0: where the quartiles are the median, as after one round, a difference may be the rounding of it.
         spread = [
-            [rate - row.batch_size / row.high * 1000 for rate, row in zip(rates, inside)],
-            [row.batch_size / row.low * 1000 - rate for rate, row in zip(rates, inside)],
+            [max(0.0, rate - row.batch_size / row.high * 1000) for rate, row in zip(rates, inside)],
+            [max(0.0, row.batch_size / row.low * 1000 - rate) for rate, row in zip(rates, inside)],
         ]
         names = [row.model if panel[1] else f"{row.model}, {row.way}" for row in inside]
         axes.barh(range(len(inside)), rates, color=[colours[row.way] for row in inside], height=0.7)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..processors import processors
+from ..processors import Threads, Usable, chosen, usable
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 
@@ -169,8 +169,10 @@ def _processor_name() -> str:
     return f"{name.group(1) if name else platform.machine()} ({', '.join(known) or 'no AVX2'})"
 
 
-def check_processors(environment: Mapping[str, str], load: float, count: Optional[int] = None) -> List[Finding]:
-    """Processors, and what the variables of OpenMP make of them.
+def check_processors(
+    environment: Mapping[str, str], load: float, found: Optional[Usable] = None, threads: Optional[Threads] = None
+) -> List[Finding]:
+    """Processors, and the threads that OpenMP makes of them.
 
     Parameters
     ----------
@@ -178,41 +180,30 @@ def check_processors(environment: Mapping[str, str], load: float, count: Optiona
         Variables.
     load : float
         Processes that want to run.
-    count : int, optional
+    found : Usable, optional
         Processors that this process may use; as it is unless given.
+    threads : Threads, optional
+        That this process uses; as it is unless given.
     """
-    count = processors() if count is None else count
-    findings = [Finding("processors", OK, f"{count} × {_processor_name()}")]
-    threads = environment.get("OMP_NUM_THREADS", "").strip()
-    if not threads:
-        half = max(1, count // 2)
-        says = f"OMP_NUM_THREADS is not set: MXNet takes half of the processors, {half}; export OMP_NUM_THREADS={count}"
-        findings.append(Finding("OpenMP", ADVICE if half < count else OK, says if half < count else "1 thread"))
-    elif not threads.isdigit() or int(threads) < 1:
-        findings.append(
-            Finding("OpenMP", ADVICE, f"OMP_NUM_THREADS={threads}: expected a number; export OMP_NUM_THREADS={count}")
-        )
-    elif int(threads) > count:
-        findings.append(
-            Finding(
-                "OpenMP",
-                ADVICE,
-                f"OMP_NUM_THREADS={threads} on {count} processors: threads wait for each other, which is many times "
-                f"slower; export OMP_NUM_THREADS={count}",
-            )
-        )
-    else:
-        findings.append(Finding("OpenMP", OK, f"{threads} threads (OMP_NUM_THREADS)"))
+    found = usable() if found is None else found
+    threads = chosen() if threads is None else threads
+    findings = [
+        Finding("processors", OK, f"{found.count} × {_processor_name()}, {found.why}"),
+        Finding("OpenMP", OK, str(threads)),
+    ]
+    if threads.warning:
+        findings.append(Finding("OpenMP", ADVICE, threads.warning))
     others = {name: value for name, value in environment.items() if name.startswith(("KMP_", "GOMP_"))}
     if others:
         findings.append(Finding("OpenMP", OK, ", ".join(f"{name}={value}" for name, value in sorted(others.items()))))
-    if load > count + 1 and environment.get("OMP_WAIT_POLICY", "").lower() != "passive":
+    if load > len(found.affinity) + 1 and threads.count > 1:
         findings.append(
             Finding(
                 "load",
                 ADVICE,
-                f"{load:.1f} processes want {count} processors: waiting threads that spin cost most of the time then; "
-                "export OMP_WAIT_POLICY=PASSIVE, or OMP_NUM_THREADS=1, until the others are done",
+                f"{load:.1f} processes want {len(found.affinity)} processors, and this one would use {threads.count} "
+                "threads: these wait for each other then, and one is faster; export OMP_NUM_THREADS=1 until the "
+                "others are done",
             )
         )
     return findings

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
+from ..attention import as_equations
 from ..command import log_to_terminal
 from ..compat import mx
 from ..data import digits
@@ -158,14 +159,19 @@ def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _G
     dtype = "uint8" if with_preprocess else "float32"
     data = mx.sym.var(onnx_format.INPUT, dtype=dtype)
     if not with_preprocess:
-        return _Graph(trained.net(data), arrays, (3, *size), dtype)
+        return _Graph(_symbol(trained.net, data), arrays, (3, *size), dtype)
     normalisation = trained.preparation.normalisation
     arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
     pixels = mx.sym.transpose(mx.sym.cast(data, dtype="float32"), axes=(0, 3, 1, 2))
     # BlockGrad: whoever trains the imported graph further does not move them.
     scaled = mx.sym.broadcast_mul(pixels, mx.sym.BlockGrad(mx.sym.var(_SCALE, shape=(1, 3, 1, 1))))
     normal = mx.sym.broadcast_add(scaled, mx.sym.BlockGrad(mx.sym.var(_SHIFT, shape=(1, 3, 1, 1))))
-    return _Graph(trained.net(normal), arrays, (*size, 3), dtype)
+    return _Graph(_symbol(trained.net, normal), arrays, (*size, 3), dtype)
+
+
+def _symbol(net: Any, data: Any) -> Any:
+    with as_equations():
+        return net(data)
 
 
 def _reference(

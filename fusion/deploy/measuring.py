@@ -19,6 +19,7 @@ from ..compat import mx
 from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
+from ..processors import MARKER, OMP_NUM_THREADS, chosen
 from .onnx import require, to_onnx
 from .optimise import load_optimised, optimise, quantise, save_graph, trace
 from .timing import interleave
@@ -158,7 +159,7 @@ def _write_onnx(net: Any, size: int, prefix: Path) -> None:
 def _read_onnx(prefix: Path, images: Any) -> Call:
     runtime = _needed("onnxruntime")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    options.intra_op_num_threads = chosen().count
     # Threads that spin after a call would slow the others, which are timed in turn in the same process.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     file = str(prefix.with_suffix(".onnx"))
@@ -233,7 +234,7 @@ def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
 
 
 def times(job: Job) -> Dict[str, Any]:
-    """Seconds of each round of each candidate, by its key; and the ways that are not possible here."""
+    """Seconds of each round of each candidate, by its key; the ways not possible here; how many threads that took."""
     calls: Dict[str, Call] = {}
     left_out: Dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -243,7 +244,8 @@ def times(job: Job) -> Dict[str, Any]:
             except NotPossibleError as error:
                 left_out[candidate.way] = str(error)
         taken = interleave(calls, job.rounds)
-    return {"seconds": {key: each.seconds for key, each in taken.items()}, "left_out": left_out}
+    seconds = {key: each.seconds for key, each in taken.items()}
+    return {"seconds": seconds, "left_out": left_out, "threads": chosen().count}
 
 
 def files(job: Job) -> Dict[str, Any]:
@@ -282,7 +284,7 @@ def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
     job : Job
         What to do.
     threads : int, optional
-        Of OpenMP; as here unless given.
+        Of OpenMP; unless given, as many as the package chooses there.
 
     Raises
     ------
@@ -292,7 +294,8 @@ def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
+        environment[OMP_NUM_THREADS] = str(threads)
+        environment.pop(MARKER, None)  # without which it would count as the package's own choice
     command = [sys.executable, "-m", "fusion.deploy.measuring", job.to_json()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from ..attention import as_equations
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError, DataError
 from ..training.checkpoint import replacing
@@ -94,7 +95,7 @@ def trace(net: Any, shape: Sequence[int]) -> Tuple[Any, Arrays]:
     mx.nd.waitall()
     if any(0 in (parameter.shape or (0,)) for parameter in net.collect_params().values()):
         net(mx.nd.zeros(shape))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), as_equations():
         warnings.simplefilter("ignore")  # that the type of the data is not known yet
         symbol = net(mx.sym.var(INPUT))
     wanted = set(symbol.list_inputs()) - {INPUT}

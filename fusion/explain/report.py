@@ -328,11 +328,14 @@ def environment_section(known: Known) -> str:
     if not file.is_file():
         return paragraph("The run has no environment.json.")
     facts = json.loads(file.read_text(encoding="utf-8"))
-    rows = []
-    for name, value in facts.items():
-        words = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        rows.append((name.replace("_", " "), ", ".join(map(str, words)) if isinstance(words, list) else words))
-    return table(rows)
+    return table([(name.replace("_", " "), _in_words(value)) for name, value in facts.items()])
+
+
+def _in_words(value: Any) -> str:
+    """A value of environment.json."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(each)}" for name, each in value.items())
+    return ", ".join(map(_in_words, value)) if isinstance(value, list) else str(value)
 
 
 Section = Callable[[Known], str]

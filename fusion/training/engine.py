@@ -1,13 +1,15 @@
 """The training loop.
 
 A run is a function of its settings: every random draw comes from the seed, the epoch and the batch, so a run that was
-stopped goes on as if it had not been. On one CPU context the result is the same to the last bit.
+stopped goes on as if it had not been. On one CPU context the result is the same to the last bit, as long as the number
+of threads is: see docs/threads.md.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 import sys
 import time
@@ -24,6 +26,7 @@ from ..devices import contexts
 from ..errors import FusionError
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
+from ..processors import Company, chosen, processes_of_job, usable
 from . import checkpoint, distributed
 from .averaging import WeightAverage, build_average
 from .evaluation import evaluate, log_softmax
@@ -132,6 +135,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     run.write_classes(train_set.classes)
     workers.check_alike("step to go on at", state.epoch, state.batch)
     epochs, length = settings.train.epochs, len(batches)
+    company = Company(usable())
     with run.log(), Interruption() as interruption:
         facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
         title = f"{facts['model']} on {train_set.title}"
@@ -143,6 +147,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             run.write_epoch(state.history, title, facts)  # in case it ended between the checkpoint and these
         while state.epoch < epochs and not workers.any(interruption.requested):
             sums = Sums(state.sums)
+            company.begin()
             with Progress(train_set.title, state, epochs, length, batches.batch_size, settings) as progress:
                 for batch in batches.epoch(state.epoch, state.batch):
                     step = state.epoch * length + state.batch
@@ -170,6 +175,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                 checkpoint.save(run.last, net, trainer, state, average)
             run.write_epoch(state.history, title, facts)
             log_epoch(train_set.title, row, epochs, is_best)
+            log_company(company, run, devices)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
         workers.barrier()  # what the first has written is there for all
@@ -470,6 +476,15 @@ def log_epoch(title: str, row: Dict[str, float], epochs: int, is_best: bool) -> 
     )
 
 
+def log_company(company: Company, run: RunDirectory, devices: Sequence[Any]) -> None:
+    """One line per run, where other programs take processors that its threads need."""
+    # Of a job of several processes each would take the others for other programs.
+    if devices[0].device_type == "cpu" and processes_of_job(os.environ) == 1:
+        advice = company.advice(chosen().count, f"--resume {run.path}")
+        if advice:
+            logger.info(advice)
+
+
 def _evaluation_words(row: Dict[str, float]) -> str:
     if "val_loss" not in row:
         return ""
@@ -492,5 +507,5 @@ def describe(settings: Settings, net: Any, data_title: str, train_images: int, t
 
 
 def _shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
-    names = ", ".join(map(str, devices))
+    names = ", ".join([*map(str, devices), str(chosen())])
     return f"{len(batches.data):,} training images in {len(batches)} batches of {batches.batch_size} on {names}"

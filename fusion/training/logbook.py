@@ -1,7 +1,7 @@
 """What a run leaves behind: its folder, log, metrics, picture and result.
 
 config.yaml       every setting as resolved; --resume reads it
-environment.json  versions, command, commit, devices
+environment.json  versions, command, commit, devices, threads
 classes.txt       class names in label order, one a line
 run.log           what was printed
 metrics.csv       a row an epoch
@@ -27,7 +27,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..compat import mx
 from ..errors import ConfigError
-from ..processors import processors
+from ..processors import chosen, processors
 from . import checkpoint
 from .config import to_yaml
 from .metrics import columns_of, evaluated_rows
@@ -96,8 +96,20 @@ class RunDirectory:
         self.write_environment(settings)
 
     def write_environment(self, settings: Settings) -> None:
-        """Record versions, command, commit and devices."""
-        _write_json(self.path / "environment.json", environment(settings.runtime.device))
+        """Record versions, command, commit, devices and threads; of a run that goes on, the first threads stay.
+
+        A number of threads that is not the first one's is logged: sums are then taken in another order.
+        """
+        file, facts = self.path / "environment.json", environment(settings.runtime.device)
+        try:
+            earlier = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # a new run; or a damaged note of what it ran on, which no run needs
+            earlier = {}
+        if "threads" in earlier:
+            facts["threads_resumed"] = [*earlier.get("threads_resumed", []), facts["threads"]]
+            facts["threads"] = earlier["threads"]
+            _tell_threads(facts["threads"]["count"], facts["threads_resumed"][-1]["count"], settings.runtime.device)
+        _write_json(file, facts)
 
     def write_classes(self, names: Sequence[str]) -> None:
         """Note the class names, which whoever uses the network will want without the data set."""
@@ -162,7 +174,7 @@ def default_run_directory(config: Optional[Path]) -> Path:
 
 
 def environment(device: str) -> Dict[str, Any]:
-    """What a run ran on: versions, the command, the commit of the code, devices."""
+    """What a run ran on: versions, the command, the commit of the code, devices, threads."""
     from .. import __version__
 
     versions = {"fusion": __version__, "mxnet": mx.__version__}
@@ -178,7 +190,19 @@ def environment(device: str) -> Dict[str, Any]:
         "commit": _commit(),
         "device": device,
         "cpus": processors(),
+        "threads": {"count": chosen().count, "why": chosen().why},
     }
+
+
+def _tell_threads(first: int, now: int, device: str) -> None:
+    """Say that a run on the CPU goes on with another number of threads."""
+    if now != first and device.startswith("cpu"):
+        logger.info(
+            "this run was begun with OMP_NUM_THREADS=%d and goes on with %d: its figures will differ from those of a "
+            "run that was never stopped, at first in their last digits, later as those of another seed do. To avoid "
+            "that, go on with OMP_NUM_THREADS=%d",
+            *(first, now, first),
+        )
 
 
 def _version(distribution: str) -> Optional[str]:

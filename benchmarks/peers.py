@@ -1,0 +1,465 @@
+#!/usr/bin/env python
+"""How fast AFF-ResNet-32 is here, beside the same network in PyTorch and in ONNX Runtime, on this machine's processors.
+
+Each candidate is a process of its own with the same number of threads. They take turns, so that a busy machine slows
+each of them: a ratio is the median of the rounds' own, above 1 where this package is the faster one. All have the same
+weights, and their answers are compared before anything is timed.
+
+    python benchmarks/peers.py --torch PYTHON        an interpreter that can import torch
+    python benchmarks/peers.py                       without PyTorch
+
+PyTorch compiles by a C++ compiler, which must be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from peers_turns import Call, take_turns
+
+#: Of PyTorch's processes. Importing `fusion` may add settings for MXNet, which are none of PyTorch's.
+_OUTSIDE = dict(os.environ)
+
+import fusion  # noqa: E402  after the environment was copied
+from fusion.compat import mx  # noqa: E402
+from fusion.deploy.onnx import require, to_onnx  # noqa: E402
+from fusion.deploy.optimise import optimise, quantise, trace  # noqa: E402
+from fusion.deploy.timing import Times, gain  # noqa: E402
+from fusion.deploy.verify import relative_difference  # noqa: E402
+from fusion.processors import processors  # noqa: E402
+
+MODEL = "aff_resnet32"
+TRAINING_BATCH = 32
+
+#: Seconds within which the calls of a turn begin.
+TURN = 0.6
+
+#: Difference from MXNet's logits that is accepted, as a fraction of the largest. Eight-bit integers are not held to it.
+TOLERANCE = 1e-3
+
+#: Images that the eight-bit network takes its ranges from.
+_CALIBRATION_IMAGES = 8
+
+#: One parallel loop a kernel whatever its size, and threads that sleep soon after it, as the package sets them.
+_FOR_MXNET = {"MXNET_CPU_PARALLEL_SIZE": "1000000000", "GOMP_SPINCOUNT": "10000"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run the network.
+
+    Attributes
+    ----------
+    title : str
+        As tables name it.
+    program : {"torch", "mxnet"}
+        Whose process runs it.
+    way : str
+        The process's name for it.
+    """
+
+    title: str
+    program: str
+    way: str
+
+
+EAGER = Way("PyTorch eager", "torch", "eager")
+COMPILED = Way("torch.compile", "torch", "compile")
+FROZEN = Way("torch.compile, freezing", "torch", "freezing")
+PLAIN = Way("MXNet hybridized", "mxnet", "hybridized")
+OPTIMISED = Way("MXNet optimise", "mxnet", "optimise")
+INT8 = Way("MXNet INT8", "mxnet", "int8")
+ONNX = Way("ONNX Runtime", "mxnet", "onnx")
+
+INFERENCE = (EAGER, COMPILED, FROZEN, PLAIN, OPTIMISED, INT8, ONNX)
+TRAINING = (EAGER, COMPILED, PLAIN)
+
+#: Exports that compute the same function, as eight-bit integers do not.
+EXPORTS = (OPTIMISED, ONNX)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How many times as fast one of some ways, the fastest, should be as another."""
+
+    task: str
+    batch: int
+    ways: Sequence[Way]
+    against: Way
+    least: float
+
+
+GOALS = (
+    Goal("training", TRAINING_BATCH, (PLAIN,), COMPILED, 1.05),
+    Goal("inference", 1, (OPTIMISED,), COMPILED, 1.2),
+    Goal("inference", 32, (OPTIMISED,), COMPILED, 0.95),
+    Goal("inference", 1, EXPORTS, COMPILED, 1.35),
+    Goal("inference", 32, EXPORTS, COMPILED, 1.05),
+    Goal("inference", 1, (OPTIMISED,), PLAIN, 1.35),
+)
+
+# --- A process that runs the network in one way -----------------------------------------------------------------------
+
+
+def load(file: str) -> Tuple[Any, np.ndarray]:
+    """The network with the weights of a file, and its images."""
+    net = fusion.get_model(MODEL)
+    net.initialize()
+    with np.load(file) as stored:
+        for name, parameter in net._collect_params_with_prefix().items():
+            parameter.set_data(mx.nd.array(stored[name]))
+        return net, stored["images"]
+
+
+def training(net: Any, images: Any) -> Call:
+    """Forward, backward, update."""
+    net.hybridize(static_alloc=True, static_shape=True)
+    arguments = {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
+    trainer = mx.gluon.Trainer(net.collect_params(), "nag", arguments, update_on_kvstore=False)
+    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
+    labels = mx.nd.zeros(len(images))
+
+    def call() -> None:
+        with mx.autograd.record():
+            error = loss(net(images), labels)
+        error.backward()
+        trainer.step(len(images))
+        mx.nd.waitall()
+
+    return call
+
+
+def onnx_runtime(net: Any, images: np.ndarray, threads: int) -> Call:
+    """Our ONNX model in ONNX Runtime."""
+    runtime = require("onnxruntime")
+    model = to_onnx(*trace(net, images.shape), images.shape[1:])
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def inference(net: Any, images: np.ndarray, batch: int, way: str, threads: int) -> Call:
+    """A call that answers `batch` of the images."""
+    if way == ONNX.way:
+        return onnx_runtime(net, images[:batch], threads)
+    if way == OPTIMISED.way:
+        block = optimise(net).block
+    elif way == INT8.way:
+        block = quantise(net, images[:_CALIBRATION_IMAGES]).block
+    else:
+        block = net
+        block.hybridize(static_alloc=True, static_shape=True)
+    given = mx.nd.array(images[:batch])
+
+    def call() -> Any:
+        answer = block(given)
+        answer.wait_to_read()
+        return answer
+
+    return call
+
+
+def prepare(job: Mapping[str, Any]) -> Tuple[Call, Optional[List[List[float]]]]:
+    """One way to run the network, on the weights and images of a file."""
+    net, images = load(job["weights"])
+    if job["task"] == "training":
+        return training(net, mx.nd.array(images[: job["batch"]])), None
+    call = inference(net, images, job["batch"], job["way"], job["threads"])
+    logits = call()
+    return call, (logits if isinstance(logits, np.ndarray) else logits.asnumpy()).tolist()
+
+
+# --- The process that lets the others take turns ----------------------------------------------------------------------
+
+
+def save_weights(file: Path, images: int) -> None:
+    """Random weights by structural name, with batch norms that do something, and random images."""
+    mx.random.seed(0)
+    net = fusion.get_model(MODEL)
+    net.initialize()
+    net(mx.nd.zeros((1, 3, net.input_size, net.input_size)))
+    draw = np.random.default_rng(0)
+    arrays = {name: parameter.data().asnumpy() for name, parameter in net._collect_params_with_prefix().items()}
+    for name, array in arrays.items():
+        if name.startswith("features.0."):
+            continue  # the norm of the input has a fixed scale and shift
+        if name.endswith(("running_mean", "beta", "bias")):
+            arrays[name] = draw.normal(0, 0.1, array.shape).astype(np.float32)
+        elif name.endswith(("running_var", "gamma")):
+            arrays[name] = draw.uniform(0.5, 1, array.shape).astype(np.float32)
+    size = (images, 3, net.input_size, net.input_size)
+    np.savez(file, images=draw.standard_normal(size).astype(np.float32), **arrays)
+
+
+class NotPossibleError(Exception):
+    """A way to run the network that is not possible here, with the reason."""
+
+
+class Candidate:
+    """A process that runs the network in one way, and waits for its turns.
+
+    Parameters
+    ----------
+    way : Way
+        Which.
+    job : mapping
+        What its process is asked to be.
+    torch : str, optional
+        The interpreter of PyTorch's.
+    """
+
+    def __init__(self, way: Way, job: Mapping[str, Any], torch: Optional[str]) -> None:
+        self.way = way
+        self.turns: List[List[float]] = []
+        own = {"OMP_NUM_THREADS": str(job["threads"]), "FUSION_CHOSEN_THREADS": ""}  # meant, and not to be chosen anew
+        here = Path(__file__).resolve()
+        if way.program == "torch":
+            words, environment = [str(torch), str(here.with_name("peers_torch.py"))], {**_OUTSIDE, **own}
+        else:
+            words, environment = [sys.executable, str(here), "candidate"], {**_FOR_MXNET, **os.environ, **own}
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
+        self._process = subprocess.Popen(
+            [*words, json.dumps({**job, "way": way.way})],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def ready(self) -> Optional[np.ndarray]:
+        """Wait until it can take turns.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            Its logits (B, classes), where it answers.
+
+        Raises
+        ------
+        NotPossibleError
+            If it cannot.
+        """
+        logits = self._answer()["logits"]
+        return None if logits is None else np.array(logits)
+
+    def turn(self) -> None:
+        """Let it have the processors for a while."""
+        assert self._process.stdin is not None
+        print(TURN, file=self._process.stdin, flush=True)
+        self.turns.append(self._answer()["seconds"])
+
+    def end(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+        self._errors.close()
+
+    @property
+    def times(self) -> Times:
+        """The median of each turn."""
+        return Times(tuple(float(np.median(seconds)) for seconds in self.turns))
+
+    def _answer(self) -> Dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            return dict(json.loads(line))
+        self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines() or ["it said nothing"]
+        raise NotPossibleError(f"{self.way.title}: {said[-1]}")
+
+
+#: Of the table. The last but one is the speed as a multiple of torch.compile's.
+HEADING = f"  {'task':<9} {'batch':>5}  {'network':<23} {'ms':>8} {'middle half':>17} images/s  × torch  differs"
+
+
+@dataclass
+class Measured:
+    """What one task at one batch size gave.
+
+    Attributes
+    ----------
+    task : str
+        Training or inference.
+    batch : int
+        Images a call.
+    times : dict of Way to Times
+        A figure a round.
+    differences : dict of Way to float
+        Of the logits from those of MXNet hybridized, as a fraction of the largest.
+    """
+
+    task: str
+    batch: int
+    times: Dict[Way, Times] = field(default_factory=dict)
+    differences: Dict[Way, float] = field(default_factory=dict)
+
+    def rows(self) -> List[str]:
+        """A line for each way."""
+        lines = []
+        for way, times in self.times.items():
+            low, high = (1000 * seconds for seconds in times.quartiles)
+            ratio = f"{gain(self.times[COMPILED], times):.2f}" if COMPILED in self.times else "-"
+            gap = f"{self.differences[way]:.0e}" if way in self.differences else "-"
+            lines.append(
+                f"  {self.task:<9} {self.batch:>5}  {way.title:<23} {1000 * times.median:>8.1f} "
+                f"{f'{low:.1f} to {high:.1f}':>17} {self.batch / times.median:>8.0f} {ratio:>8}  {gap:>7}"
+            )
+        return lines
+
+
+def measure(
+    task: str, batch: int, ways: Sequence[Way], rounds: int, job: Mapping[str, Any], torch: Optional[str]
+) -> Measured:
+    """Start a process for each way, compare their answers, and let them take turns.
+
+    Raises
+    ------
+    ValueError
+        If one computes something else.
+    """
+    found = Measured(task, batch)
+    candidates = [Candidate(way, {**job, "task": task, "batch": batch}, torch) for way in ways]
+    try:
+        running, logits = [], {}
+        for candidate in candidates:
+            try:
+                logits[candidate.way] = candidate.ready()
+                running.append(candidate)
+            except NotPossibleError as error:
+                print(f"  left out: {error}", flush=True)
+        expected = logits.get(PLAIN)
+        for way, answer in logits.items():
+            if answer is not None and expected is not None:
+                found.differences[way] = relative_difference(answer, expected)
+                if way is not INT8 and found.differences[way] > TOLERANCE:
+                    raise ValueError(
+                        f"{way.title} computes something else than {PLAIN.title}: its logits differ by "
+                        f"{found.differences[way]:.1e} of the largest, more than {TOLERANCE}"
+                    )
+        for _ in range(rounds):
+            for candidate in running:
+                candidate.turn()
+        found.times = {candidate.way: candidate.times for candidate in running}
+    finally:
+        for candidate in candidates:
+            candidate.end()
+    return found
+
+
+def judge(goal: Goal, measured: Sequence[Measured]) -> Dict[str, Any]:
+    """A goal with its figure: None where one side of it was not measured."""
+    times: Dict[Way, Times] = {}
+    for found in measured:
+        if (found.task, found.batch) == (goal.task, goal.batch):
+            times = found.times
+    figures = {way.title: gain(times[goal.against], times[way]) for way in goal.ways if {way, goal.against} <= {*times}}
+    best = max(figures, key=lambda title: figures[title], default=None)
+    title = goal.ways[0].title if len(goal.ways) == 1 else "the fastest float32 export"
+    return {
+        "goal": f"{goal.task}, batch {goal.batch}: {title} against {goal.against.title}",
+        "least": goal.least,
+        "figure": None if best is None else figures[best],
+        "way": best,
+    }
+
+
+def tell(verdict: Mapping[str, Any]) -> str:
+    """A verdict as a line."""
+    if verdict["figure"] is None:
+        return f"  {verdict['goal']:<65} goal {verdict['least']:.2f}  not measured"
+    word = "met" if verdict["figure"] >= verdict["least"] else "missed"
+    return f"  {verdict['goal']:<65} goal {verdict['least']:.2f}  {word:<6} {verdict['figure']:.2f} ({verdict['way']})"
+
+
+def torch_release(python: Optional[str]) -> Optional[str]:
+    """The release of PyTorch that an interpreter imports; None, and a line that says why, where it imports none."""
+    if python is None:
+        print("PyTorch is left out: name an interpreter that can import it, --torch PYTHON")
+        return None
+    try:
+        asked = [python, "-c", "import torch; print(torch.__version__)"]
+        said = subprocess.run(asked, env=_OUTSIDE, capture_output=True, text=True, check=True).stdout
+    except OSError as error:
+        print(f"PyTorch is left out: {python} cannot be run ({error.strerror})")
+    except subprocess.CalledProcessError as error:
+        print(f"PyTorch is left out: {python} cannot import torch ({error.stderr.strip().splitlines()[-1]})")
+    else:
+        return said.strip()
+    return None
+
+
+def positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: expected a positive number")
+    return number
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that can import torch")
+    parser.add_argument("--rounds", type=positive, default=15, help="turns of each candidate (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=processors(), help="of each process (default: %(default)s)")
+    parser.add_argument(
+        "--batch-sizes", type=positive, nargs="*", default=[1, 32], help="of inference (default: 1 32)", metavar="N"
+    )
+    parser.add_argument("--no-training", action="store_true", help="inference alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures are written too")
+    arguments = parser.parse_args()
+    release = torch_release(arguments.torch)
+    tasks = [] if arguments.no_training else [("training", TRAINING_BATCH, TRAINING)]
+    tasks += [("inference", batch, INFERENCE) for batch in arguments.batch_sizes]
+    print(
+        f"{MODEL} in MXNet {mx.__version__}{f' and PyTorch {release}' if release else ''}, "
+        f"{arguments.threads} threads each, {arguments.rounds} rounds in turn"
+    )
+    print(HEADING)
+    measured = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.npz"
+        save_weights(weights, max([TRAINING_BATCH, *arguments.batch_sizes]))
+        job = {"weights": str(weights), "threads": arguments.threads}
+        for task, batch, ways in tasks:
+            able = [way for way in ways if release or way.program != "torch"]
+            measured.append(measure(task, batch, able, arguments.rounds, job, arguments.torch))
+            print("\n".join(measured[-1].rows()), flush=True)
+    verdicts = [judge(goal, measured) for goal in GOALS]
+    print("\n".join(["How many times as fast, the median of the rounds", *map(tell, verdicts)]))
+    if arguments.json:
+        record = {
+            "threads": arguments.threads,
+            "torch": release,
+            "figures": [
+                {
+                    "task": found.task,
+                    "batch": found.batch,
+                    "network": way.title,
+                    "seconds": times.seconds,
+                    "difference": found.differences.get(way),
+                }
+                for found in measured
+                for way, times in found.times.items()
+            ],
+            "goals": verdicts,
+        }
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    return int(any(v["figure"] is not None and v["figure"] < v["least"] for v in verdicts))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["candidate"]:
+        take_turns(prepare)
+    else:
+        raise SystemExit(main())
