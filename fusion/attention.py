@@ -130,18 +130,10 @@ def in_convolution_layout(F: Any, x: Any, channels: int, factor: float = 1.0, dt
 
 
 class GlobalAveragePool(HybridBlock):
-    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1).
+    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1)."""
 
-    Parameters
-    ----------
-    channels : int, optional
-        C, where something else than the mean reads the map too: its gradient then comes back in the layout of the
-        other gradients, so that their sum is cheap, and the mean is a fully connected layer by weights of 1.
-    """
-
-    def __init__(self, channels: Optional[int] = None, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._channels = channels
         self._dtype = "float32"
 
     def cast(self, dtype: Any) -> None:
@@ -150,11 +142,10 @@ class GlobalAveragePool(HybridBlock):
         super().cast(dtype)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        half = np.dtype(self._dtype) == np.float16  # for which MXNet has no fully connected layer on CPUs
-        if in_equations() or self._channels is None or half:
+        dtypes = [np.dtype(self._dtype), getattr(x, "dtype", None)]  # only an array says its own
+        if in_equations() or np.float16 in dtypes:  # for which MXNet has no fully connected layer on CPUs
             return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
         ones = _ones_row(F, _first_image(F, x))
-        x = in_convolution_layout(F, x, self._channels, dtype=self._dtype)
         total = F.FullyConnected(F.reshape(x, shape=(0, 0, -1)), ones, num_hidden=1, no_bias=True, flatten=False)
         pixels = F.expand_dims(F.sum(ones, axis=1, keepdims=True), axis=0)
         return F.expand_dims(F.broadcast_div(total, pixels), axis=3)
@@ -222,7 +213,7 @@ class GroupNorm(HybridBlock):
         size = F.BlockGrad(_sums(F, ones, ones))
         mean = F.broadcast_div(_sums(F, rows, ones), size)
         constant = F.BlockGrad(mean)
-        centred = rows - F.dot(constant, ones)
+        centred = rows - F.broadcast_like(constant, rows)
         variance = F.broadcast_div(_sums(F, F.square(centred), ones), size)
         inverse = F.rsqrt(variance + self._epsilon)
         inverse, zero = (F.reshape(p, shape=(-1, self._groups, 1)) for p in (inverse, mean - constant))
@@ -230,8 +221,8 @@ class GroupNorm(HybridBlock):
         scale = F.broadcast_mul(inverse, gamma)
         shift = F.broadcast_sub(beta, F.broadcast_mul(zero, scale))
         pixels = F.ones_like(F.reshape(F.slice(maps, begin=(0, 0, 0), end=(1, 1, 1)), shape=(1, -1)))
-        scale, shift = (F.dot(F.expand_dims(p, axis=3), pixels) for p in (scale, shift))
-        return F.reshape_like(F.reshape_like(centred, maps) * scale + shift, x)
+        scale, shift = (F.dot(F.reshape(p, shape=(-1, 1)), pixels) for p in (scale, shift))  # (B·C, pixels)
+        return F.reshape_like(F.reshape_like(centred, scale) * scale + shift, x)
 
 
 def _normalisation(norm: str, channels: int) -> Any:
@@ -334,7 +325,7 @@ class GlobalContext(_ContextBranch):
         super().__init__(**kwargs)
         self.norm = norm
         with self.name_scope():
-            self.add(GlobalAveragePool(channels))
+            self.add(GlobalAveragePool())
             self._add_convolutions(channels, r, norm, out_channels or channels)
 
 
