@@ -277,7 +277,8 @@ class Candidate:
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines() or ["it said nothing"]
-        raise NotPossibleError(f"{self.way.title}: {said[-1]}")
+        reason = next((line for line in reversed(said) if "Error" in line.split(":")[0]), said[-1])
+        raise NotPossibleError(f"{self.way.title}: {reason}")
 
 
 #: Of the table. The last but one is the speed as a multiple of torch.compile's.
@@ -378,9 +379,9 @@ def judge(goal: Goal, measured: Sequence[Measured]) -> Dict[str, Any]:
 def tell(verdict: Mapping[str, Any]) -> str:
     """A verdict as a line."""
     if verdict["figure"] is None:
-        return f"  {verdict['goal']:<65} goal {verdict['least']:.2f}  not measured"
+        return f"  {verdict['goal']:<69} goal {verdict['least']:.2f}  not measured"
     word = "met" if verdict["figure"] >= verdict["least"] else "missed"
-    return f"  {verdict['goal']:<65} goal {verdict['least']:.2f}  {word:<6} {verdict['figure']:.2f} ({verdict['way']})"
+    return f"  {verdict['goal']:<69} goal {verdict['least']:.2f}  {word:<6} {verdict['figure']:.2f} ({verdict['way']})"
 
 
 def torch_release(python: Optional[str]) -> Optional[str]:
