@@ -24,18 +24,18 @@ lint: $(READY)
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# The measurements behind the figures of the README.
+# The measurements behind the figures of the README. One that misses its goal says so, and the next one runs.
 bench: $(READY)
-	$(BIN)/python benchmarks/fusion_step.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/threads.py
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/photos.py
-	$(BIN)/python benchmarks/augment.py
-	$(BIN)/python benchmarks/scaling.py measure
-	$(BIN)/python benchmarks/deployment.py
-	$(BIN)/python benchmarks/export.py
+	-$(BIN)/python benchmarks/fusion_step.py
+	-$(BIN)/python benchmarks/memory.py
+	-$(BIN)/python benchmarks/threads.py
+	-$(BIN)/python benchmarks/peers.py
+	-$(BIN)/python benchmarks/loader.py
+	-$(BIN)/python benchmarks/photos.py
+	-$(BIN)/python benchmarks/augment.py
+	-$(BIN)/python benchmarks/scaling.py measure
+	-$(BIN)/python benchmarks/deployment.py
+	-$(BIN)/python benchmarks/export.py
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

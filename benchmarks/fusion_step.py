@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -101,6 +103,23 @@ def interleave(steps: Sequence[Callable[[], None]], count: int) -> None:
             step()
 
 
+def milliseconds_in_process(size: Sequence[int], steps: int, environment: Mapping[str, str]) -> float:
+    """Of an AFF step in a process of its own: for what is settled once per process.
+
+    Parameters
+    ----------
+    size : sequence of int
+        Blocks per stage, channel_times and batch size.
+    steps : int
+        That count.
+    environment : mapping of str to str
+        All variables of the process.
+    """
+    command = [sys.executable, __file__, "--alone", *map(str, size), "--steps", str(steps)]
+    done = subprocess.run(command, env=dict(environment), stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
 def difference(one: Candidate, other: Candidate) -> float:
     """The largest difference of two networks' outputs with the same weights, as a fraction of the largest output."""
     weights = one.net._collect_params_with_prefix()
@@ -150,7 +169,13 @@ def compare_blocks(count: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=15, help="of each candidate at each size (default: 15)")
+    parser.add_argument("--alone", nargs=3, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.alone:
+        candidate = Candidate("aff", *arguments.alone)
+        interleave([candidate.step], arguments.steps)
+        print(candidate.milliseconds)
+        return 0
     rows = compare_with_naive(arguments.steps)
     missed = sum(row["ratio"] < row["goal"] or row["difference"] > 1e-4 for row in rows)
     missed += compare_blocks(arguments.steps)

@@ -11,42 +11,21 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
-from typing import Dict, List
 
-from fusion_step import SIZES, Candidate
+from fusion_step import SIZES, milliseconds_in_process
 
 #: Any variable of glibc's leaves memory as the user has set it: this one is glibc's own default.
 _OFF = {"MALLOC_TOP_PAD_": "131072"}
 
 
-def step(blocks: int, channel_times: int, batch: int, steps: int) -> float:
-    """Milliseconds of a step in this process."""
-    candidate = Candidate("aff", blocks, channel_times, batch)
-    for _ in range(steps):
-        candidate.step()
-    return candidate.milliseconds
-
-
-def in_process(words: List[str], environment: Dict[str, str]) -> float:
-    """The same in a process of its own."""
-    command = [sys.executable, __file__, "--step", *words]
-    done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each pair of processes (default: %(default)s)")
-    parser.add_argument("--step", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.step:
-        print(step(*arguments.step))
-        return 0
     for blocks, channel_times, batch, _ in SIZES:
-        words = [str(word) for word in (blocks, channel_times, batch, 20 if blocks == 1 else 6)]
-        pairs = [(in_process(words, _OFF), in_process(words, {})) for _ in range(arguments.rounds)]
+        size, steps = (blocks, channel_times, batch), 20 if blocks == 1 else 6
+        ways = [{**os.environ, **_OFF}, os.environ]
+        pairs = [[milliseconds_in_process(size, steps, way) for way in ways] for _ in range(arguments.rounds)]
         off, on = (statistics.median(column) for column in zip(*pairs))
         ratio = statistics.median(first / second for first, second in pairs)
         print(

@@ -31,11 +31,12 @@ _OUTSIDE = dict(os.environ)
 
 import fusion  # noqa: E402  after the environment was copied
 from fusion.compat import mx  # noqa: E402
+from fusion.deploy.measuring import IN_PLACE, NotPossibleError  # noqa: E402
 from fusion.deploy.onnx import require, to_onnx  # noqa: E402
 from fusion.deploy.optimise import optimise, quantise, trace  # noqa: E402
 from fusion.deploy.timing import Times, gain  # noqa: E402
 from fusion.deploy.verify import relative_difference  # noqa: E402
-from fusion.processors import processors  # noqa: E402
+from fusion.processors import processors, with_threads  # noqa: E402
 
 MODEL = "aff_resnet32"
 TRAINING_BATCH = 32
@@ -48,9 +49,6 @@ TOLERANCE = 1e-3
 
 #: Images that the eight-bit network takes its ranges from.
 _CALIBRATION_IMAGES = 8
-
-#: One parallel loop a kernel whatever its size, and threads that sleep soon after it, as the package sets them.
-_FOR_MXNET = {"MXNET_CPU_PARALLEL_SIZE": "1000000000", "GOMP_SPINCOUNT": "10000"}
 
 
 @dataclass(frozen=True)
@@ -120,24 +118,6 @@ def load(file: str) -> Tuple[Any, np.ndarray]:
         return net, stored["images"]
 
 
-def training(net: Any, images: Any) -> Call:
-    """Forward, backward, update."""
-    net.hybridize(static_alloc=True, static_shape=True)
-    arguments = {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
-    trainer = mx.gluon.Trainer(net.collect_params(), "nag", arguments, update_on_kvstore=False)
-    loss = mx.gluon.loss.SoftmaxCrossEntropyLoss()
-    labels = mx.nd.zeros(len(images))
-
-    def call() -> None:
-        with mx.autograd.record():
-            error = loss(net(images), labels)
-        error.backward()
-        trainer.step(len(images))
-        mx.nd.waitall()
-
-    return call
-
-
 def onnx_runtime(net: Any, images: np.ndarray, threads: int) -> Call:
     """Our ONNX model in ONNX Runtime."""
     runtime = require("onnxruntime")
@@ -173,7 +153,7 @@ def prepare(job: Mapping[str, Any]) -> Tuple[Call, Optional[List[List[float]]]]:
     """One way to run the network, on the weights and images of a file."""
     net, images = load(job["weights"])
     if job["task"] == "training":
-        return training(net, mx.nd.array(images[: job["batch"]])), None
+        return IN_PLACE["training"](net, mx.nd.array(images[: job["batch"]])), None
     call = inference(net, images, job["batch"], job["way"], job["threads"])
     logits = call()
     return call, (logits if isinstance(logits, np.ndarray) else logits.asnumpy()).tolist()
@@ -201,10 +181,6 @@ def save_weights(file: Path, images: int) -> None:
     np.savez(file, images=draw.standard_normal(size).astype(np.float32), **arrays)
 
 
-class NotPossibleError(Exception):
-    """A way to run the network that is not possible here, with the reason."""
-
-
 class Candidate:
     """A process that runs the network in one way, and waits for its turns.
 
@@ -221,16 +197,15 @@ class Candidate:
     def __init__(self, way: Way, job: Mapping[str, Any], torch: Optional[str]) -> None:
         self.way = way
         self.turns: List[List[float]] = []
-        own = {"OMP_NUM_THREADS": str(job["threads"]), "FUSION_CHOSEN_THREADS": ""}  # meant, and not to be chosen anew
         here = Path(__file__).resolve()
         if way.program == "torch":
-            words, environment = [str(torch), str(here.with_name("peers_torch.py"))], {**_OUTSIDE, **own}
+            words, environment = [str(torch), str(here.with_name("peers_torch.py"))], _OUTSIDE
         else:
-            words, environment = [sys.executable, str(here), "candidate"], {**_FOR_MXNET, **os.environ, **own}
+            words, environment = [sys.executable, str(here), "candidate"], os.environ
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
             [*words, json.dumps({**job, "way": way.way})],
-            env=environment,
+            env=with_threads(environment, job["threads"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -294,9 +269,9 @@ class Measured:
     task : str
         Training or inference.
     batch : int
-        Images a call.
+        Images per call.
     times : dict of Way to Times
-        A figure a round.
+        One figure per round.
     differences : dict of Way to float
         Of the logits from those of MXNet hybridized, as a fraction of the largest.
     """

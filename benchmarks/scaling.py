@@ -33,6 +33,7 @@ from fusion.data.imageset import ImageSet
 from fusion.data.loader import TrainingBatches
 from fusion.data.photo import PhotoAugmentation
 from fusion.models.network import count_parameters
+from fusion.processors import with_threads
 from fusion.training.metrics import read_metrics
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD
 
@@ -244,8 +245,7 @@ def run(way: Way, folder: Path, arguments: argparse.Namespace) -> List[Dict[str,
         *("--config", str(CONFIG), "--run-dir", str(folder), f"train.epochs={arguments.epochs}"),
         *(f"data.batch_size={arguments.batch // way.parts}", *arguments.settings, *way.words),
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": str(way.threads), "PYTHONPATH": str(ROOT)}
-    environment.pop("FUSION_CHOSEN_THREADS", None)  # the number is meant: the package is not to choose another
+    environment = {**with_threads(os.environ, way.threads), "PYTHONPATH": str(ROOT)}
     command = [*way.before, str(ROOT / "train_cifar.py"), *words]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:

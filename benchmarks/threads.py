@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List
 
-from fusion_step import Candidate
+from fusion_step import milliseconds_in_process
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,14 +84,6 @@ def compare_with_one_thread(rounds: int) -> int:
     return missed
 
 
-def stepped(blocks: int, channel_times: int, batch: int, steps: int, variables: Dict[str, str]) -> float:
-    """Images per second of the training step of benchmarks/fusion_step.py."""
-    words = [str(word) for word in (blocks, channel_times, batch, steps)]
-    command = [sys.executable, __file__, "--step", *words]
-    done = subprocess.run(command, env=environment(**variables), stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
-
-
 def compare_company() -> None:
     """Print the table of docs/threads.md."""
     ways: List[Dict[str, str]] = [{"OMP_NUM_THREADS": "1"}]
@@ -104,7 +96,10 @@ def compare_company() -> None:
         company = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
         try:
             for variables in ways:
-                figures = [stepped(*size[:3], size[4], variables) for size in SIZES]
+                figures = [
+                    1000 * batch / milliseconds_in_process((blocks, times, batch), steps, environment(**variables))
+                    for blocks, times, batch, _, steps, _ in SIZES
+                ]
                 words = " ".join(f"{name}={value}" for name, value in variables.items())
                 print("  " + "  ".join(f"{figure:7.1f}" for figure in figures) + f"  {words}", flush=True)
         finally:
@@ -116,15 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each pair (default: %(default)s)")
     parser.add_argument("--company", action="store_true", help="spin counts, quiet and beside a busy process")
-    parser.add_argument("--step", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.step:
-        *size, steps = arguments.step
-        candidate = Candidate("aff", *size)
-        for _ in range(steps + 3):
-            candidate.step()
-        print(size[2] * 1000 / candidate.milliseconds)
-        return 0
     if arguments.company:
         compare_company()
         return 0

@@ -129,31 +129,39 @@ def in_convolution_layout(F: Any, x: Any, channels: int, factor: float = 1.0, dt
     return F.Convolution(x, kernels, kernel=(1, 1), num_filter=channels, num_group=channels, no_bias=True)
 
 
-class GlobalAveragePool(HybridBlock):
-    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1)."""
+class Typed(HybridBlock):
+    """A block that knows the type of its features, which a symbol does not say: float32 until it is cast."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._dtype = "float32"
+        self.dtype: Any = "float32"
 
     def cast(self, dtype: Any) -> None:
-        """Change the type of the features that the block takes from then on."""
-        self._dtype = dtype
+        """Change the type of the parameters, and of the features that the block takes from then on."""
+        self.dtype = dtype
         super().cast(dtype)
 
-    def hybrid_forward(self, F: Any, x: Any) -> Any:
-        dtypes = [np.dtype(self._dtype), getattr(x, "dtype", None)]  # only an array says its own
-        if in_equations() or np.float16 in dtypes:  # for which MXNet has no fully connected layer on CPUs
-            return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
-        ones = _ones_row(F, _first_image(F, x))
-        total = F.FullyConnected(F.reshape(x, shape=(0, 0, -1)), ones, num_hidden=1, no_bias=True, flatten=False)
-        pixels = F.expand_dims(F.sum(ones, axis=1, keepdims=True), axis=0)
-        return F.expand_dims(F.broadcast_div(total, pixels), axis=3)
+
+def _has_products(*dtypes: Any) -> bool:
+    """Whether MXNet multiplies matrices of all these types in a fully connected layer: on CPUs not in float16."""
+    return all(np.dtype(dtype) != np.float16 for dtype in dtypes)
 
 
 def _sums(F: Any, rows: Any, ones: Any) -> Any:
-    """(N, 1) sums of the rows of (N, M), by (1, M) ones."""
-    return F.FullyConnected(rows, ones, num_hidden=1, no_bias=True)
+    """(..., 1) sums of the rows of (..., M), by (1, M) ones."""
+    return F.FullyConnected(rows, ones, num_hidden=1, no_bias=True, flatten=False)
+
+
+class GlobalAveragePool(Typed):
+    """The mean over all pixels: (B, C, H, W) to (B, C, 1, 1)."""
+
+    def hybrid_forward(self, F: Any, x: Any) -> Any:
+        if in_equations() or not _has_products(self.dtype, getattr(x, "dtype", self.dtype)):  # only an array has one
+            return F.contrib.AdaptiveAvgPooling2D(x, output_size=1)
+        ones = _ones_row(F, _first_image(F, x))
+        total = _sums(F, F.reshape(x, shape=(0, 0, -1)), ones)
+        pixels = F.expand_dims(F.sum(ones, axis=1, keepdims=True), axis=0)
+        return F.expand_dims(F.broadcast_div(total, pixels), axis=3)
 
 
 class GroupNorm(HybridBlock):
@@ -187,8 +195,8 @@ class GroupNorm(HybridBlock):
             self.beta = self.params.get("beta", shape=(channels,), init="zeros")
 
     def hybrid_forward(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:
-        half = np.dtype(self.gamma.dtype) == np.float16  # for which MXNet has no fully connected layer on CPUs
-        formulation = self._in_equations if in_equations() or half else self._in_products
+        equations = in_equations() or not _has_products(self.gamma.dtype)
+        formulation = self._in_equations if equations else self._in_products
         return formulation(F, x, gamma, beta)
 
     def _in_equations(self, F: Any, x: Any, gamma: Any, beta: Any) -> Any:

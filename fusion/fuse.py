@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple, Type
 
-from .attention import MSCAM, NORMS, GlobalContext, LocalContext, in_convolution_layout, in_equations, spread
+from .attention import MSCAM, NORMS, GlobalContext, LocalContext, Typed, in_convolution_layout, in_equations, spread
 from .compat import HybridBlock, nn
 from .errors import nearest
 
@@ -176,7 +176,7 @@ class _Combining:
 # --- The blocks -----------------------------------------------------------------------------------------------------
 
 
-class AttentionalFusion(HybridBlock):
+class AttentionalFusion(Typed):
     """What the attentional blocks have in common; a new one states its three attributes (see the module).
 
     Parameters
@@ -203,26 +203,20 @@ class AttentionalFusion(HybridBlock):
 
     attends_to: ClassVar[Any] = staticmethod(x_plus_y)
     passes: ClassVar[Tuple[Pass, ...]] = ()
-    combine: ClassVar[Combination]
+    combine: ClassVar[Any]
 
     def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._channels = channels
-        self._dtype = "float32"
         with self.name_scope():
             for branches in self.passes:
                 for name, build in branches.items():
                     setattr(self, name, build(channels, r, norm))
 
-    def cast(self, dtype: Any) -> None:
-        """Change the type of the parameters, and of the features that the block takes from then on."""
-        self._dtype = dtype
-        super().cast(dtype)
-
     def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        combine: Callable[[Any, Any, Any], Any] = self.combine
+        combine = self.combine
         if isinstance(combine, Combination) and not in_equations():
-            layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self._dtype)
+            layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self.dtype)
             combine = _Combining(layout, x, residual, combine)
         fused = self.attends_to(x, residual)
         for index in range(len(self.passes)):

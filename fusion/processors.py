@@ -14,7 +14,7 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Callable, FrozenSet, Iterator, List, Mapping, MutableMapping, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, MutableMapping, Optional, Tuple
 
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
 #: Set beside OMP_NUM_THREADS, to the same number, so that a child process knows that it was not the user who set it.
@@ -197,9 +197,10 @@ class Company:
     def _look(self) -> Tuple[float, float]:
         """Ticks that others have used on all processors, and ticks that have passed on each."""
         used = passed = 0
+        names = {f"cpu{number}" for number in self._found.affinity}
         for line in _read(self._root / "proc" / "stat").splitlines():
             words = line.split()
-            if words and words[0] in {f"cpu{number}" for number in self._found.affinity}:
+            if words and words[0] in names:
                 if len(words) < 9 or not all(word.isdecimal() for word in words[1:9]):
                     return float("nan"), float("nan")
                 user, nice, system, idle, waiting, irq, softirq, steal = map(int, words[1:9])
@@ -312,6 +313,12 @@ def users_value(environment: Mapping[str, str]) -> str:
     """The user's OMP_NUM_THREADS; nothing where there is none, or where a parent of this process has chosen it."""
     text = environment.get(OMP_NUM_THREADS, "").strip()
     return "" if text == environment.get(MARKER) else text
+
+
+def with_threads(environment: Mapping[str, str], count: int) -> Dict[str, str]:
+    """Variables for a child process that is to use so many threads, as if its user had said so."""
+    kept = {name: value for name, value in environment.items() if name != MARKER}
+    return {**kept, OMP_NUM_THREADS: str(count)}
 
 
 def first_number(text: str) -> Optional[int]:

@@ -561,3 +561,11 @@ def test_import_after_mxnet_says_what_to_do():
     assert set(variables.values()) == {None}
     assert "RuntimeWarning: MXNet was imported before fusion" in said
     assert report(code, {"OMP_NUM_THREADS": "1"})[3] == ""
+
+
+def test_a_child_is_told_its_number_as_a_user_would():
+    before = {"OMP_NUM_THREADS": "4", processors.MARKER: "4", "HOME": "/"}
+    found = processors.with_threads(before, 3)
+    assert found == {"OMP_NUM_THREADS": "3", "HOME": "/"}
+    assert processors.users_value(found) == "3"
+    assert before[processors.MARKER] == "4"

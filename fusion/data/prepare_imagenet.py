@@ -465,15 +465,16 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--val-classes", type=Path, metavar="FILE", help="photo and class a line, where val is one flat folder"
     )
-    parser.add_argument("--workers", type=int, default=processors(), help="threads (default: every processor)")
+    parser.add_argument("--workers", type=int, help="threads (default: every processor)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.workers < 1:
-        raise DataError(f"--workers {arguments.workers}: expected at least 1")
-    reports = prepare(arguments.source, arguments.target, arguments.val_classes, arguments.workers)
+    workers = processors() if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise DataError(f"--workers {workers}: expected at least 1")
+    reports = prepare(arguments.source, arguments.target, arguments.val_classes, workers)
     if arguments.json:
         print(json.dumps({report.part: asdict(report) for report in reports}))
         return

@@ -19,7 +19,7 @@ from ..compat import mx
 from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
-from ..processors import MARKER, OMP_NUM_THREADS, chosen
+from ..processors import chosen, with_threads
 from .onnx import require, to_onnx
 from .optimise import load_optimised, optimise, quantise, save_graph, trace
 from .timing import interleave
@@ -294,8 +294,7 @@ def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     if threads is not None:
-        environment[OMP_NUM_THREADS] = str(threads)
-        environment.pop(MARKER, None)  # without which it would count as the package's own choice
+        environment = with_threads(environment, threads)
     command = [sys.executable, "-m", "fusion.deploy.measuring", job.to_json()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
