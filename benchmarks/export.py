@@ -31,9 +31,9 @@ from fusion.data import digits
 from fusion.data.augment import Normalisation
 from fusion.deploy.export import export
 from fusion.deploy.onnx import to_onnx
-from fusion.deploy.trained import Trained, load_model
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ExportError
+from fusion.inference.trained import Trained, load_model
 from fusion.models.zoo import family_of
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 

@@ -31,12 +31,12 @@ _OUTSIDE = dict(os.environ)
 
 import fusion  # noqa: E402  after the environment was copied
 from fusion.compat import mx  # noqa: E402
-from fusion.deploy.measuring import IN_PLACE, NotPossibleError  # noqa: E402
 from fusion.deploy.onnx import require, to_onnx  # noqa: E402
 from fusion.deploy.optimise import optimise, quantise, trace  # noqa: E402
-from fusion.deploy.timing import Times, gain  # noqa: E402
 from fusion.deploy.verify import relative_difference  # noqa: E402
 from fusion.processors import processors, with_threads  # noqa: E402
+from fusion.speed.measuring import IN_PLACE, NotPossibleError  # noqa: E402
+from fusion.speed.timing import Times, gain  # noqa: E402
 
 MODEL = "aff_resnet32"
 TRAINING_BATCH = 32

@@ -27,9 +27,9 @@ import numpy as np
 from fusion.compat import mx
 from fusion.data.augment import Normalisation
 from fusion.data.imagenet import load
-from fusion.data.native_photos import NativeBatches
-from fusion.data.photo import PhotoAugmentation, opencv
-from fusion.data.photo_batches import PhotoBatches, Targets
+from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.native import NativeBatches
+from fusion.data.photos.photo import PhotoAugmentation, opencv
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOAL = 2.0

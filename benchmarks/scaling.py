@@ -31,7 +31,7 @@ import fusion
 from fusion.data.augment import POLICIES, Augmentation, Normalisation, named_policy
 from fusion.data.imageset import ImageSet
 from fusion.data.loader import TrainingBatches
-from fusion.data.photo import PhotoAugmentation
+from fusion.data.photos.photo import PhotoAugmentation
 from fusion.models.network import count_parameters
 from fusion.processors import with_threads
 from fusion.training.metrics import read_metrics

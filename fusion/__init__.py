@@ -8,7 +8,7 @@ from __future__ import annotations
 try:
     from . import compat  # noqa: F401  first: it makes MXNet importable
 except ImportError:
-    from .deploy.doctor import answer_without_mxnet
+    from .doctor import answer_without_mxnet
 
     answer_without_mxnet()  # which says what is wrong, if it was asked to, and ends the program
     raise

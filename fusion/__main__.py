@@ -11,16 +11,18 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
-from . import __version__
+from . import __version__, doctor
 from .command import reported
 from .compat import mx
-from .data import prepare_imagenet
-from .deploy import benchmark, doctor, export, optimise_command, predict
+from .data.photos import prepare as prepare_imagenet
+from .deploy import export, optimise_command
 from .errors import ConfigError
 from .explain import browse, confusion, gradcam_command, maps_command, plots, report
 from .fuse import fusion_aliases
+from .inference import predict
 from .models.pretrained import find_weights, list_pretrained
 from .models.zoo import FAMILIES, MODELS, get_model
+from .speed import benchmark
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,7 +183,7 @@ def _add_ablate(commands: Any) -> None:
 
 
 def _ablate(arguments: argparse.Namespace) -> None:
-    from .training.ablation import ablate
+    from .ablation.grid import ablate
 
     ablate(arguments)
 

@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from fusion import progress as progress_module
 from fusion.data import download as module
-from fusion.data import progress as progress_module
 from fusion.data.download import download
-from fusion.data.progress import LogLines
 from fusion.errors import DataError
+from fusion.progress import LogLines
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -261,7 +261,7 @@ def test_lock_file_of_a_killed_process_does_not_block(server, path):
 
 
 def test_log_lines_come_at_every_tenth_of_a_long_way(caplog, monkeypatch):
-    caplog.set_level(logging.INFO, "fusion.data.progress")
+    caplog.set_level(logging.INFO, "fusion.progress")
     monkeypatch.setattr(progress_module, "PAUSE", 0.0)
     with LogLines("file", 1000, "B", done=250) as meter:
         for _ in range(75):
@@ -270,7 +270,7 @@ def test_log_lines_come_at_every_tenth_of_a_long_way(caplog, monkeypatch):
 
 
 def test_short_way_has_a_line_at_its_end(caplog, monkeypatch):
-    caplog.set_level(logging.INFO, "fusion.data.progress")
+    caplog.set_level(logging.INFO, "fusion.progress")
     monkeypatch.setattr(progress_module, "PAUSE", 1e9)
     with LogLines("file", 100, "B") as meter:
         for _ in range(100):
@@ -279,7 +279,7 @@ def test_short_way_has_a_line_at_its_end(caplog, monkeypatch):
 
 
 def test_log_lines_without_a_total(caplog):
-    caplog.set_level(logging.INFO, "fusion.data.progress")
+    caplog.set_level(logging.INFO, "fusion.progress")
     with LogLines("file", None, "B") as meter:
         meter.update(1234)
     assert [record.getMessage() for record in caplog.records] == ["file: 1,234 B"]

@@ -11,9 +11,9 @@ from photos import AS_THEY_ARE, encoded, make_folders, smooth, write_records
 
 from fusion.data import imagenet, load_dataset
 from fusion.data.loader import evaluation_batches
-from fusion.data.photo import PhotoAugmentation, centre_crop
-from fusion.data.photo_batches import PhotoBatches, Targets
-from fusion.data.prepare_imagenet import prepare
+from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.photo import PhotoAugmentation, centre_crop
+from fusion.data.photos.prepare import prepare
 from fusion.errors import DataError
 
 REAL = "FUSION_IMAGENET_FOLDER"

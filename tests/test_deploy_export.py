@@ -15,9 +15,9 @@ from fusion.__main__ import main
 from fusion.compat import mx
 from fusion.deploy.export import export
 from fusion.deploy.onnx import run_onnx
-from fusion.deploy.trained import load_model
 from fusion.deploy.verify import TOLERANCE, differences, relative_difference, run_symbol
 from fusion.errors import ConfigError, DataError, ExportError
+from fusion.inference.trained import load_model
 
 ARGUMENTS = {"fusion": "aff", "blocks": 1, "channel_times": 1}
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

@@ -14,8 +14,8 @@ from fusion.deploy.graph import Graph
 from fusion.deploy.optimise import as_block, check_equal, halve, load_optimised, optimise, quantise, trace
 from fusion.deploy.optimise_command import judge
 from fusion.deploy.rewriting import fold_batch_norms
-from fusion.deploy.timing import Times
 from fusion.errors import CheckpointError, ConfigError, DataError
+from fusion.speed.timing import Times
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.logbook import RunDirectory

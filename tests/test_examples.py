@@ -15,7 +15,7 @@ from PIL import Image
 from fusion import get_model
 from fusion.compat import mx
 from fusion.deploy.export import export
-from fusion.deploy.trained import load_model
+from fusion.inference.trained import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"

@@ -352,8 +352,8 @@ def test_what_is_not_there_is_refused_and_nothing_is_written(folder, tmp_path, c
 
 
 def test_sheet_says_what_another_class_s_network_answers(folder, tmp_path):
-    from fusion.deploy.trained import load_run
     from fusion.explain.gradcam_picture import look_at
+    from fusion.inference.trained import load_run
 
     trained = load_run(folder / "aff")
     picture = trained.preparation.read(folder / "photos" / "bee" / "0.png")[None]

@@ -14,7 +14,6 @@ from run_folders import write_run
 from fusion.__main__ import main
 from fusion.data import load_dataset
 from fusion.data.imageset import ImageSet
-from fusion.deploy.trained import load_pretrained
 from fusion.errors import ConfigError, DataError
 from fusion.explain import browse
 from fusion.explain.browse import describe_augmentation, fed_images, target_in_words, to_pixels
@@ -27,6 +26,7 @@ from fusion.explain.confusion import (
     settings_with,
 )
 from fusion.explain.plots import draw_run_curves, read_run_curve
+from fusion.inference.trained import load_pretrained
 from fusion.training.config import read_config
 from fusion.training.preparation import build_batches, load_split
 from fusion.training.settings import count_outputs

@@ -19,8 +19,8 @@ from fusion.compat import mx, nn
 from fusion.data import load_dataset
 from fusion.data.augment import Normalisation
 from fusion.deploy.keep import keep
-from fusion.deploy.trained import load_pretrained
 from fusion.errors import CheckpointError, ConfigError
+from fusion.inference.trained import load_pretrained
 from fusion.models import pretrained
 from fusion.models.network import count_parameters
 from fusion.models.pretrained import FOLDER, find_weights

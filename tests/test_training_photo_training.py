@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from photos import make_folders
 
-from fusion.data.native_photos import NativeBatches
-from fusion.data.photo import PhotoAugmentation
-from fusion.data.photo_batches import PhotoBatches, Targets
-from fusion.data.prepare_imagenet import prepare
+from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.native import NativeBatches
+from fusion.data.photos.photo import PhotoAugmentation
+from fusion.data.photos.prepare import prepare
 from fusion.devices import contexts
 from fusion.errors import ConfigError, DataError
 from fusion.training import main

@@ -25,7 +25,7 @@ from typing import BinaryIO, Iterator
 from urllib.parse import urlsplit
 
 from ..errors import DataError
-from .progress import Meter, progress
+from ..progress import Meter, progress
 
 if sys.platform == "win32":
     import msvcrt

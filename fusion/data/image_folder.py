@@ -23,8 +23,8 @@ import numpy as np
 
 from ..errors import DataError, nearest
 from ..processors import processors
+from ..progress import progress
 from .imageset import ImageSet
-from .progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image

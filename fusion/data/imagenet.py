@@ -21,10 +21,10 @@ from typing import Deque, Dict, Iterator, List, NamedTuple, Optional, Protocol, 
 import numpy as np
 
 from ..errors import DataError, nearest
+from ..progress import progress
 from .image_folder import SPLIT_FOLDERS, class_names, list_files, split_folder
-from .photo import BadPhotoError, centre_crop, read_header
-from .progress import progress
-from .records import BadRecordError, RecordFile
+from .photos.photo import BadPhotoError, centre_crop, read_header
+from .photos.records import BadRecordError, RecordFile
 
 SOURCES = ("auto", "folder", "record")
 CLASSES_FILE = "classes.txt"

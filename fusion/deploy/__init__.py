@@ -1,1 +1,1 @@
-"""From a trained network to what others run: export, optimisation, prediction, measurements."""
+"""From a trained network to files that others run: export, ONNX, optimisation."""

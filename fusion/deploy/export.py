@@ -25,11 +25,11 @@ from ..compat import mx
 from ..data import digits
 from ..data.image_folder import SUFFIXES
 from ..errors import ConfigError, DataError
+from ..inference.images import images_within
+from ..inference.trained import Trained, add_source, from_arguments
 from ..training.logbook import environment, read_result
 from . import onnx as onnx_format
-from .images import images_within
 from .optimise import save_graph
-from .trained import Trained, add_source, from_arguments
 from .verify import TOLERANCE, differences, run_symbol
 
 logger = logging.getLogger("fusion")

@@ -20,6 +20,7 @@ import numpy as np
 from ..attention import as_equations
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError, DataError
+from ..inference.trained import Trained
 from ..training.checkpoint import replacing
 from .graph import Graph
 from .rewriting import (
@@ -30,7 +31,6 @@ from .rewriting import (
     select_in_three_passes,
     spread_by_constant,
 )
-from .trained import Trained
 from .verify import TOLERANCE, relative_difference
 
 INPUT = "data"

@@ -14,16 +14,16 @@ from ..command import log_to_terminal
 from ..compat import mx
 from ..data.image_folder import SUFFIXES
 from ..data.imageset import DataSet, ImageSet
-from ..data.progress import progress
 from ..errors import ConfigError, DataError
+from ..inference.images import images_within
+from ..inference.trained import Trained, add_source, from_arguments
+from ..progress import progress
+from ..speed.timing import gain, interleave
 from ..training.checkpoint import replacing
 from ..training.config import read_config
 from ..training.evaluation import evaluate
 from ..training.preparation import load_split
-from .images import images_within
 from .optimise import Optimised, halve, optimise, quantise
-from .timing import gain, interleave
-from .trained import Trained, add_source, from_arguments
 
 #: Calibration images: more of them change the ranges little.
 CALIBRATION_IMAGES = 256

@@ -13,10 +13,10 @@ import numpy as np
 
 from ..command import log_to_terminal
 from ..data.imageset import DataSet
-from ..data.progress import progress
-from ..deploy.predict import probabilities
-from ..deploy.trained import Trained, add_source, from_arguments
 from ..errors import ConfigError, DataError
+from ..inference.predict import probabilities
+from ..inference.trained import Trained, add_source, from_arguments
+from ..progress import progress
 from ..training.config import read_config
 from ..training.preparation import load_split
 from ..training.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from ..data.photo import GREY
+from ..data.photos.photo import GREY
 from ..training.curves import BLUE, ORANGE
 
 #: Of every page, in inches and dots an inch: as wide as a README, 990 pixels.

@@ -10,11 +10,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..command import log_to_terminal
-from ..data.progress import progress
-from ..deploy.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
-from ..deploy.predict import add_images
-from ..deploy.trained import Trained, add_source, from_arguments, load_run
 from ..errors import ConfigError, DataError
+from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
+from ..inference.predict import add_images
+from ..inference.trained import Trained, add_source, from_arguments, load_run
+from ..progress import progress
 from .drawing import distinct, write_picture
 from .gradcam import default_layer
 from .gradcam_picture import Look, SheetRow, class_number, draw_grad_cam_sheet, look_at

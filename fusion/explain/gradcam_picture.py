@@ -9,9 +9,9 @@ from typing import List, Optional, Sequence
 import numpy as np
 
 from ..compat import mx
-from ..deploy.predict import likeliest, probabilities
-from ..deploy.trained import Trained
 from ..errors import ConfigError, nearest
+from ..inference.predict import likeliest, probabilities
+from ..inference.trained import Trained
 from .drawing import add_heat_bar, new_sheet, overlay, plain, save_page, show_picture
 from .gradcam import concentration, grad_cam
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..command import log_to_terminal
 from ..compat import mx
-from ..data.progress import Meter, progress
-from ..deploy.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
-from ..deploy.predict import add_images
-from ..deploy.trained import Trained, add_source
 from ..errors import ConfigError, DataError
+from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
+from ..inference.predict import add_images
+from ..inference.trained import Trained, add_source
+from ..progress import Meter, progress
 from ..training.preparation import load_split
 from .fusion_maps import (
     WeightDistribution,

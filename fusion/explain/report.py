@@ -23,9 +23,9 @@ from .. import __version__
 from ..command import log_to_terminal
 from ..compat import mx
 from ..data.imageset import DataSet
-from ..deploy.images import find_images, read_batches, report_unreadable
-from ..deploy.trained import Trained, load_run
 from ..errors import DataError, FusionError
+from ..inference.images import find_images, read_batches, report_unreadable
+from ..inference.trained import Trained, load_run
 from ..published.compare import compare, read_run, refusal, same_network
 from ..published.rows import ROWS, Row
 from ..training.config import to_yaml

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, Tuple
 
 from ..data.augment import Normalisation, named_policy
-from ..data.native_photos import NativeBatches
-from ..data.photo import PhotoAugmentation
-from ..data.photo_batches import PhotoBatches, Targets
+from ..data.photos.batches import PhotoBatches, Targets
+from ..data.photos.native import NativeBatches
+from ..data.photos.photo import PhotoAugmentation
 from .settings import AugmentSettings, DataSettings, Settings, count_outputs
 
 #: Settings that mean something to photos alone.

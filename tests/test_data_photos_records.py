@@ -10,7 +10,7 @@ import pytest
 from photos import write_records
 
 from fusion.compat import mx
-from fusion.data.records import MAGIC, BadRecordError, RecordFile
+from fusion.data.photos.records import MAGIC, BadRecordError, RecordFile
 from fusion.errors import DataError
 
 WORD = struct.pack("<I", MAGIC)

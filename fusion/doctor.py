@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..processors import Threads, Usable, chosen, usable
+from .processors import Threads, Usable, chosen, usable
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 
@@ -111,7 +111,7 @@ def check_python(version: Tuple[int, ...]) -> Finding:
 def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
     """NumPy and MXNet, which is imported if it can be."""
     try:
-        from ..compat import mx
+        from .compat import mx
     except ImportError as error:
         return None, [Finding("MXNet", BROKEN, f"cannot be imported: {error}")]
     import numpy

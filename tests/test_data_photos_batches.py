@@ -11,8 +11,8 @@ from photos import AS_THEY_ARE, encoded, make_folders, smooth, write_records
 from fusion.data.augment import Normalisation
 from fusion.data.autoaugment import POLICIES
 from fusion.data.imagenet import PhotoSet, PhotoView, load
-from fusion.data.photo import BadPhotoError, PhotoAugmentation
-from fusion.data.photo_batches import PhotoBatches, Targets
+from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.photo import BadPhotoError, PhotoAugmentation
 from fusion.errors import DataError
 
 WHOLE = PhotoAugmentation(8, (1, 1), (1, 1), flip=False, jitter=0.0, lighting=0.0)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .checkpoint import replacing
-from .curves import BLUE, GREY, ORANGE
+from ..training.checkpoint import replacing
+from ..training.curves import BLUE, GREY, ORANGE
 
 NOTE = (
     "Top-1 error in percent, mean ± standard deviation over seeds (n - 1). last is the last epoch, best the epoch with "

@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..compat import mx
-from ..errors import DataError, nearest
-from ..processors import processors
-from .image_folder import SPLIT_FOLDERS, SUFFIXES, class_names, list_files, split_folder
-from .imagenet import CLASSES_FILE, SHOWN
+from ...compat import mx
+from ...errors import DataError, nearest
+from ...processors import processors
+from ...progress import progress
+from ..image_folder import SPLIT_FOLDERS, SUFFIXES, class_names, list_files, split_folder
+from ..imagenet import CLASSES_FILE, SHOWN
 from .photo import BadPhotoError, decode, read_header
-from .progress import progress
 
 TRAIN_ARCHIVE, VAL_ARCHIVE = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 

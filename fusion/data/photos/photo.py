@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..errors import DataError
+from ...errors import DataError
 
 if TYPE_CHECKING:
-    from .autoaugment import Policy
+    from ..autoaugment import Policy
 
 #: Crops that are drawn before the largest centre crop is taken instead, as in MXNet.
 ATTEMPTS = 10
@@ -393,7 +393,7 @@ class PhotoAugmentation:
         if self.flip and mirrored:
             image = cv2.flip(image, 1)
         if self.policy is not None:
-            from .autoaugment import auto_augment  # and with it Pillow
+            from ..autoaugment import auto_augment  # and with it Pillow
 
             image = auto_augment(image[None], self.policy, draw)[0]
         change = colour_change(image, self.jitter, self.lighting, draw)

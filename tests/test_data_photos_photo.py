@@ -10,9 +10,9 @@ import pytest
 from photos import encoded, smooth
 from PIL import Image
 
-from fusion.data import photo
 from fusion.data.autoaugment import POLICIES
-from fusion.data.photo import (
+from fusion.data.photos import photo
+from fusion.data.photos.photo import (
     BadPhotoError,
     Box,
     Header,

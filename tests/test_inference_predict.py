@@ -14,10 +14,10 @@ from run_folders import write_network
 from fusion import get_model
 from fusion.__main__ import main
 from fusion.compat import mx
-from fusion.deploy.images import find_images, read_batches
-from fusion.deploy.predict import probabilities
-from fusion.deploy.trained import load_run
 from fusion.errors import CheckpointError, DataError
+from fusion.inference.images import find_images, read_batches
+from fusion.inference.predict import probabilities
+from fusion.inference.trained import load_run
 
 CLASSES = ("ant", "bee", "cat", "dog")
 WORDS = ["model.name=cifar_resnet", "model.fusion=aff", "model.blocks=1", "model.channel_times=1"]

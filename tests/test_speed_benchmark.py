@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from fusion.__main__ import main
-from fusion.deploy import benchmark
-from fusion.deploy.benchmark import Row, draw, format_rows, measure
-from fusion.deploy.measuring import WAYS, Candidate, Job, in_process, memory, times
-from fusion.deploy.timing import WARM_UP, Times, gain, interleave
 from fusion.errors import ConfigError
+from fusion.speed import benchmark
+from fusion.speed.benchmark import Row, draw, format_rows, measure
+from fusion.speed.measuring import WAYS, Candidate, Job, in_process, memory, times
+from fusion.speed.timing import WARM_UP, Times, gain, interleave
 
 #: Images so small that the named models' least take milliseconds.
 SIZE = 8
@@ -51,11 +51,11 @@ def test_memory_is_of_a_process_that_only_loads(monkeypatch):
 
     def write_elsewhere(job):
         jobs.append(job)
-        from fusion.deploy.measuring import files
+        from fusion.speed.measuring import files
 
         return files(job)
 
-    monkeypatch.setattr("fusion.deploy.measuring.in_process", write_elsewhere)
+    monkeypatch.setattr("fusion.speed.measuring.in_process", write_elsewhere)
     found = memory(Job("memory", [Candidate("cifar_resnet", "add", "exported", SIZE)], 1, 1))
     assert [job.kind for job in jobs] == ["files"]
     assert 50e6 < found["bytes"] < 50e9

@@ -15,7 +15,7 @@ from typing import List, Tuple
 
 import numpy as np
 
-from ..errors import DataError
+from ...errors import DataError
 
 
 class BadRecordError(DataError):

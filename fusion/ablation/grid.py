@@ -23,13 +23,13 @@ from ..command import log_to_terminal
 from ..errors import ConfigError, FusionError
 from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
-from .ablation_report import CellResult, describe, format_table, write_report
-from .config import differing_keys, read_config
-from .logbook import RunDirectory, read_result
-from .main import _RESUMABLE
-from .metrics import read_metrics
-from .preparation import build_network
-from .settings import Settings
+from ..training.config import differing_keys, read_config
+from ..training.logbook import RunDirectory, read_result
+from ..training.main import _RESUMABLE
+from ..training.metrics import read_metrics
+from ..training.preparation import build_network
+from ..training.settings import Settings
+from .report import CellResult, describe, format_table, write_report
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from fusion.__main__ import main
 from fusion.compat import mx
-from fusion.data import imagenet, prepare_imagenet
-from fusion.data.prepare_imagenet import prepare, read_val_classes
+from fusion.data import imagenet
+from fusion.data.photos import prepare as prepare_imagenet
+from fusion.data.photos.prepare import prepare, read_val_classes
 from fusion.errors import DataError
 
 CLASSES = ("n01", "n02", "n03")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data.augment import Normalisation
 from ..data.image_folder import read_scaled
-from ..data.photo import BadPhotoError, centre_crop, resized_side
+from ..data.photos.photo import BadPhotoError, centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
@@ -43,7 +43,7 @@ class Preparation:
     mean, std : tuple of 3 float
         Of pixels between 0 and 1, red, green, blue.
     photos : bool
-        Whether the test images were photos that OpenCV decodes and scales, as in `fusion.data.photo`.
+        Whether the test images were photos that OpenCV decodes and scales, as in `fusion.data.photos.photo`.
     """
 
     size: int

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..command import log_to_terminal
-from ..data.progress import progress
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
+from ..progress import progress
 from ..training.checkpoint import replacing
 from .measuring import WAYS, Candidate, Job, in_process
 from .timing import Times, gain

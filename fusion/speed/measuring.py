@@ -1,4 +1,4 @@
-"""One measurement of `python -m fusion benchmark`: python -m fusion.deploy.measuring JOB, a JSON object each way."""
+"""One measurement of `python -m fusion benchmark`: python -m fusion.speed.measuring JOB, a JSON object each way."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import numpy as np
 
 from ..command import reported
 from ..compat import mx
+from ..deploy.onnx import require, to_onnx
+from ..deploy.optimise import load_optimised, optimise, quantise, save_graph, trace
 from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
 from ..processors import chosen, with_threads
-from .onnx import require, to_onnx
-from .optimise import load_optimised, optimise, quantise, save_graph, trace
 from .timing import interleave
 
 Call = Callable[[], object]
@@ -295,7 +295,7 @@ def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
     if threads is not None:
         environment = with_threads(environment, threads)
-    command = [sys.executable, "-m", "fusion.deploy.measuring", job.to_json()]
+    command = [sys.executable, "-m", "fusion.speed.measuring", job.to_json()]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]

@@ -9,9 +9,9 @@ from scipy.stats import ks_2samp
 
 from fusion.data import imagenet
 from fusion.data.autoaugment import POLICIES
-from fusion.data.native_photos import NativeBatches
-from fusion.data.photo import PhotoAugmentation
-from fusion.data.photo_batches import PhotoBatches, Targets
+from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.native import NativeBatches
+from fusion.data.photos.photo import PhotoAugmentation
 from fusion.errors import DataError
 
 COUNT, SIZE, HEIGHT, WIDTH = 1536, 32, 120, 160

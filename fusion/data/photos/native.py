@@ -1,8 +1,8 @@
 """Training batches by MXNet's own ImageRecordIter, for recipes that it can honour.
 
-It decodes and augments in C++ and draws from the same distributions as `fusion.data.photo`, but not the same numbers:
-a run with it is repeatable on the same number of `data.workers`, and differs from the run by the Python pipeline. It
-reads records only, has no AutoAugment, no replacement of bad photos and no parts of a batch for several processes.
+It decodes and augments in C++ and draws from the same distributions as `fusion.data.photos.photo`, but not the same
+numbers: a run with it is repeatable on the same number of `data.workers`, and differs from the run by the Python
+pipeline. It reads records only, has no AutoAugment, no replacement of bad photos and no parts of a batch for several processes.
 
 Its `seed_aug` is left alone: with it MXNet 1.9.1 starts its random numbers again at every batch, so that an epoch has
 no more different crops than a batch has photos. Without it they start again where an iterator is made, which here is
@@ -18,19 +18,19 @@ from typing import Any, Deque, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
-from ..compat import mx
-from ..errors import DataError
-from .augment import Normalisation
-from .imagenet import PhotoSet, RecordPhotos
-from .loader import Batch, Batches, generator
+from ...compat import mx
+from ...errors import DataError
+from ..augment import Normalisation
+from ..imagenet import PhotoSet, RecordPhotos
+from ..loader import Batch, Batches, generator
+from .batches import Targets
 from .photo import PhotoAugmentation
-from .photo_batches import Targets
 
-#: What a random draw is for: see `fusion.data.photo_batches`.
+#: What a random draw is for: see `fusion.data.photos.batches`.
 _BATCH, _NATIVE = 1, 12
 _SEEDS = 2**31 - 1
 
-#: ImageRecordIter's choice of interpolation that `fusion.data.photo.decode_box` makes too.
+#: ImageRecordIter's choice of interpolation that `fusion.data.photos.photo.decode_box` makes too.
 _BY_DIRECTION = 9
 
 #: Batches ready beyond those that ImageRecordIter keeps itself.
@@ -47,7 +47,7 @@ class NativeBatches(Batches):
     augmentation : PhotoAugmentation
         Without a policy.
     normalise, targets, batch_size, seed
-        As in `fusion.data.photo_batches.PhotoBatches`.
+        As in `fusion.data.photos.batches.PhotoBatches`.
     workers : int
         Threads that decode; the draws depend on how many.
     shard : (int, int)

@@ -17,11 +17,11 @@ import pytest
 from run_folders import write_run
 
 from fusion.__main__ import main
+from fusion.ablation import grid as ablation
+from fusion.ablation.grid import plan_grid, short_name
+from fusion.ablation.report import CellResult, format_table, plus_minus, summarise
 from fusion.errors import ConfigError
 from fusion.fuse import list_fusions
-from fusion.training import ablation
-from fusion.training.ablation import plan_grid, short_name
-from fusion.training.ablation_report import CellResult, format_table, plus_minus, summarise
 from fusion.training.metrics import TIMINGS, read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]

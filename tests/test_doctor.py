@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fusion import doctor
 from fusion.__main__ import main
-from fusion.deploy import doctor
-from fusion.deploy.doctor import ADVICE, BROKEN, GPU, OK
+from fusion.doctor import ADVICE, BROKEN, GPU, OK
 from fusion.processors import Threads, Usable, choose
 
 ROOT = Path(__file__).parents[1]

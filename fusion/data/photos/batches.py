@@ -16,10 +16,10 @@ from typing import Any, Deque, Dict, Iterator, List, Tuple
 
 import numpy as np
 
-from ..errors import DataError
-from .augment import Normalisation, mix, smooth_one_hot
-from .imagenet import CHUNK, PhotoSet, first_few
-from .loader import Batch, Batches, generator
+from ...errors import DataError
+from ..augment import Normalisation, mix, smooth_one_hot
+from ..imagenet import CHUNK, PhotoSet, first_few
+from ..loader import Batch, Batches, generator
 from .photo import BadPhotoError, PhotoAugmentation
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from PIL import Image
 
 from fusion import get_model
 from fusion.compat import mx
-from fusion.deploy.trained import Preparation, load_model, load_run
 from fusion.errors import CheckpointError, ConfigError, DataError
+from fusion.inference.trained import Preparation, load_model, load_run
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.evaluation import evaluate_run

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..command import log_to_terminal
 from ..compat import mx
-from ..data.progress import progress
 from ..errors import CheckpointError, ConfigError
+from ..progress import progress
 from ..training.evaluation import log_softmax
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
 from .trained import Trained, add_source, from_arguments

@@ -1,0 +1,1 @@
+"""Grids of runs over fusions, depths and seeds, and the table of each."""
