@@ -1,0 +1,125 @@
+"""Files that are written whole, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusion import files
+from fusion.files import remove_leftovers, whole_file, whole_folder, write_json, write_text
+
+#: Writes half of a file, says so, and waits to be killed.
+WRITER = """
+import sys, time
+from pathlib import Path
+from fusion.files import whole_file, whole_folder
+kind, path = sys.argv[1:]
+with (whole_file if kind == "file" else whole_folder)(Path(path)) as aside:
+    (aside if kind == "file" else aside / "inside").write_text("half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_file_appears_at_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with whole_file(path) as aside:
+        aside.write_text("new")
+        assert path.read_text() == "old"
+        assert aside.parent == tmp_path
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), whole_file(path) as aside:
+        aside.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_file_that_was_never_written_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_content_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(files.os, "fsync", lambda descriptor: done.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: (done.append("renamed"), replace(self, target)))
+    write_text(tmp_path / "a.txt", "new")
+    assert done[0].endswith(".part")
+    assert done[1:] == ["renamed", str(tmp_path)]
+
+
+def test_folder_appears_at_the_end_in_place_of_the_old_one(tmp_path):
+    path = tmp_path / "out"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with whole_folder(path) as aside:
+        (aside / "new").write_text("new")
+        assert names(path) == ["old"]
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_folder_of_a_failure_is_removed(tmp_path):
+    path = tmp_path / "deep" / "out"
+    with pytest.raises(ValueError), whole_folder(path) as aside:
+        (aside / "new").write_text("half")
+        raise ValueError
+    assert names(path.parent) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind):
+    path = tmp_path / "a"
+    root = str(Path(files.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    command = [sys.executable, "-c", WRITER, kind, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
+        child.stdout.readline()
+        left = names(tmp_path)
+        assert len(left) == 1
+        remove_leftovers(path)
+        assert names(tmp_path) == left  # for that process may still finish it
+        child.send_signal(signal.SIGKILL)
+    if kind == "file":
+        write_text(path, "whole")
+        assert path.read_text() == "whole"
+    else:
+        with whole_folder(path) as aside:
+            (aside / "inside").write_text("whole")
+        assert (path / "inside").read_text() == "whole"
+    assert names(tmp_path) == ["a"]
+
+
+def test_files_of_other_names_are_no_leftovers(tmp_path):
+    others = [".a.txt.part", ".a.txt.x.part", "a.txt.99999999.part", ".b.txt.99999999.part"]
+    for name in others:
+        (tmp_path / name).write_text("")
+    write_text(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == sorted(["a.txt", *others])
+
+
+def test_json_is_read_back(tmp_path):
+    value = {"a": [1, 2.5, None], "ü": "é"}
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text()) == value
