@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from .command import BAD_INPUT, INTERRUPTED, reported
 from .errors import ConfigError
 from .processors import MARKER, OMP_NUM_THREADS, choose, first_number, users_value
-from .training.rollcall import BEREFT
+from .training.distributed.rollcall import PARTNER_LOST
 
 #: Seconds between two looks at the processes.
 _LOOK = 0.1
@@ -199,7 +199,7 @@ class Job:
             time.sleep(_LOOK)
         # Of those that failed, the first worker has already said why; a helper may have ended for a worker's sake.
         broken = [worker for worker in self.workers if worker.status not in (None, 0, INTERRUPTED)]
-        broken = [worker for worker in broken if worker.status != BEREFT] or broken or [failed]
+        broken = [worker for worker in broken if worker.status != PARTNER_LOST] or broken or [failed]
         for process in [*self.workers, *self.helpers]:
             if process not in broken:
                 process.kill()

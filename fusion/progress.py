@@ -1,12 +1,13 @@
-"""Progress of long reading: a bar where a person looks on, a log line for every tenth of the way otherwise."""
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from contextlib import ExitStack
 from types import TracebackType
-from typing import ContextManager, Protocol
+from typing import Any, ContextManager, Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 PAUSE = 2.0
 
 
-class Meter(Protocol):
+class Counter(Protocol):
     """Anything that counts up: the part of a tqdm bar that this package uses."""
 
     def update(self, n: int) -> object:
@@ -66,7 +67,7 @@ class LogLines:
             logger.info("%s: %s %s", self.title, f"{self.done:,}", self.unit)
 
 
-def progress(title: str, total: int | None, *, unit: str, done: int = 0) -> ContextManager[Meter]:
+def progress(title: str, total: int | None, *, unit: str, done: int = 0) -> ContextManager[Counter]:
     """A bar where a person looks on, log lines otherwise.
 
     Parameters
@@ -82,12 +83,65 @@ def progress(title: str, total: int | None, *, unit: str, done: int = 0) -> Cont
 
     Returns
     -------
-    context manager of Meter
+    context manager of Counter
         Call `update(n)` on what it gives.
     """
     if not sys.stderr.isatty():
         return LogLines(title, total, unit, done)
     from tqdm import tqdm
 
-    bar: ContextManager[Meter] = tqdm(desc=title, total=total, unit=unit, unit_scale=True, initial=done, leave=False)
+    bar: ContextManager[Counter] = tqdm(desc=title, total=total, unit=unit, unit_scale=True, initial=done, leave=False)
     return bar
+
+
+class EpochProgress:
+    """Progress of an epoch of training: a bar on a terminal, otherwise one line per so many batches.
+
+    Parameters
+    ----------
+    label : str
+        The data set and the epoch.
+    done, length : int
+        How many batches are done, and how many the epoch has.
+    batch_size : int
+        Images per batch.
+    log_every : int
+        Batches from one line to the next.
+    """
+
+    def __init__(self, label: str, done: int, length: int, batch_size: int, log_every: int) -> None:
+        self._label = label
+        self._start, self._done, self._length = done, done, length
+        self._batch_size = batch_size
+        self._log_every = log_every
+        self._began = time.perf_counter()
+        self._bar: Any = None
+        self._exit = ExitStack()
+
+    def __enter__(self) -> EpochProgress:
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            self._exit.enter_context(logging_redirect_tqdm([logging.getLogger("fusion")]))
+            self._bar = self._exit.enter_context(
+                tqdm(desc=self._label, total=self._length, initial=self._done, unit="batch", leave=False)
+            )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._exit.close()
+
+    def advance(self, loss: float) -> None:
+        """Count a batch, after which the mean loss is this."""
+        self._done += 1
+        rate = (self._done - self._start) * self._batch_size / (time.perf_counter() - self._began)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} images/s", refresh=False)
+            self._bar.update()
+        elif self._done % self._log_every == 0 and self._done < self._length:
+            left = (self._length - self._done) * self._batch_size / rate
+            logger.info(
+                "%s, batch %d/%d: loss %.4f, %.0f images/s, %.0f s left of the epoch",
+                *(self._label, self._done, self._length, loss, rate, left),
+            )

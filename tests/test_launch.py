@@ -104,7 +104,7 @@ def test_worker_that_dies_ends_the_others_with_its_last_words(start, word, statu
 
 
 def test_worker_that_only_lost_another_is_not_blamed(start):
-    job = start(str(launch.BEREFT), "4")
+    job = start(str(launch.PARTNER_LOST), "4")
     _, err = job.communicate(timeout=PATIENCE)
     assert job.returncode == 4
     assert "error: worker 1 (process" in err

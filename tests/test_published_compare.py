@@ -63,12 +63,15 @@ def test_verdict_is_on_the_last_epoch_that_both_have():
 
 def test_spread_is_over_five_epochs_on_either_side_without_those_that_leap():
     falling = Curve(tuple(float(100 - epoch) for epoch in range(1, 31)))
-    assert spread(falling, 15) == (82.0, 88.0)  # epochs 10 to 20 have 90 to 80, of which two are left out at either end
-    assert spread(falling, 30) == (70.0, 74.0)  # six epochs, one left out, but the epoch's own stays
-    assert spread(falling, 1) == (95.0, 99.0)
+    assert error_range(falling, 15) == (
+        82.0,
+        88.0,
+    )  # epochs 10 to 20 have 90 to 80, of which two are left out at either end
+    assert error_range(falling, 30) == (70.0, 74.0)  # six epochs, one left out, but the epoch's own stays
+    assert error_range(falling, 1) == (95.0, 99.0)
     leaping = Curve((*[20.0] * 14, 90.0, *[20.0] * 15))
-    assert spread(leaping, 14) == (20.0, 20.0)
-    assert spread(leaping, 15) == (20.0, 90.0)
+    assert error_range(leaping, 14) == (20.0, 20.0)
+    assert error_range(leaping, 15) == (20.0, 90.0)
 
 
 def test_verdict_says_by_how_much():

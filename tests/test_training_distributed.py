@@ -31,7 +31,7 @@ from fusion.training.evaluation import Evaluation
 from fusion.training.logbook import RunDirectory
 from fusion.training.metrics import read_metrics
 from fusion.training.preparation import build_trainer
-from fusion.training.rollcall import BEREFT
+from fusion.training.distributed.rollcall import PARTNER_LOST
 from fusion.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -547,8 +547,8 @@ def test_workers_started_by_hand_notice_a_death_by_themselves(tmp_path):
         printed = [process.communicate(timeout=PATIENCE)[0] for process in started[2:]]
         assert time.time() - (tmp_path / "sent").stat().st_mtime < MINUTE
     statuses = {process.returncode: text for process, text in zip(started[2:], printed)}
-    assert statuses.keys() == {-signal.SIGKILL, BEREFT}
-    assert "error: worker 1 (on 127.0.0.1) is gone" in statuses[BEREFT]
+    assert statuses.keys() == {-signal.SIGKILL, PARTNER_LOST}
+    assert "error: worker 1 (on 127.0.0.1) is gone" in statuses[PARTNER_LOST]
 
 
 @pytest.mark.slow

@@ -12,21 +12,20 @@ import argparse
 import itertools
 import json
 import logging
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, TextIO
+from typing import List, Optional, Sequence, TextIO
 
 from ..command import log_to_terminal
 from ..errors import ConfigError, FusionError
 from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
+from ..signals import Forwarding
 from ..training.config import differing_keys, read_config
 from ..training.logbook import RunDirectory, read_result
-from ..training.main import _RESUMABLE
-from ..training.metrics import read_metrics
+from ..training.main import RESUMABLE
 from ..training.preparation import build_network
 from ..training.settings import Settings
 from .report import CellResult, describe, format_table, write_report
@@ -84,7 +83,7 @@ class Cell:
     def command(self) -> List[str]:
         """The words after the training script's name: a new run, or going on with one."""
         if RunDirectory(self.path).config.is_file():
-            incidental = [word for word in self.words if word.startswith(_RESUMABLE)]
+            incidental = [word for word in self.words if word.startswith(RESUMABLE)]
             return ["--resume", str(self.path), *incidental]
         return ["--config", str(self.config), "--run-dir", str(self.path), *self.words]
 
@@ -171,7 +170,7 @@ def _check_cell(cell: Cell) -> None:
     run = RunDirectory(cell.path)
     if run.config.is_file():
         found = read_config(run.config)
-        changed = [key for key in differing_keys(found, cell.settings) if not key.startswith(_RESUMABLE)]
+        changed = [key for key in differing_keys(found, cell.settings) if not key.startswith(RESUMABLE)]
         if changed:
             raise ConfigError(
                 f"{cell.path}: holds a run with another {changed[0]} than this grid's; give the settings that the "
@@ -218,10 +217,10 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
 
 
 def _train(cell: Cell, output: TextIO) -> None:
-    """Train a cell in a process of its own, which gets our signals from us, each once."""
+    """Train a cell in a process of its own, to which signals are passed on."""
     words = [sys.executable, "-m", "fusion.training", *cell.command]
     child = subprocess.Popen(words, stdout=output, start_new_session=True)
-    with _Forwarding(child) as forwarding:
+    with Forwarding(child) as forwarding:
         status = child.wait()
     if forwarding.asked_to_stop:
         logger.info("the same command goes on with the grid")
@@ -232,42 +231,15 @@ def _train(cell: Cell, output: TextIO) -> None:
         )
 
 
-class _Forwarding:
-    """Passes on the signals that ask a run to stop, so that it saves itself; ends the child if we end otherwise."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, child: Any) -> None:
-        self._child = child
-        self._previous: Dict[int, Any] = {}
-        self.asked_to_stop = False
-
-    def __enter__(self) -> _Forwarding:
-        for number in self._SIGNALS:
-            self._previous[number] = signal.signal(number, self._forward)
-        return self
-
-    def _forward(self, number: int, frame: Any) -> None:
-        self.asked_to_stop = True
-        # A run knows SIGINT and SIGTERM; a closed terminal is as good a reason to save as either.
-        self._child.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        if self._child.poll() is None:
-            self._child.terminate()
-            self._child.wait()
-
-
 def collect(cells: Sequence[Cell]) -> List[CellResult]:
     """What the cells have come to so far, those without a finished epoch left out."""
     results = []
     for cell in cells:
         run = RunDirectory(cell.path)
         if run.result.is_file():
-            facts = read_result(run)
-            errors = [100 * row["val_top1_error"] for row in read_metrics(run.metrics)]
+            facts, history = read_result(run), run.history()
+            headline, rows = history.task.headline, history.evaluated
+            best, last = (headline.shown(row) for row in (headline.best(rows), rows[-1]))
             results.append(
                 CellResult(
                     fusion=short_name(cell.fusion),
@@ -275,10 +247,10 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
                     seed=cell.seed,
                     data=facts["data"],
                     parameters=facts["parameters"],
-                    epochs=len(errors),
+                    epochs=facts["epochs"],
                     epochs_planned=cell.settings.train.epochs,
-                    best=min(errors),
-                    last=errors[-1],
+                    best=best,
+                    last=last,
                     run=cell.path.name,
                 )
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..training.checkpoint import replacing
+from ..files import whole_file
 from ..training.curves import BLUE, GREY, ORANGE
 
 NOTE = (
@@ -175,16 +175,16 @@ def write_report(folder: Path, results: Sequence[CellResult]) -> None:
         Cells with a finished epoch; the tables have those that are finished.
     """
     lines = summarise(results)
-    with replacing(folder / "ablation.json") as aside:
+    with whole_file(folder / "ablation.json") as aside:
         aside.write_text(json.dumps(describe(results), indent=2) + "\n", encoding="utf-8")
-    with replacing(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+    with whole_file(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, [key.name for key in dataclasses.fields(Line)])
         writer.writeheader()
         writer.writerows(dataclasses.asdict(line) for line in lines)
-    with replacing(folder / "ablation.md") as aside:
+    with whole_file(folder / "ablation.md") as aside:
         aside.write_text(_markdown(results), encoding="utf-8")
     if lines:
-        with replacing(folder / "ablation.png") as aside:
+        with whole_file(folder / "ablation.png") as aside:
             draw_ablation(results, aside)
 
 

@@ -25,7 +25,7 @@ from typing import BinaryIO, Iterator
 from urllib.parse import urlsplit
 
 from ..errors import DataError
-from ..progress import Meter, progress
+from ..progress import Counter, progress
 
 if sys.platform == "win32":
     import msvcrt
@@ -236,7 +236,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int) -> None
         raise _TransferError(f"the connection broke off after {received:,} of {total:,} bytes")
 
 
-def _copy(response: http.client.HTTPResponse, handle: BinaryIO, meter: Meter) -> int:
+def _copy(response: http.client.HTTPResponse, handle: BinaryIO, meter: Counter) -> int:
     """Write the body as it comes and count its bytes; a disk error stays an OSError, a network one does not."""
     count = 0
     while True:

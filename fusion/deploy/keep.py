@@ -13,13 +13,13 @@ from typing import Optional, Sequence
 
 from ..command import reported
 from ..errors import CheckpointError, ConfigError
+from ..files import whole_file
 from ..fuse import find_fusion
 from ..models import pretrained
 from ..models.pretrained import FILE, SUMS, fusion_in_name
 from ..training import checkpoint
 from ..training.config import read_config, to_yaml
 from ..training.logbook import RunDirectory, read_result
-from ..training.metrics import read_metrics
 from ..training.preparation import build_network, load_split
 
 #: Larger weights are for a download, not for a package.
@@ -68,7 +68,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
 
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
-    with checkpoint.replacing(target / FILE) as aside:
+    with whole_file(target / FILE) as aside:
         net.save_parameters(str(aside))
         if aside.stat().st_size > _LARGEST:
             raise CheckpointError(f"{run_path}: {aside.stat().st_size:,} bytes of weights; expected under {_LARGEST:,}")
@@ -76,7 +76,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     (target / "config.yaml").write_text(to_yaml(dataclasses.replace(settings, data=data)), encoding="utf-8")
     (target / "classes.txt").write_text("".join(f"{each}\n" for each in classes), encoding="utf-8")
     (target / "metrics.csv").write_bytes(run.metrics.read_bytes())
-    facts = {**result, "data": title or result["data"], "last": read_metrics(run.metrics)[-1]}
+    facts = {**result, "data": title or result["data"], "last": run.history().rows[-1]}
     (target / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     _write_checksums(folder)
     return target

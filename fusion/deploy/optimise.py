@@ -20,8 +20,8 @@ import numpy as np
 from ..attention import as_equations
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError, DataError
+from ..files import whole_file
 from ..inference.trained import Trained
-from ..training.checkpoint import replacing
 from .graph import Graph
 from .rewriting import (
     Arrays,
@@ -324,9 +324,9 @@ def save_graph(symbol: Any, arrays: Dict[str, Any], prefix: Path) -> Tuple[Path,
         f"{'aux' if name in auxiliary else 'arg'}:{name}": mx.nd.array(array, dtype=array.dtype)
         for name, array in arrays.items()
     }
-    with replacing(weights) as aside:
+    with whole_file(weights) as aside:
         mx.nd.save(str(aside), stored)
-    with replacing(graph) as aside:
+    with whole_file(graph) as aside:
         symbol.save(str(aside))
     return graph, weights
 

@@ -15,11 +15,11 @@ from ..compat import mx
 from ..data.image_folder import SUFFIXES
 from ..data.imageset import DataSet, ImageSet
 from ..errors import ConfigError, DataError
+from ..files import whole_file
 from ..inference.images import images_within
 from ..inference.trained import Trained, add_source, from_arguments
 from ..progress import progress
 from ..speed.timing import gain, interleave
-from ..training.checkpoint import replacing
 from ..training.config import read_config
 from ..training.evaluation import evaluate
 from ..training.preparation import load_split
@@ -246,7 +246,7 @@ def _write(output: Path, made: Dict[str, Optimised], facts: Dict[str, Any]) -> L
                 if old.exists():
                     old.unlink()
     about = output / "optimised.json"
-    with replacing(about) as aside:
+    with whole_file(about) as aside:
         aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return [*files, str(about)]
 

@@ -17,7 +17,7 @@ from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
-from ..progress import Meter, progress
+from ..progress import Counter, progress
 from ..training.preparation import load_split
 from .fusion_maps import (
     WeightDistribution,
@@ -170,7 +170,7 @@ def _report(arguments: argparse.Namespace, distributions: Dict[str, List[WeightD
     print(f"{arguments.output}: {', '.join(path.name for path in sorted(arguments.output.glob('[sw]*.png')))}")
 
 
-def _batches(trained: Trained, data: Any, step: int, batch_size: int, meter: Meter) -> Iterator[Any]:
+def _batches(trained: Trained, data: Any, step: int, batch_size: int, meter: Counter) -> Iterator[Any]:
     """Every so manieth image of a data set, prepared and where the network is."""
     waiting: List[np.ndarray] = []
     for images, _ in data.in_order(1, (0, step)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Iterator
 
 from ..errors import ConfigError
-from ..training.checkpoint import replacing
+from ..files import whole_file
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +88,7 @@ def written_file(path: Path, force: bool) -> Iterator[Path]:
         raise ConfigError(f"--output {path}: is there already; write over it with --force, or name another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as aside:
+        with whole_file(path) as aside:
             yield aside
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from None

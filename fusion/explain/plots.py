@@ -9,8 +9,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ..errors import ConfigError
 from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
+from ..training.history import History
 from ..training.logbook import RunDirectory, read_result
-from ..training.metrics import evaluated_rows, read_metrics
 from .drawing import distinct, new_page, plain, save_page
 from .output import add_output_file, written_file
 
@@ -34,17 +34,29 @@ class RunCurve:
         The run's folder.
     facts : dict
         Its result.json.
-    epochs : tuple of int
-        Those that were evaluated, from 1.
-    errors, losses : tuple of float
-        Top-1 error in percent and mean cross-entropy in nats on the test set.
+    history : History
+        Its epochs.
     """
 
     path: Path
     facts: Dict[str, Any]
-    epochs: Tuple[int, ...]
-    errors: Tuple[float, ...]
-    losses: Tuple[float, ...]
+    history: History
+
+    @property
+    def epochs(self) -> Tuple[int, ...]:
+        """The epochs that were evaluated, from 1."""
+        return self.history.epochs
+
+    @property
+    def errors(self) -> Tuple[float, ...]:
+        """The headline figure of each in its unit, such as top-1 error in percent."""
+        return self.history.headlines
+
+    @property
+    def losses(self) -> Tuple[float, ...]:
+        """The loss of each on the test set."""
+        loss = self.history.task.evaluation[0]
+        return tuple(map(loss.shown, self.history.evaluated))
 
 
 def read_run_curve(path: Path) -> RunCurve:
@@ -56,11 +68,7 @@ def read_run_curve(path: Path) -> RunCurve:
         If the folder is not a run's, or no epoch is finished.
     """
     run = RunDirectory.existing(path)
-    facts = read_result(run)
-    rows = evaluated_rows(read_metrics(run.metrics))
-    epochs = tuple(int(row["epoch"]) for row in rows)
-    errors = tuple(100 * row["val_top1_error"] for row in rows)
-    return RunCurve(path, facts, epochs, errors, tuple(row["val_loss"] for row in rows))
+    return RunCurve(path, read_result(run), run.history())
 
 
 def refuse_mixed(curves: Sequence[RunCurve]) -> None:
@@ -105,17 +113,21 @@ def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
     refuse_mixed(curves)
     names = distinct([curve.facts["model"] for curve in curves], [curve.path.resolve().name for curve in curves])
     title = _question(curves[0])
-    figure, ((error_axes, loss_axes),) = new_page(1, 2, 4.2, title)
+    figure, ((left, right),) = new_page(1, 2, 4.2, title)
+    task = curves[0].history.task
+    headline = task.headline
     for curve, name, (colour, mark) in zip(curves, names, _STYLES):
         marker = mark if len(curve.epochs) <= _FEW else ""
         look: Dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.5}
-        best = min(range(len(curve.errors)), key=curve.errors.__getitem__)
-        label = f"{name}: last {curve.errors[-1]:.2f} %, best {curve.errors[best]:.2f} % (epoch {curve.epochs[best]})"
-        error_axes.plot(curve.epochs, curve.errors, label=plain(label), **look)
-        loss_axes.plot(curve.epochs, curve.losses, **look)
-    error_axes.set_ylabel("top-1 error on the test set (%)")
-    loss_axes.set_ylabel("cross-entropy on the test set (nats)")
-    for axes in (error_axes, loss_axes):
+        best, last = headline.best(curve.history.evaluated), curve.history.evaluated[-1]
+        words = [headline.text(row[headline.column()]) for row in (last, best)]
+        label = f"{name}: last {words[0]}, best {words[1]} (epoch {best['epoch']:.0f})"
+        left.plot(curve.epochs, curve.errors, label=plain(label), **look)
+        right.plot(curve.epochs, curve.losses, **look)
+    unit = f" ({headline.unit})" if headline.unit else ""
+    left.set_ylabel(f"{headline.title} on the test set{unit}")
+    right.set_ylabel(f"{task.evaluation[0].title} on the test set")
+    for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -30,8 +30,8 @@ from ..published.compare import compare, read_run, refusal, same_network
 from ..published.rows import ROWS, Row
 from ..training.config import to_yaml
 from ..training.curves import draw_training_curves
-from ..training.logbook import BEST_NOTE, RunDirectory, read_result
-from ..training.metrics import evaluated_rows, read_metrics
+from ..training.history import History
+from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import load_split
 from ..training.settings import Settings
 from .browse import draw_fed_images
@@ -76,9 +76,9 @@ class Known:
         return read_result(self.run)
 
     @cached_property
-    def history(self) -> List[Dict[str, float]]:
-        """Its metrics.csv."""
-        return read_metrics(self.run.metrics)
+    def history(self) -> History:
+        """Its finished epochs."""
+        return self.run.history()
 
     @cached_property
     def data(self) -> DataSet:
@@ -202,7 +202,7 @@ def result_section(known: Known) -> str:
     for name, key, form, scale in keys:
         values = [row[key] for row in columns]
         rows.append((name, *(form.format(100 * (1 - v) if scale < 0 else scale * v) for v in values)))
-    seconds = sum(row["seconds"] for row in known.history)
+    seconds = sum(row["seconds"] for row in known.history.rows)
     facts = [
         ("network", f"{result['model']}, {result['parameters']:,} parameters"),
         ("data", f"{result['data']}, {result['classes']:,} classes"),
@@ -211,7 +211,8 @@ def result_section(known: Known) -> str:
         ("time", f"{seconds / 60:.1f} min, {seconds / done:.1f} s an epoch, evaluation included"),
         ("weights in the pictures", known.trained.file.name),
     ]
-    note = BEST_NOTE[0].upper() + BEST_NOTE[1:]
+    note = known.history.task.best_note
+    note = note[0].upper() + note[1:]
     return table(facts) + table(rows, ("", "best epoch", "last epoch")) + paragraph(f"{note}.")
 
 
@@ -249,7 +250,7 @@ def _beside(row: Row, own: Any) -> str:
 
 def curves_section(known: Known) -> str:
     """The run's own curves."""
-    best = min(evaluated_rows(known.history), key=lambda row: row["val_top1_error"])
+    best = known.history.task.headline.best(known.history.evaluated)
     words = f"Error, loss and learning rate, epoch by epoch; the best is epoch {best['epoch']:.0f}"
     return picture(lambda path: draw_training_curves(known.history, known.title, path), words)
 

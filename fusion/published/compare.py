@@ -18,7 +18,6 @@ from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config
 from ..training.logbook import RunDirectory, read_result
-from ..training.metrics import read_metrics
 from ..training.settings import Settings
 from .curves import Curve, read_curve
 from .rows import Row
@@ -45,29 +44,29 @@ class OwnRun:
         As resolved when it started.
     facts : dict
         Its result.json.
-    errors : tuple of float
-        Top-1 error on the test set after each finished epoch, in percent.
+    curve : Curve
+        Its top-1 error on the test set after each epoch that was evaluated.
     """
 
     path: Path
     settings: Settings
     facts: Dict[str, Any]
-    errors: Tuple[float, ...]
+    curve: Curve
 
     @property
-    def curve(self) -> Curve:
-        """Its errors so far."""
-        return Curve(self.errors)
+    def errors(self) -> Tuple[float, ...]:
+        """The errors, in percent."""
+        return self.curve.errors
 
     @property
     def finished(self) -> bool:
         """Whether all its epochs are done."""
-        return len(self.errors) >= self.settings.train.epochs
+        return bool(self.facts["epochs"] >= self.settings.train.epochs)
 
     @property
     def progress(self) -> str:
         """How far it is, in words."""
-        return f"{len(self.errors)} of {self.settings.train.epochs} epochs"
+        return f"{self.facts['epochs']} of {self.settings.train.epochs} epochs"
 
 
 def read_run(path: Path) -> OwnRun:
@@ -79,9 +78,8 @@ def read_run(path: Path) -> OwnRun:
         If the folder is not a run's, or no epoch is finished.
     """
     run = RunDirectory.existing(path)
-    facts = read_result(run)
-    errors = tuple(100 * row["val_top1_error"] for row in read_metrics(run.metrics))
-    return OwnRun(path, read_config(run.config), facts, errors)
+    facts, history = read_result(run), run.history()
+    return OwnRun(path, run.settings(), facts, Curve(history.headlines, history.epochs))
 
 
 def find_runs(folder: Path) -> Iterator[OwnRun]:
@@ -211,28 +209,28 @@ class Verdict:
         )
 
 
-def judge(own: Sequence[float], published: Curve, test_images: int) -> Verdict:
-    """Hold a run's errors against a published curve.
+def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
+    """Hold a run's errors against a published curve, at the last epoch that has both.
 
     Parameters
     ----------
-    own : sequence of float
-        Top-1 error after each epoch, in percent.
+    own : Curve
+        Of the run; at least one of its epochs is no later than the last published one.
     published : Curve
         The same of the published run.
     test_images : int
         Behind each error.
     """
-    epoch = min(len(own), published.epochs)
-    error, reference = own[epoch - 1], published.at(epoch)
-    low, high = spread(published, epoch)
+    epoch = own.until(published.epochs)
+    error, reference = own.at(epoch), published.at(epoch)
+    low, high = error_range(published, epoch)
     margin = standard_error(reference, test_images)
     low, high = low - margin, high + margin
     word = "below" if error < low else "above" if error > high else "within"
     return Verdict(word, epoch, error, reference, max(0.0, low), min(100.0, high))
 
 
-def spread(curve: Curve, epoch: int) -> Tuple[float, float]:
+def error_range(curve: Curve, epoch: int) -> Tuple[float, float]:
     """The lowest and highest error around an epoch without those that leap; the epoch's own is always between them."""
     near = sorted(curve.around(epoch, REACH))
     left_out = len(near) // _LEAPS
@@ -277,7 +275,7 @@ class Comparison:
         marks = {1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, own.epochs, own.best_epoch}
         marks |= {self.published.epochs, self.published.best_epoch, self.verdict.epoch}
         shown = sorted(mark for mark in marks if mark <= self.published.epochs)
-        return [(epoch, own.at(epoch) if epoch <= own.epochs else None, self.published.at(epoch)) for epoch in shown]
+        return [(epoch, own.at(epoch) if epoch in own.evaluated else None, self.published.at(epoch)) for epoch in shown]
 
     def as_dict(self) -> Dict[str, Any]:
         """All of it in plain types, for JSON."""
@@ -292,6 +290,7 @@ class Comparison:
             "published_best": {"epoch": published.best_epoch, "error": published.best},
             "differences": self.differences,
             "curve": list(own.errors),
+            "curve_epochs": list(own.evaluated),
             "published_curve": list(published.errors),
         }
 
@@ -309,7 +308,7 @@ def compare(row: Row, run: OwnRun) -> Comparison:
     reason = refusal(run, row)
     if reason is not None:
         raise ConfigError(reason)
-    verdict = judge(run.errors, read_curve(row.id), row.test_set.images)
+    verdict = judge(run.curve, read_curve(row.id), row.test_set.images)
     return Comparison(row, run, verdict, differences(run, row))
 
 

@@ -19,20 +19,28 @@ class Curve:
     Attributes
     ----------
     errors : tuple of float
-        In percent; the first is after one epoch.
+        In percent.
+    evaluated : tuple of int
+        The epochs, from 1, after which they were measured; each epoch from the first one on unless given.
     """
 
     errors: Tuple[float, ...]
+    evaluated: Tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Number the epochs where nobody has."""
+        if not self.evaluated:
+            object.__setattr__(self, "evaluated", tuple(range(1, len(self.errors) + 1)))
 
     @property
     def epochs(self) -> int:
-        """How many there are."""
-        return len(self.errors)
+        """The last epoch that was evaluated."""
+        return self.evaluated[-1]
 
     @property
     def best_epoch(self) -> int:
         """The first epoch, from 1, with the lowest error."""
-        return self.errors.index(min(self.errors)) + 1
+        return self.evaluated[self.errors.index(min(self.errors))]
 
     @property
     def best(self) -> float:
@@ -45,12 +53,22 @@ class Curve:
         return self.errors[-1]
 
     def at(self, epoch: int) -> float:
-        """The error after an epoch, counted from 1, in percent."""
-        return self.errors[epoch - 1]
+        """The error after an epoch that was evaluated, counted from 1, in percent."""
+        return self.errors[self.evaluated.index(epoch)]
+
+    def until(self, epoch: int) -> int:
+        """The last epoch that was evaluated, no later than this one; 0 where there is none."""
+        return max((number for number in self.evaluated if number <= epoch), default=0)
+
+    def errors_until(self, epoch: int) -> Tuple[float, ...]:
+        """The errors of the epochs that are no later than this one."""
+        return tuple(error for number, error in zip(self.evaluated, self.errors) if number <= epoch)
 
     def around(self, epoch: int, reach: int) -> Tuple[float, ...]:
-        """The errors of an epoch and of as many as `reach` before and after it."""
-        return self.errors[max(0, epoch - 1 - reach) : epoch + reach]
+        """The errors of an epoch and of those at most `reach` epochs before or after it."""
+        return tuple(
+            error for number, error in zip(self.evaluated, self.errors) if epoch - reach <= number <= epoch + reach
+        )
 
 
 @lru_cache(maxsize=None)

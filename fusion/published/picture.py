@@ -49,7 +49,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     panels[-1].legend(frameon=False, loc="upper right")
     if short:
         last = min(published.epochs, max(own.epochs, 2))
-        visible = [*own.errors[:last], *published.errors[:last]]
+        visible = [error for curve in (own, published) for error in curve.errors_until(last)]
         panels[0].set_xlim(0, last * _MARGIN)
         panels[0].set_ylim(min(visible) / _MARGIN, max(visible) * _MARGIN)
         panels[0].set_title(f"the run's {own.epochs} epochs", fontsize=10)
@@ -67,7 +67,7 @@ def _draw(axes: Any, comparison: Comparison, published: Curve) -> None:
     band.set_label(f"its spread over {REACH} epochs on either side")
     label = f"this run: best {own.best:.2f} % at epoch {own.best_epoch}"
     marker = "o" if own.epochs <= _FEW else ""
-    axes.plot(range(1, own.epochs + 1), own.errors, color=BLUE, linewidth=1.3, marker=marker, markersize=4, label=label)
+    axes.plot(own.evaluated, own.errors, color=BLUE, linewidth=1.3, marker=marker, markersize=4, label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("top-1 error on the test set (%)")
     # Logarithmic, or all that is left of the last half are two lines on the bottom.

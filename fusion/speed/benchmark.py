@@ -15,10 +15,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..command import log_to_terminal
 from ..errors import ConfigError, nearest
+from ..files import whole_file
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
 from ..progress import progress
-from ..training.checkpoint import replacing
 from .measuring import WAYS, Candidate, Job, in_process
 from .timing import Times, gain
 
@@ -104,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for way, reason in left_out.items():
             print(f"left out: {way} ({reason})")
     if arguments.picture is not None:
-        with replacing(arguments.picture) as aside:
+        with whole_file(arguments.picture) as aside:
             draw(rows, aside)
         if not arguments.json:
             print(f"wrote {arguments.picture}")

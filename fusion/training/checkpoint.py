@@ -1,4 +1,4 @@
-"""Checkpoints: one file that is everything training is, written aside and renamed.
+"""Checkpoints: one file with all that a run needs to go on.
 
 The file is NumPy's `.npz`: `param/NAME`, `optimizer/NAME/SLOT` and, of a run that averages its weights,
 `average/NAME` are arrays by structural name, `state` is JSON. No
@@ -9,7 +9,6 @@ from the seed, the epoch and the batch (`fusion.data.loader.generator`).
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
+from ..files import whole_file
 from ..models.network import describe_mismatches, mismatches, read_parameters
 from .averaging import WeightAverage
 
@@ -69,10 +69,8 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Opti
     if average is not None:
         arrays.update({f"average/{name}": value for name, value in average.arrays().items()})
     arrays["state"] = np.frombuffer(json.dumps({"format": _FORMAT, **asdict(state)}).encode(), dtype=np.uint8)
-    with replacing(path) as aside, aside.open("wb") as stream:
+    with whole_file(path) as aside, aside.open("wb") as stream:
         np.savez(stream, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage] = None) -> TrainingState:
@@ -83,7 +81,7 @@ def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage]
     path : Path
         What `save` wrote.
     net : Block
-        Initialised, of the same structure.
+        Its weights are initialised; of the same structure.
     trainer : gluon.Trainer
         Of the network's parameters, before its first step.
     average : WeightAverage, optional
@@ -131,7 +129,7 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
 
 
 def load_started(path: Path, net: Any) -> None:
-    """Put the parameters of a `.params` file or of a checkpoint into a network whose weights have started.
+    """Put the parameters of a `.params` file or of a checkpoint into a network whose weights are initialised.
 
     Raises
     ------
@@ -184,25 +182,6 @@ def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-class replacing:
-    """A path to write aside; on success it takes the final name, on failure it goes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-
-    def __enter__(self) -> Path:
-        return self._aside
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None:
-                self._aside.replace(self._path)
-        finally:
-            if self._aside.exists():
-                self._aside.unlink()
 
 
 # --- The optimizer's arrays -------------------------------------------------------------------------------------------

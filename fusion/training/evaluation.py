@@ -1,92 +1,176 @@
-"""Error and loss of a network on a test set: every image once, as it is."""
+"""The figures of a network on a test set: every image once, as it is."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..compat import mx
-from ..data.augment import Normalisation
-from ..data.imageset import DataSet
-from ..data.loader import evaluation_batches
+from ..data.loader import Batch
 from ..devices import contexts
 from ..errors import CheckpointError
+from ..files import whole_file
+from ..tasks import Task, task_of
+from ..tasks.base import AVERAGED, TEST, Meter
 from . import checkpoint
-from .config import read_config
+from .averaging import WeightAverage
+from .distributed import ALONE, Workers
+from .divergence import DivergedError
+from .history import History
 from .logbook import RunDirectory
-from .metrics import Evaluation
-from .preparation import build_network, build_normalisation, load_split, model_title
+from .preparation import build_network, build_normalisation, build_twin, copy_parameters, load_split, model_title
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network does on a test set.
+
+    Attributes
+    ----------
+    figures : dict of str to float
+        By the names of the task's `evaluation`.
+    images : int
+        How many.
+    images_per_second : float
+        Over all devices of this worker, with the time for the batches.
+    """
+
+    figures: Dict[str, float]
+    images: int
+    images_per_second: float
 
 
 def evaluate(
-    net: Any,
-    data: DataSet,
-    normalise: Normalisation,
-    batch_size: int,
-    devices: Sequence[Any],
-    shard: Tuple[int, int] = (0, 1),
+    net: Any, batches: Iterable[Batch], meter: Meter, devices: Sequence[Any], workers: Workers = ALONE
 ) -> Evaluation:
-    """Run a network over a test set.
+    """Run a network over a test set, adding up batch by batch.
 
     Parameters
     ----------
     net : Block
-        From (B, 3, H, W) to logits (B, classes), on all the devices.
-    data : DataSet
-        Its images and labels.
-    normalise : Normalisation
-        What the network was trained with.
-    batch_size : int
-        Over all devices.
+        From (B, 3, H, W) to outputs (B, ...), on all the devices.
+    batches : iterable of Batch
+        Of this worker; see `fusion.tasks.base.Task.evaluation_batches`.
+    meter : Meter
+        Of the task's evaluation.
     devices : sequence of Context
-        Where it runs.
-    shard : tuple of two int
-        Rank and size of a process among several, each of which has every so manieth batch; with more processes than
-        batches some have no images.
+        Where the network is.
+    workers : Workers
+        Who each have a part of the batches; the figures are those of the whole test set.
     """
     start = time.perf_counter()
-    logits: List[np.ndarray] = []
-    targets: List[np.ndarray] = []
-    for batch in evaluation_batches(data, normalise, batch_size, shard):
+    sums, images = np.zeros(len(meter.names)), 0
+    for batch in batches:
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
-        found = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
-        logits.append(found[: len(batch.targets)])
-        targets.append(batch.targets)
-    seconds = time.perf_counter() - start
-    if not targets:
-        return Evaluation(top1_error=0.0, top5_error=0.0, loss=0.0, images=0, images_per_second=0.0)
-    scores, labels = np.concatenate(logits).astype(np.float64), np.concatenate(targets)
-    return Evaluation(
-        top1_error=top_k_error(scores, labels, 1),
-        top5_error=top_k_error(scores, labels, 5),
-        loss=float(-log_softmax(scores)[np.arange(len(scores)), labels].mean()),
-        images=len(labels),
-        images_per_second=len(labels) / seconds,
-    )
+        outputs = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
+        sums = sums + meter.of_batch(outputs[: len(batch.targets)], batch.targets)
+        images += len(batch.targets)
+    rate = images / (time.perf_counter() - start)
+    *total, count = workers.sum(np.array([*sums, images]))
+    return Evaluation(meter.figures(np.array(total)), int(count), rate)
 
 
-def top_k_error(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Share of the rows (N, classes) whose label (N,) is not among the k highest scores; a tie counts against it.
+class Evaluator:
+    """Evaluates a network at the end of an epoch, and keeps the best weights in the run's folder.
 
-    A row with a score that is not a number is an error.
+    Parameters
+    ----------
+    task : Task
+        Of the run.
+    net : Network
+        That is being trained, its weights initialised.
+    test_set : DataSet
+        What it is evaluated on.
+    batch_size : int
+        Images per batch of this worker.
+    devices : sequence of Context
+        Where it runs.
+    settings : Settings
+        Of the run.
+    run : RunDirectory
+        Whose best weights the first worker writes.
+    workers : Workers
+        Who each evaluate a part of the test set.
     """
-    own = scores[np.arange(len(scores)), labels]
-    at_least = (scores >= own[:, None]).sum(axis=1)
-    return float(np.mean((at_least > k) | ~np.isfinite(scores).all(axis=1)))
 
+    def __init__(
+        self,
+        task: Task,
+        net: Any,
+        test_set: Any,
+        batch_size: int,
+        devices: Sequence[Any],
+        settings: Settings,
+        run: RunDirectory,
+        workers: Workers,
+    ) -> None:
+        self._task = task
+        self._net = net
+        self._twin = build_twin(net, settings, devices)
+        self._test_set = test_set
+        self._normalise = build_normalisation(settings)
+        self._batch_size = batch_size
+        self._devices = devices
+        self._train = settings.train
+        self._run = run
+        self._workers = workers
 
-def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Logarithm of the softmax over the last axis."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    def __call__(
+        self, average: Optional[WeightAverage], epoch: int, rows: Sequence[Dict[str, float]]
+    ) -> Tuple[Dict[str, float], bool]:
+        """The evaluation's cells of metrics.csv, none in an epoch without one, and whether the network is the best.
+
+        Parameters
+        ----------
+        average : WeightAverage, optional
+            Evaluated besides.
+        epoch : int
+            That has ended, from 0.
+        rows : sequence of dict
+            Of the epochs before it.
+
+        Raises
+        ------
+        DivergedError
+            If the loss is not a finite number.
+        """
+        done, history = epoch + 1, History(self._task, rows)
+        if done % self._train.evaluate_every and done != self._train.epochs:
+            return {}, False
+        copy_parameters(self._net, self._twin)
+        found = self._evaluate()
+        if not np.isfinite(found["loss"]):
+            raise DivergedError(f"the loss on the test set is {found['loss']} after epoch {done}")
+        is_best = self._keep_best(self._run.best, TEST, found, history)
+        figures = self._task.columns(TEST, found)
+        if average is not None:
+            average.copy_to(self._twin)
+            found = self._evaluate()
+            figures.update(self._task.columns(AVERAGED, found))
+            self._keep_best(self._run.best_average, AVERAGED, found, history)
+        return figures, is_best
+
+    def _evaluate(self) -> Dict[str, float]:
+        batches = self._task.evaluation_batches(self._test_set, self._normalise, self._batch_size, self._workers.shard)
+        return evaluate(self._twin, batches, self._task.evaluation_meter(), self._devices, self._workers).figures
+
+    def _keep_best(self, path: Path, prefix: str, found: Dict[str, float], history: History) -> bool:
+        headline = self._task.headline
+        earlier = [row[headline.column(prefix)] for row in history.having(headline, prefix)]
+        is_best = all(headline.is_better(found[headline.name], value) for value in earlier)
+        if is_best and self._workers.rank == 0:
+            with whole_file(path) as aside:
+                self._twin.save_parameters(str(aside))
+        return is_best
 
 
 def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[str] = ()) -> Dict[str, Any]:
-    """Error and loss of a run's network on the run's test set.
+    """The figures of a run's network on the run's test set.
 
     Parameters
     ----------
@@ -102,7 +186,7 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     Returns
     -------
     dict
-        The fields of `Evaluation`, with `model`, `data`, `checkpoint` and `classes`.
+        The figures by name, with `images`, `images_per_second`, `model`, `data`, `checkpoint` and `classes`.
 
     Raises
     ------
@@ -110,7 +194,8 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
         If the run, its checkpoint or its data is missing or does not fit.
     """
     run = RunDirectory.existing(run_path)
-    settings = read_config(run.config, overrides)
+    settings = run.settings(overrides)
+    task = task_of(settings)
     devices = contexts(device)
     path = run.weights(which)
     if not path.is_file():
@@ -120,6 +205,8 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     checkpoint.load_network(path, net, devices)
     net.hybridize(static_alloc=True, static_shape=True)
     batch_size = settings.data.batch_size * len(devices)
-    found = evaluate(net, test_set, build_normalisation(settings), batch_size, devices)
+    batches = task.evaluation_batches(test_set, build_normalisation(settings), batch_size, ALONE.shard)
+    found = evaluate(net, batches, task.evaluation_meter(), devices)
     about = {"model": model_title(settings), "data": test_set.title, "checkpoint": str(path), "classes": net.classes}
-    return {**about, **asdict(found)}
+    figures = {figure.name: found.figures[figure.name] for figure in (*task.evaluation[1:], task.evaluation[0])}
+    return {**about, **figures, "images": found.images, "images_per_second": found.images_per_second}

@@ -2,18 +2,17 @@
 
 config.yaml       every setting as resolved; --resume reads it
 environment.json  versions, command, commit, devices, threads
-classes.txt       class names in label order, one a line
+classes.txt       class names in label order, one per line
 run.log           what was printed
-metrics.csv       a row an epoch
-curves.png        the same as a picture, redrawn each epoch
+metrics.csv       one row per epoch
+curves.png        the same as a picture, drawn again after each epoch
 result.json       best and last epoch
-checkpoints/      last.npz (everything), best.params (the network of the best epoch), and with train.ema_decay
-                  best_average.params (the averaged weights of theirs)
+checkpoints/      last.npz (all that is needed to go on), best.params (the weights of the best epoch), and with
+                  train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
 """
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 import logging
@@ -27,17 +26,15 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..compat import mx
 from ..errors import ConfigError
+from ..files import whole_file, write_json, write_text
 from ..processors import chosen, processors
+from ..tasks import task_of
 from . import checkpoint
-from .config import to_yaml
-from .metrics import columns_of, evaluated_rows
+from .config import read_config, to_yaml
+from .history import History
 from .settings import Settings
 
 logger = logging.getLogger("fusion")
-
-BEST_NOTE = (
-    "best is the epoch with the lowest top-1 error on the test set, as in the published tables; last is the last"
-)
 
 
 class RunDirectory:
@@ -74,6 +71,33 @@ class RunDirectory:
             raise ConfigError(f"{path}: not the folder of a run (it has no config.yaml)")
         return run
 
+    def settings(self, overrides: Sequence[str] = ()) -> Settings:
+        """The settings of the run.
+
+        Parameters
+        ----------
+        overrides : sequence of str
+            Words such as `data.dir=PATH` that go over them.
+
+        Raises
+        ------
+        ConfigError
+            If its config.yaml cannot be read, or a word is impossible.
+        """
+        return read_config(self.config, overrides)
+
+    def history(self) -> History:
+        """The epochs that are finished.
+
+        Raises
+        ------
+        ConfigError
+            If there is none yet.
+        """
+        if not self.metrics.is_file():
+            raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
+        return History.read(task_of(self.settings()), self.metrics)
+
     def weights(self, which: str) -> Path:
         """The file of `best`, `last` or `average` (the best averaged weights), or any other by its path."""
         return {"best": self.best, "last": self.last, "average": self.best_average}.get(which, Path(which))
@@ -90,15 +114,15 @@ class RunDirectory:
             raise ConfigError(f"{self.path}: holds a run already; go on with --resume {self.path}, or name another")
         try:
             self.last.parent.mkdir(parents=True, exist_ok=True)
-            self.config.write_text(to_yaml(settings), encoding="utf-8")
+            write_text(self.config, to_yaml(settings))
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot hold a run ({error.strerror})") from None
         self.write_environment(settings)
 
     def write_environment(self, settings: Settings) -> None:
-        """Record versions, command, commit, devices and threads; of a run that goes on, the first threads stay.
+        """Record versions, command, commit, devices and threads. Of a resumed run the first number of threads is kept.
 
-        A number of threads that is not the first one's is logged: sums are then taken in another order.
+        If a resumed run has another number of threads, that is logged: sums are then taken in another order.
         """
         file, facts = self.path / "environment.json", environment(settings.runtime.device)
         try:
@@ -109,15 +133,14 @@ class RunDirectory:
             facts["threads_resumed"] = [*earlier.get("threads_resumed", []), facts["threads"]]
             facts["threads"] = earlier["threads"]
             _tell_threads(facts["threads"]["count"], facts["threads_resumed"][-1]["count"], settings.runtime.device)
-        _write_json(file, facts)
+        write_json(file, facts)
 
     def write_classes(self, names: Sequence[str]) -> None:
-        """Note the class names, which whoever uses the network will want without the data set."""
-        with checkpoint.replacing(self.classes) as aside:
-            aside.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        """Write down the class names, for those who use the network without the data set."""
+        write_text(self.classes, "".join(f"{name}\n" for name in names))
 
     def read_classes(self) -> List[str]:
-        """The class names in label order; none of a run that was begun before runs noted them."""
+        """The class names in label order; none of a run that was begun before runs wrote them down."""
         return self.classes.read_text(encoding="utf-8").splitlines() if self.classes.is_file() else []
 
     @contextmanager
@@ -132,14 +155,13 @@ class RunDirectory:
             logger.removeHandler(handler)
             handler.close()
 
-    def write_epoch(self, history: Sequence[Dict[str, float]], title: str, facts: Dict[str, Any]) -> None:
+    def write_epoch(self, history: History, title: str, facts: Dict[str, Any]) -> None:
         """Write metrics, picture and result of the epochs so far, each whole or not at all.
 
         Parameters
         ----------
-        history : sequence of dict
-            Rows with `COLUMNS`, in order, and `AVERAGE_COLUMNS` where weights are averaged; those of epochs that were
-            not evaluated lack the figures of an evaluation.
+        history : History
+            The finished epochs.
         title : str
             Of the picture: model and data set.
         facts : dict
@@ -147,18 +169,12 @@ class RunDirectory:
         """
         from .curves import draw_training_curves
 
-        with checkpoint.replacing(self.metrics) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns_of(history))
-            writer.writeheader()
-            writer.writerows(history)
-        evaluated = evaluated_rows(history)
-        if evaluated:
-            best, last = min(evaluated, key=lambda row: row["val_top1_error"]), evaluated[-1]
-            result = {**facts, "epochs": len(history), "best": best, "last": last, "note": BEST_NOTE}
-            if "ema_top1_error" in last:
-                result["best_average"] = min(evaluated, key=lambda row: row["ema_top1_error"])
-            _write_json(self.result, result)
-        with checkpoint.replacing(self.picture) as aside:
+        with whole_file(self.metrics) as aside:
+            history.write(aside)
+        result = history.result(facts)
+        if result is not None:
+            write_json(self.result, result)
+        with whole_file(self.picture) as aside:
             draw_training_curves(history, title, aside)
 
 
@@ -227,11 +243,6 @@ def _commit() -> Optional[str]:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def _write_json(path: Path, value: Dict[str, Any]) -> None:
-    with checkpoint.replacing(path) as aside:
-        aside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_result(run: RunDirectory) -> Dict[str, Any]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What a resumed run may change: nothing that changes its result.
-_RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
+#: The settings that may be changed when a run is resumed: those that do not change its result.
+RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -102,12 +102,12 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
             "--resume goes on with the run's own settings, in its folder: leave out --config and --run-dir"
         )
     run = RunDirectory.existing(arguments.resume)
-    settings = read_config(run.config, overrides)
+    settings = run.settings(overrides)
     fixed = draws_depend_on(settings)
-    differing = differing_keys(read_config(run.config), settings)
-    changed = [key for key in differing if key in fixed or not key.startswith(_RESUMABLE)]
+    differing = differing_keys(run.settings(), settings)
+    changed = [key for key in differing if key in fixed or not key.startswith(RESUMABLE)]
     if changed:
-        free = ", ".join(key + "*" if key.endswith(".") else key for key in _RESUMABLE)
+        free = ", ".join(key + "*" if key.endswith(".") else key for key in RESUMABLE)
         raise ConfigError(
             f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "
             f"(but for {free}). Start a new run to change it"
@@ -116,13 +116,10 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
 
 
 def _tell_result(run: RunDirectory) -> None:
-    result = read_result(run)
-    best, last = result["best"], result["last"]
+    result, history = read_result(run), run.history()
+    (name, best), (_, last) = (history.task.result_words(result[which]) for which in ("best", "last"))
+    epochs = (result["best"]["epoch"], result["last"]["epoch"])
     logger.info("finished: %s on %s", result["model"], result["data"])
-    logger.info(
-        "  accuracy  %.2f %% at epoch %d (best), %.2f %% at epoch %d (last)",
-        *(100 * (1 - best["val_top1_error"]), best["epoch"]),
-        *(100 * (1 - last["val_top1_error"]), last["epoch"]),
-    )
+    logger.info("  %-8s  %s at epoch %d (best), %s at epoch %d (last)", name, best, epochs[0], last, epochs[1])
     logger.info("  run       %s", run.path)
     logger.info("  picture   %s", run.picture)

@@ -1,23 +1,16 @@
-"""Photos in a training run: which settings are theirs, and their batches."""
+"""Photos in a training run: which settings are theirs."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, Iterator, Tuple
 
-from ..data.augment import Normalisation, named_policy
-from ..data.photos.batches import PhotoBatches, Targets
-from ..data.photos.native import NativeBatches
-from ..data.photos.photo import PhotoAugmentation
-from .settings import AugmentSettings, DataSettings, Settings, count_outputs
+from .settings import AugmentSettings, DataSettings, Settings
 
 #: Settings that mean something to photos alone.
 _PHOTOS_ONLY = {
     "data": ("source", "pipeline", "classes", "crop_share", "max_bad_images"),
     "augment": ("crop_area", "crop_aspect", "colour_jitter", "lighting"),
 }
-
-#: Unreadable training photos that are passed over unless `data.max_bad_images` says otherwise.
-MAX_BAD_IMAGES = 10
 
 Problem = Tuple[str, Any, str]
 
@@ -71,36 +64,3 @@ def photo_options(settings: Settings) -> Dict[str, Any]:
     data = settings.data
     source = "record" if data.pipeline == "native" else data.source
     return {"source": source, "classes": data.classes, "crop_share": data.crop_share, "workers": data.workers}
-
-
-def photo_batches(
-    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int] = (0, 1)
-) -> Any:
-    """The training batches of photos, by the pipeline that was asked for.
-
-    Raises
-    ------
-    ValueError
-        If a batch is more than the data set.
-    """
-    augment, seed, workers = settings.augment, settings.train.seed, settings.data.workers
-    targets = Targets(
-        classes=count_outputs(settings, len(data.classes)),
-        mixup_alpha=augment.mixup_alpha,
-        cutmix_alpha=augment.cutmix_alpha,
-        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
-        smoothing=settings.train.label_smoothing,
-    )
-    augmentation = PhotoAugmentation(
-        size=settings.data.size,
-        area=(augment.crop_area[0], augment.crop_area[1]),
-        aspect=(augment.crop_aspect[0], augment.crop_aspect[1]),
-        flip=augment.flip,
-        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
-        jitter=augment.colour_jitter,
-        lighting=augment.lighting,
-    )
-    if settings.data.pipeline == "native":
-        return NativeBatches(data, augmentation, normalise, targets, batch_size, seed, workers, shard)
-    bad = MAX_BAD_IMAGES if settings.data.max_bad_images is None else settings.data.max_bad_images
-    return PhotoBatches(data, augmentation, normalise, targets, batch_size, seed, workers, bad, shard)

@@ -8,18 +8,18 @@ from typing import Any, List, Sequence, Tuple
 from ..attention import normalises_over_images
 from ..compat import mx
 from ..data import DataSet, load_dataset
-from ..data.augment import Augmentation, Normalisation, named_policy
-from ..data.loader import TrainingBatches
+from ..data.augment import Normalisation
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
 from ..models.normalisation import use_norm_layer
+from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
 from .gradients import clip_before_updates
-from .photo_training import photo_batches, photo_options
+from .photo_training import photo_options
 from .precision import cast_network
-from .settings import Settings, count_outputs
+from .settings import Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -46,7 +46,7 @@ def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
-    """Put the weights of train.initial_parameters, where it is set, into a network whose weights have started.
+    """Put the weights of train.initial_parameters, where it is set, into a network whose weights are initialised.
 
     Raises
     ------
@@ -66,29 +66,40 @@ def load_initial_parameters(net: Any, settings: Settings) -> None:
 
 
 def build_network(settings: Settings, classes: int) -> Any:
-    """The network, its weights not yet started.
+    """The network, its weights not yet initialised.
 
     Raises
     ------
     ConfigError
-        If the model section asks for something impossible, or for batch norm over a single vector.
+        If the model section asks for something impossible.
     """
     try:
-        net = get_model(settings.model.name, classes=count_outputs(settings, classes), **model_keywords(settings))
+        outputs = task_of(settings).outputs(settings, classes)
+        net = get_model(settings.model.name, classes=outputs, **model_keywords(settings))
         use_norm_layer(net, settings.model.norm_layer)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    if settings.data.batch_size == 1 and normalises_over_images(net):
-        raise ConfigError(
-            "data.batch_size is 1 a device: the batch norm of the fusion blocks' global branch would normalise a "
-            "single value, so that its output is a constant and the branch learns nothing. Use a larger "
-            "data.batch_size, or model.norm=group, or model.norm=none"
-        )
     return net
 
 
+def refuse_single_values(net: Any, settings: Settings) -> None:
+    """Refuse to train with batch norm over a single value, which a batch of one image per device gives.
+
+    Raises
+    ------
+    ConfigError
+        With the settings that avoid it.
+    """
+    if settings.data.batch_size == 1 and normalises_over_images(net):
+        raise ConfigError(
+            "data.batch_size is 1 per device: the batch norm of the fusion blocks' global branch would normalise a "
+            "single value, so that its output is a constant and the branch learns nothing. Use a larger "
+            "data.batch_size, or model.norm=group, or model.norm=none"
+        )
+
+
 def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
-    """Initialise a network from the run's seed, and compile it."""
+    """Initialise the weights of a network from the run's seed, and compile it."""
     mx.random.seed(settings.train.seed)
     initializer = _INITIALIZERS.get(settings.model.initializer)
     net.initialize(initializer() if initializer else None, ctx=list(devices))
@@ -118,7 +129,7 @@ def copy_parameters(source: Any, target: Any) -> None:
 
 
 def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any:
-    """The optimizer of a network whose weights have started."""
+    """The optimizer of a network whose weights are initialised."""
     optimizer = settings.optimizer
     if not optimizer.decay_norm_and_bias:
         for name, parameter in net._collect_params_with_prefix().items():
@@ -146,36 +157,13 @@ def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: 
     Raises
     ------
     ConfigError
-        If a batch is more than the data set.
+        If a batch is larger than the data set.
     """
     total = settings.data.batch_size * len(devices) * shard[1]
-    make = _BATCHES.get(settings.data.name, _image_batches)
     try:
-        return make(settings, data, build_normalisation(settings), total, shard)
+        return task_of(settings).batches(settings, data, build_normalisation(settings), total, shard)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def _image_batches(
-    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
-) -> TrainingBatches:
-    augment = settings.augment
-    augmentation = Augmentation(
-        normalise=normalise,
-        classes=count_outputs(settings, len(data.classes)),
-        crop_padding=augment.crop_padding,
-        flip=augment.flip,
-        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
-        mixup_alpha=augment.mixup_alpha,
-        cutmix_alpha=augment.cutmix_alpha,
-        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
-        smoothing=settings.train.label_smoothing,
-    )
-    return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers, shard)
-
-
-#: Who makes the batches of a data set that is not in memory.
-_BATCHES = {"imagenet": photo_batches}
 
 
 def split_over(devices: Sequence[Any], array: Any, dtype: str = "float32") -> List[Any]:

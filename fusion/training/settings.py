@@ -12,7 +12,6 @@ from ..attention import NORMS
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
-from ..errors import ConfigError
 from ..models.normalisation import NORM_LAYERS
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "image_folder", "imagenet")
@@ -185,17 +184,3 @@ class Settings:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
-
-
-def count_outputs(settings: Settings, classes: int) -> int:
-    """The network's logits for a data set's classes.
-
-    Raises
-    ------
-    ConfigError
-        If model.outputs is fewer.
-    """
-    outputs = settings.model.outputs
-    if outputs is not None and outputs < classes:
-        raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
-    return outputs or classes

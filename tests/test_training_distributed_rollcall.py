@@ -10,8 +10,8 @@ import pytest
 from together import together
 
 from fusion.errors import ConfigError
-from fusion.training import rollcall
-from fusion.training.rollcall import RollCall
+from fusion.training.distributed import rollcall
+from fusion.training.distributed.rollcall import RollCall
 
 WAIT = 20  # seconds after which something that never happens is a failure
 

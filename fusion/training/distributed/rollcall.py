@@ -1,7 +1,7 @@
-"""Notices a worker that died: each keeps a connection to the first, and a connection that ends early is a death.
+"""Notices when another worker has died: each worker has a connection to the first one, which then ends early.
 
-MXNet's key-value store waits for a dead worker for ever. The operating system closes a dead process's connections at
-once, and keepalive packets find a host that is gone; so the others learn of it in seconds, whoever started them.
+MXNet's key-value store waits for a dead worker for ever. The operating system, however, closes the connections of a
+dead process at once, and keepalive packets find out about a host that is gone. So the others know in seconds.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
-from ..errors import ConfigError
+from ...errors import ConfigError
 
 #: The exit status of a worker that ends because another one did.
-BEREFT = 75
-#: Seconds in which a worker whose partner is gone may end for the same reason, and say so itself.
+PARTNER_LOST = 75
+#: Seconds to wait before this worker ends: it may fail for the same reason as the other one, and say which.
 _OWN_WORDS = 2.0
 #: Seconds for all workers to connect.
 _CONNECT = 60
-#: Seconds of silence until a host is asked whether it is there, between questions, and unanswered questions.
+#: Seconds of silence before the first keepalive packet, seconds between two packets, and packets without an answer.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 _GOODBYE = b"."
 _RANK = struct.Struct("!i")
@@ -41,11 +41,11 @@ class RollCall:
     rank, size : int
         The worker's number, and how many there are.
     total : callable
-        Sums a float64 array over all workers: how they tell each other where to connect.
+        Sums a float64 array over all workers. By it the first worker tells the others where to connect.
     root : str
-        A host that all can reach; the first worker listens on its own address towards it.
+        A host that all can reach. The first worker listens on that of its addresses from which it reaches this host.
     alone : callable
-        Called in a thread with a worker's name when it is gone. Ends the process unless given.
+        Called in a thread with the name of a worker that is gone. By default it ends the process.
 
     Raises
     ------
@@ -54,7 +54,7 @@ class RollCall:
     """
 
     def __init__(self, rank: int, size: int, total: Sum, root: str, alone: Any = None) -> None:
-        self._alone = alone or end_bereft
+        self._alone = alone or end_partner_lost
         self._connections: Dict[socket.socket, str] = {}
         try:
             if rank == 0:
@@ -113,7 +113,7 @@ class RollCall:
             connection.close()
 
 
-def end_bereft(name: str) -> None:
+def end_partner_lost(name: str) -> None:
     """End this process because another worker is gone."""
     time.sleep(_OWN_WORDS)
     print(
@@ -122,7 +122,7 @@ def end_bereft(name: str) -> None:
         file=sys.stderr,
         flush=True,
     )
-    os._exit(BEREFT)
+    os._exit(PARTNER_LOST)
 
 
 def _said_goodbye(connection: socket.socket) -> bool:

@@ -6,11 +6,9 @@ a Neural Network", arXiv 1503.02531.
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+from typing import Any
 
-from ..compat import HybridBlock, mx
-from .settings import Settings
-from .teacher import Teacher
+from ...compat import HybridBlock, mx
 
 
 class CrossEntropy(HybridBlock):
@@ -64,46 +62,22 @@ class DistillationLoss(HybridBlock):
 
 
 class Distillation:
-    """A distillation loss with the teacher that it learns from, called on images besides.
+    """A distillation loss with the teacher that it learns from. It needs the images, which it shows to the teacher.
 
     Parameters
     ----------
-    teacher : Teacher
-        On all the devices of the network.
+    teacher : callable
+        From images to logits, on all the devices of the network.
     loss : DistillationLoss
         Of the student's and the teacher's logits.
     """
 
-    def __init__(self, teacher: Teacher, loss: DistillationLoss) -> None:
+    needs_images = True
+
+    def __init__(self, teacher: Any, loss: DistillationLoss) -> None:
         self._teacher = teacher
         self._loss = loss
 
     def __call__(self, logits: Any, targets: Any, images: Any) -> Any:
         """The loss (B,) of one device's part; the teacher sees the images (B, 3, H, W) of the student."""
         return self._loss(logits, targets, self._teacher(images))
-
-
-def build_loss(settings: Settings, teacher: Optional[Teacher]) -> Any:
-    """The loss of a run, for `part_losses`.
-
-    Parameters
-    ----------
-    settings : Settings
-        `train.distillation_*`.
-    teacher : Teacher, optional
-        To distil from.
-    """
-    train = settings.train
-    if teacher is None:
-        loss: Any = CrossEntropy()
-    else:
-        loss = DistillationLoss(train.distillation_weight, train.distillation_temperature)
-    loss.hybridize(static_alloc=True, static_shape=True)
-    return loss if teacher is None else Distillation(teacher, loss)
-
-
-def part_losses(loss: Any, logits: Sequence[Any], targets: Sequence[Any], images: Sequence[Any]) -> List[Any]:
-    """The loss of each device's part; only distillation looks at the images."""
-    if isinstance(loss, Distillation):
-        return [loss(*part) for part in zip(logits, targets, images)]
-    return [loss(*part) for part in zip(logits, targets)]

@@ -1,0 +1,245 @@
+"""The interface of a task: what training, evaluation and pictures ask of it, and so do not know themselves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..data.augment import Normalisation
+from ..data.loader import Batch, evaluation_batches
+
+if TYPE_CHECKING:
+    from ..training.settings import Settings
+
+#: What stands before a figure's name in metrics.csv: in training, on the test set, and of the averaged weights there.
+TRAINING, TEST, AVERAGED = "train", "val", "ema"
+
+Row = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that says how good a network is.
+
+    Attributes
+    ----------
+    name : str
+        In metrics.csv, after what `TRAINING`, `TEST` and `AVERAGED` have, as in `val_top1_error`.
+    title : str
+        In words.
+    short : str
+        In fewer words, where several figures stand side by side.
+    scale : float
+        What the stored value is multiplied by to be shown.
+    unit : str
+        Of the shown value.
+    decimals : int
+        Of the shown value.
+    lower_is_better : bool
+        Whether the best value is the lowest.
+    """
+
+    name: str
+    title: str
+    short: str
+    scale: float = 1.0
+    unit: str = ""
+    decimals: int = 4
+    lower_is_better: bool = True
+
+    def column(self, prefix: str = TEST) -> str:
+        """Its column of metrics.csv."""
+        return f"{prefix}_{self.name}"
+
+    def text(self, value: float) -> str:
+        """A stored value as it is shown, such as `3.17 %`."""
+        shown = f"{self.scale * value:.{self.decimals}f}"
+        return f"{shown} {self.unit}" if self.unit else shown
+
+    def shown(self, row: Row, prefix: str = TEST) -> float:
+        """The value in a row, in its unit."""
+        return self.scale * row[self.column(prefix)]
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Whether a value is better than another one."""
+        return value < other if self.lower_is_better else value > other
+
+    def best(self, rows: Sequence[Dict[str, float]], prefix: str = TEST) -> Dict[str, float]:
+        """Of rows that all have this figure, the first with the best value."""
+        choose = min if self.lower_is_better else max
+        return choose(rows, key=lambda row: row[self.column(prefix)])
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What a step leaves on the devices, which may still be computing it.
+
+    Attributes
+    ----------
+    losses, outputs : list of NDArray
+        Of each device: the loss of each image, and what the network says.
+    targets : ndarray
+        Of the whole batch.
+    """
+
+    losses: List[Any]
+    outputs: List[Any]
+    targets: np.ndarray
+
+
+def part_losses(loss: Any, outputs: Sequence[Any], targets: Sequence[Any], images: Sequence[Any]) -> List[Any]:
+    """The loss of each device's part of a batch: see `Task.loss`."""
+    if getattr(loss, "needs_images", False):
+        return [loss(*part) for part in zip(outputs, targets, images)]
+    return [loss(*part) for part in zip(outputs, targets)]
+
+
+class Meter:
+    """What is added up over batches, and the figures that follow from the sums.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the sums. One is `batches` in training, `images` in evaluation.
+    """
+
+    names: Tuple[str, ...] = ()
+
+    def of_step(self, step: StepOutput) -> np.ndarray:
+        """The numbers (len(names),), float64, that a training step adds to the sums."""
+        raise NotImplementedError
+
+    def of_batch(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """The numbers (len(names),), float64, that a batch of an evaluation adds to the sums."""
+        raise NotImplementedError
+
+    def figures(self, sums: np.ndarray) -> Dict[str, float]:
+        """The figures by name. Without a batch those in training are not a number, those of an evaluation are 0."""
+        raise NotImplementedError
+
+
+class Task:
+    """What is learnt, and how one sees whether it was.
+
+    Attributes
+    ----------
+    title : str
+        In words.
+    training, evaluation : tuple of Figure
+        What the meters find, in the order of the columns of metrics.csv; the loss is the first of each.
+    headline : Figure
+        The figure of an evaluation by which the best epoch is chosen.
+    best_note : str
+        What `best` and `last` in result.json mean.
+    """
+
+    title: str
+    training: Tuple[Figure, ...]
+    evaluation: Tuple[Figure, ...]
+    headline: Figure
+    best_note: str
+
+    # --- What is computed ---------------------------------------------------------------------------------------------
+
+    def outputs(self, settings: Settings, classes: int) -> int:
+        """How many outputs the network has for a data set of this many classes."""
+        raise NotImplementedError
+
+    def batches(
+        self, settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+    ) -> Any:
+        """The training batches of every epoch.
+
+        Parameters
+        ----------
+        settings : Settings
+            Of the run.
+        data : DataSet
+            The training images.
+        normalise : Normalisation
+            From uint8 images to the network's input.
+        batch_size : int
+            Images per step over all devices of all workers.
+        shard : tuple of two int
+            Rank and size of this worker, which gets an equal part of each batch.
+
+        Raises
+        ------
+        ValueError
+            If a batch is larger than the data set.
+        """
+        raise NotImplementedError
+
+    def evaluation_batches(
+        self, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+    ) -> Iterator[Batch]:
+        """Every test image once. A last batch that is not full has fewer targets than images."""
+        return evaluation_batches(data, normalise, batch_size, shard)
+
+    def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
+        """The loss, for `part_losses`.
+
+        Parameters
+        ----------
+        settings : Settings
+            Of the run.
+        teacher : callable, optional
+            From images to the outputs of a network to distil from.
+
+        Returns
+        -------
+        callable
+            From the outputs and targets of the part of a batch that one device has to an NDArray (B,). If it has an
+            attribute `needs_images` that is true, it takes the images as a third argument.
+        """
+        raise NotImplementedError
+
+    def training_meter(self) -> Meter:
+        """The meter of a training step."""
+        raise NotImplementedError
+
+    def evaluation_meter(self) -> Meter:
+        """The meter of an evaluation."""
+        raise NotImplementedError
+
+    # --- What is said -------------------------------------------------------------------------------------------------
+
+    @property
+    def panel(self) -> Tuple[Figure, ...]:
+        """The figures that are drawn on one axis with the headline, which is the first."""
+        return (self.headline,)
+
+    @property
+    def panel_title(self) -> str:
+        """What is on that axis."""
+        return self.headline.title
+
+    def columns(self, prefix: str, figures: Mapping[str, float]) -> Dict[str, float]:
+        """The cells of metrics.csv of an evaluation: of the network (`TEST`) or of the averaged weights (`AVERAGED`)."""
+        return {figure.column(prefix): figures[figure.name] for figure in self.evaluation}
+
+    def training_columns(self, sums: Mapping[str, float]) -> Dict[str, float]:
+        """The cells of metrics.csv of an epoch of training, from its sums by name."""
+        meter = self.training_meter()
+        found = meter.figures(np.array([sums[name] for name in meter.names]))
+        return {figure.column(TRAINING): found[figure.name] for figure in self.training}
+
+    def epoch_words(self, row: Row) -> str:
+        """The figures of an epoch for its line of the log."""
+        trained = ", ".join(f"{figure.short} {figure.text(row[figure.column(TRAINING)])}" for figure in self.training)
+        if self.headline.column() not in row:
+            return f"train {trained}; "
+        loss, *others = self.evaluation
+        others = [figure for figure in others if figure is not self.headline]
+        shown = [(self.headline.title, self.headline), *((figure.short, figure) for figure in [*others, loss])]
+        tested = ", ".join(f"{title} {figure.text(row[figure.column()])}" for title, figure in shown)
+        averaged = row.get(self.headline.column(AVERAGED), math.nan)
+        words = "" if math.isnan(averaged) else f"averaged weights {self.headline.text(averaged)}; "
+        return f"train {trained}; test {tested}; {words}"
+
+    def result_words(self, row: Row) -> Tuple[str, str]:
+        """What is said of the best and the last epoch when a run has finished: a title, and the value of a row."""
+        return self.headline.title, self.headline.text(row[self.headline.column()])

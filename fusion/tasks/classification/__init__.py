@@ -1,0 +1,63 @@
+"""Classification of images: one class per image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+from ...data.augment import Normalisation
+from ..base import Figure, Meter, Row, Task
+from .batches import count_outputs, training_batches
+from .loss import CrossEntropy, Distillation, DistillationLoss
+from .meters import EvaluationMeter, TrainingMeter
+
+if TYPE_CHECKING:
+    from ...training.settings import Settings
+
+LOSS = Figure("loss", "cross-entropy (nats)", "loss")
+RMSE = Figure("rmse", "root mean square of probabilities minus targets", "rmse")
+TOP1 = Figure("top1_error", "top-1 error", "top-1", scale=100, unit="%", decimals=2)
+TOP5 = Figure("top5_error", "top-5 error", "top-5", scale=100, unit="%", decimals=2)
+
+
+class Classification(Task):
+    """Softmax over the classes; the published tables have the best epoch's top-1 error on the test set."""
+
+    title = "classification"
+    training = (LOSS, RMSE)
+    evaluation = (LOSS, TOP1, TOP5)
+    headline = TOP1
+    best_note = (
+        "best is the epoch with the lowest top-1 error on the test set, as in the published tables; last is the last"
+    )
+    panel = (TOP1, TOP5)
+    panel_title = "error"
+
+    def outputs(self, settings: Settings, classes: int) -> int:
+        return count_outputs(settings, classes)
+
+    def batches(
+        self, settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+    ) -> Any:
+        return training_batches(settings, data, normalise, batch_size, shard)
+
+    def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
+        train = settings.train
+        if teacher is None:
+            plain = CrossEntropy()
+            plain.hybridize(static_alloc=True, static_shape=True)
+            return plain
+        distilling = DistillationLoss(train.distillation_weight, train.distillation_temperature)
+        distilling.hybridize(static_alloc=True, static_shape=True)
+        return Distillation(teacher, distilling)
+
+    def training_meter(self) -> Meter:
+        return TrainingMeter()
+
+    def evaluation_meter(self) -> Meter:
+        return EvaluationMeter()
+
+    def result_words(self, row: Row) -> Tuple[str, str]:
+        return "accuracy", TOP1.text(1 - row[TOP1.column()])
+
+
+TASK = Classification()

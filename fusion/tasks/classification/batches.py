@@ -1,0 +1,88 @@
+"""Training batches for classification, from images in memory and from photos that are decoded when they are needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Tuple
+
+from ...data import describe
+from ...data.augment import Augmentation, Normalisation, named_policy
+from ...data.loader import TrainingBatches
+from ...data.photos.batches import PhotoBatches, Targets
+from ...data.photos.native import NativeBatches
+from ...data.photos.photo import PhotoAugmentation
+from ...errors import ConfigError
+
+if TYPE_CHECKING:
+    from ...training.settings import Settings
+
+#: Unreadable training photos that are passed over unless `data.max_bad_images` says otherwise.
+MAX_BAD_IMAGES = 10
+
+
+def training_batches(
+    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+) -> Any:
+    """The training batches of every epoch, with soft targets: see `fusion.tasks.base.Task.batches`."""
+    return _MAKERS[describe(settings.data.name).kind](settings, data, normalise, batch_size, shard)
+
+
+def count_outputs(settings: Settings, classes: int) -> int:
+    """The network's logits for a data set's classes.
+
+    Raises
+    ------
+    ConfigError
+        If model.outputs is fewer.
+    """
+    outputs = settings.model.outputs
+    if outputs is not None and outputs < classes:
+        raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
+    return outputs or classes
+
+
+def _image_batches(
+    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+) -> TrainingBatches:
+    augment = settings.augment
+    augmentation = Augmentation(
+        normalise=normalise,
+        classes=count_outputs(settings, len(data.classes)),
+        crop_padding=augment.crop_padding,
+        flip=augment.flip,
+        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
+        mixup_alpha=augment.mixup_alpha,
+        cutmix_alpha=augment.cutmix_alpha,
+        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
+        smoothing=settings.train.label_smoothing,
+    )
+    return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers, shard)
+
+
+def _photo_batches(
+    settings: Settings, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
+) -> Any:
+    """The batches of photos, by the pipeline that `data.pipeline` names."""
+    augment, seed, workers = settings.augment, settings.train.seed, settings.data.workers
+    targets = Targets(
+        classes=count_outputs(settings, len(data.classes)),
+        mixup_alpha=augment.mixup_alpha,
+        cutmix_alpha=augment.cutmix_alpha,
+        mixup_epochs=settings.train.epochs - augment.mixup_off_epochs,
+        smoothing=settings.train.label_smoothing,
+    )
+    augmentation = PhotoAugmentation(
+        size=settings.data.size,
+        area=(augment.crop_area[0], augment.crop_area[1]),
+        aspect=(augment.crop_aspect[0], augment.crop_aspect[1]),
+        flip=augment.flip,
+        policy=named_policy(augment.auto_augment, augment.randaugment_layers, augment.randaugment_magnitude),
+        jitter=augment.colour_jitter,
+        lighting=augment.lighting,
+    )
+    if settings.data.pipeline == "native":
+        return NativeBatches(data, augmentation, normalise, targets, batch_size, seed, workers, shard)
+    bad = MAX_BAD_IMAGES if settings.data.max_bad_images is None else settings.data.max_bad_images
+    return PhotoBatches(data, augmentation, normalise, targets, batch_size, seed, workers, bad, shard)
+
+
+_MAKERS = {"images": _image_batches, "photos": _photo_batches}

@@ -1,0 +1,160 @@
+"""The two libraries that add up for several workers: MXNet's key-value store and Horovod."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from ...command import BAD_INPUT, INTERRUPTED
+from ...compat import mx
+from ...errors import ConfigError, FusionError
+from .rollcall import RollCall
+from .workers import Several, Workers, ready
+
+#: What MXNet's key-value store reads from the environment, as `python -m fusion.launch` sets it.
+DMLC_VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER")
+
+# --- MXNet's key-value store ------------------------------------------------------------------------------------------
+
+#: Stores of workers that failed. Freeing one waits for all the others, who may wait for this worker in turn.
+_ABANDONED: List[Any] = []
+
+
+class KeyValueStore(Several):
+    """Workers that add up in MXNet's parameter servers (`dist_sync`).
+
+    Gradients are summed there and the optimizer runs on every worker, so that a checkpoint holds its state.
+    """
+
+    def __init__(self) -> None:
+        self._store = mx.kv.create("dist_sync")
+        super().__init__(_task_number(self._store.rank), self._store.num_workers)
+        present = self.sum(np.eye(self.size)[self.rank])
+        if not (present == 1).all():
+            raise ConfigError(
+                f"DMLC_TASK_ID is {self.rank} here, and the {self.size} workers counted by it are {present.astype(int)}"
+                "; expected each number once: give each worker its own from 0, or set it nowhere"
+            )
+        self._roll_call = RollCall(self.rank, self.size, self.sum, os.environ["DMLC_PS_ROOT_URI"])
+
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        self._asked = None
+        if error is None:
+            self._roll_call.close()
+        else:
+            _ABANDONED.append(self._store)
+            atexit.register(_end_at_once, _status(error))
+        del self._store  # with the Trainer's own reference gone too, waits for the others and parts from them
+
+    def trainer(self, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> Any:
+        scaled = {**arguments, "rescale_grad": 1 / self.size}
+        trainer = mx.gluon.Trainer(parameters, optimizer, scaled, kvstore=self._store, update_on_kvstore=False)
+        self._share(trainer._params)
+        return ready(trainer)
+
+    def _prepare(self, key: int, buffer: Any) -> None:
+        self._store.init(key, buffer)
+
+    def _add_up(self, key: int, buffer: Any) -> None:
+        self._store.pushpull(key, buffer, out=buffer)
+
+
+def _task_number(rank: int) -> int:
+    """The number that the launcher gave this worker, so that it knows the one that prints; the store's otherwise."""
+    word = os.environ.get("DMLC_TASK_ID", "")
+    if not word:
+        return rank
+    count = os.environ["DMLC_NUM_WORKER"]
+    if not word.isdecimal() or int(word) >= int(count):
+        raise ConfigError(f"DMLC_TASK_ID is {word!r}; expected a number from 0 to {int(count) - 1}, or none")
+    return int(word)
+
+
+def _status(error: BaseException) -> int:
+    return BAD_INPUT if isinstance(error, FusionError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _end_at_once(status: int) -> None:
+    """End without the farewell that a key-value store waits for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def start_store() -> Workers:
+    """This process as a worker of MXNet's key-value store.
+
+    Raises
+    ------
+    ConfigError
+        If it was not started as one.
+    """
+    missing = [name for name in DMLC_VARIABLES if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"runtime.distributed is dist_sync, and {', '.join(missing)} is not set: start the workers with "
+            "python -m fusion.launch -n 2 train_cifar.py ..., or as docs/scaling.md shows for several hosts; "
+            "to go on in one process, add runtime.distributed=none"
+        )
+    return KeyValueStore()
+
+
+# --- Horovod ----------------------------------------------------------------------------------------------------------
+
+
+class Horovod(Several):
+    """Workers that add up among themselves, in a ring."""
+
+    def __init__(self, horovod: Any) -> None:
+        horovod.init()
+        self._horovod = horovod
+        super().__init__(horovod.rank(), horovod.size())
+
+    def trainer(self, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> Any:
+        scaled = {**arguments, "rescale_grad": 1 / self.size}
+        trainer = _HorovodTrainer(self._horovod, parameters, optimizer, scaled)
+        self._share(trainer._params)
+        return ready(trainer)
+
+    def _add_up(self, key: int, buffer: Any) -> None:
+        self._horovod.allreduce_(buffer, average=False, name=f"sum.{key}")
+
+
+class _HorovodTrainer(mx.gluon.Trainer):
+    """Adds gradients over this worker's devices, then over workers."""
+
+    def __init__(self, horovod: Any, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> None:
+        super().__init__(parameters, optimizer, arguments, update_on_kvstore=False)
+        self._horovod = horovod
+
+    def _allreduce_grads(self) -> None:
+        super()._allreduce_grads()
+        for index, parameter in enumerate(self._params):
+            if parameter.grad_req == "null":
+                continue
+            first, *others = parameter.list_grad()
+            self._horovod.allreduce_(first, average=False, name=f"gradient.{index}", priority=-index)
+            for other in others:
+                first.copyto(other)
+
+
+def start_horovod() -> Workers:
+    """This process as a worker of Horovod.
+
+    Raises
+    ------
+    ConfigError
+        If Horovod cannot be imported.
+    """
+    try:
+        import horovod.mxnet as horovod
+    except ImportError as error:
+        raise ConfigError(
+            f"runtime.distributed is horovod, and it cannot be imported ({error}): build it for MXNet as "
+            "docs/scaling.md shows, or use runtime.distributed=dist_sync"
+        ) from None
+    return Horovod(horovod)

@@ -1,0 +1,128 @@
+"""The history of a run: one row per epoch, and which of them are the best and the last that were evaluated.
+
+Everything that looks at a run's figures reads them here: the log, the pictures, comparisons, ablations and reports.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ..tasks import Task
+from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
+
+#: Columns that time the machine, and so differ between identical runs.
+TIMINGS = ("images_per_second", "seconds")
+
+
+def columns(task: Task) -> Tuple[str, ...]:
+    """The columns of metrics.csv of a run that averages no weights."""
+    return (
+        "epoch",
+        *(figure.column(TRAINING) for figure in task.training),
+        *(figure.column(TEST) for figure in task.evaluation),
+        "learning_rate",
+        *TIMINGS,
+    )
+
+
+@dataclass(frozen=True)
+class History:
+    """The finished epochs of a run.
+
+    Attributes
+    ----------
+    task : Task
+        Whose figures the rows hold.
+    rows : sequence of dict
+        One per finished epoch, by column of metrics.csv. The row of an epoch without an evaluation lacks the columns of
+        one, or holds numbers that are not a number there.
+    """
+
+    task: Task
+    rows: Sequence[Dict[str, float]]
+
+    @classmethod
+    def read(cls, task: Task, path: Path) -> History:
+        """The history in a metrics.csv.
+
+        Parameters
+        ----------
+        task : Task
+            Of the run.
+        path : Path
+            The file. An empty cell, of an epoch without an evaluation, is read as not a number.
+        """
+        return cls(task, read_metrics(path))
+
+    def write(self, path: Path) -> None:
+        """Write it as a metrics.csv."""
+        averaged = [figure.column(AVERAGED) for figure in self.task.evaluation]
+        names = [*columns(self.task), *(name for name in averaged if any(name in row for row in self.rows))]
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def evaluated(self) -> List[Dict[str, float]]:
+        """The rows of the epochs with an evaluation: with `train.evaluate_every` above 1 not all of them."""
+        return self.having(self.task.headline)
+
+    def having(self, figure: Figure, prefix: str = TEST) -> List[Dict[str, float]]:
+        """The rows that have a figure."""
+        name = figure.column(prefix)
+        return [row for row in self.rows if not math.isnan(row.get(name, math.nan))]
+
+    @property
+    def best(self) -> Optional[Dict[str, float]]:
+        """The row with the best headline figure, the first of equals; None before the first evaluation."""
+        rows = self.evaluated
+        return self.task.headline.best(rows) if rows else None
+
+    @property
+    def best_average(self) -> Optional[Dict[str, float]]:
+        """The same of the averaged weights; None of a run without them."""
+        rows = self.having(self.task.headline, AVERAGED)
+        return self.task.headline.best(rows, AVERAGED) if rows else None
+
+    @property
+    def last(self) -> Optional[Dict[str, float]]:
+        """The row of the last evaluation; None before the first."""
+        rows = self.evaluated
+        return rows[-1] if rows else None
+
+    @property
+    def headlines(self) -> Tuple[float, ...]:
+        """The headline figure of each evaluation as it is shown, such as an error in percent."""
+        return tuple(map(self.task.headline.shown, self.evaluated))
+
+    @property
+    def epochs(self) -> Tuple[int, ...]:
+        """The epochs, from 1, of the evaluations."""
+        return tuple(int(row["epoch"]) for row in self.evaluated)
+
+    def result(self, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+        """What result.json says after the epochs so far; None before the first evaluation.
+
+        Parameters
+        ----------
+        facts : dict
+            About the run, without its epochs.
+        """
+        if self.last is None:
+            return None
+        found = {**facts, "epochs": len(self), "best": self.best, "last": self.last, "note": self.task.best_note}
+        return found if self.best_average is None else {**found, "best_average": self.best_average}
+
+
+def read_metrics(path: Path) -> List[Dict[str, float]]:
+    """The rows of a metrics.csv as numbers, whatever the task; an empty cell is not a number."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(stream)]
