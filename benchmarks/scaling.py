@@ -34,7 +34,7 @@ from fusion.data.loader import TrainingBatches
 from fusion.data.photos.photo import PhotoAugmentation
 from fusion.models.network import count_parameters
 from fusion.processors import with_threads
-from fusion.training.metrics import read_metrics
+from fusion.training.history import read_metrics
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD
 
 ROOT = Path(__file__).resolve().parents[1]

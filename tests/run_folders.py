@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
+from classified import COLUMNS
+
 from fusion.compat import mx
 from fusion.training.config import read_config, to_yaml
 from fusion.training.logbook import RunDirectory
-from fusion.training.metrics import COLUMNS
 from fusion.training.preparation import build_network
 
 

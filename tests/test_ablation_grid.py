@@ -22,7 +22,7 @@ from fusion.ablation.grid import plan_grid, short_name
 from fusion.ablation.report import CellResult, format_table, plus_minus, summarise
 from fusion.errors import ConfigError
 from fusion.fuse import list_fusions
-from fusion.training.metrics import TIMINGS, read_metrics
+from fusion.training.history import TIMINGS, read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "quickstart.yaml"

@@ -127,7 +127,6 @@ from fusion.devices import contexts
 from fusion.models.normalisation import synchronise_batch_norm
 from fusion.training import engine
 from fusion.training.config import read_config
-from fusion.training.loss import build_loss
 from fusion.training.preparation import build_batches, build_network, build_trainer, start_weights
 
 
@@ -144,7 +143,7 @@ def train(device, batch_size, synchronised):
     batches = build_batches(settings, data, devices)
     start_weights(net, settings, devices)
     before, losses = values(net), []
-    trainer, loss = build_trainer(net, settings), build_loss(settings, None)
+    trainer, loss = build_trainer(net, settings), TASK.loss(settings, None)
     for epoch in range(2):
         for batch in batches.epoch(epoch):
             output = engine.take_step(net, trainer, loss, batch, devices)

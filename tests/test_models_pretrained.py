@@ -10,6 +10,7 @@ import re
 import numpy as np
 import parity
 import pytest
+from classified import evaluated
 from PIL import Image
 
 import fusion
@@ -28,7 +29,6 @@ from fusion.models.zoo import MODELS, network_identity
 from fusion.published.rows import ROWS
 from fusion.training.config import read_config
 from fusion.training.engine import train
-from fusion.training.evaluation import evaluate
 from fusion.training.logbook import RunDirectory
 
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_digits_have_the_accuracy_of_their_card():
     assert (trained.model, trained.data, trained.classes) == ("aff_resnet8_digits", "UCI digits", tuple("0123456789"))
     preparation = trained.preparation
     normalise = Normalisation(preparation.mean, preparation.std)
-    found = evaluate(trained.net, load_dataset("digits", "test"), normalise, 32, [trained.context])
+    found = evaluated(trained.net, load_dataset("digits", "test"), normalise, 32, [trained.context])
     assert f"**{100 * (1 - found.top1_error):.2f} %** of {found.images}" in README
     assert 1 - found.top1_error == find_weights("aff_resnet8_digits").accuracy
 

@@ -16,12 +16,12 @@ from fusion.published.compare import (
     best_run,
     compare,
     differences,
+    error_range,
     find_runs,
     judge,
     network_identity,
     read_run,
     same_network,
-    spread,
     standard_error,
 )
 

@@ -20,7 +20,7 @@ from fusion.__main__ import main as fusion_main
 from fusion.compat import mx
 from fusion.training import main
 from fusion.training.config import read_config
-from fusion.training.metrics import read_metrics
+from fusion.training.history import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

@@ -19,20 +19,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from classified import TASK
 from PIL import Image
 from together import Table, Threads, still_running, together
 
 from fusion.compat import mx, nn
 from fusion.data.loader import Batch
 from fusion.errors import ConfigError
+from fusion.tasks.base import StepOutput
+from fusion.tasks.classification.meters import TrainingMeter
 from fusion.training import distributed, engine
 from fusion.training.checkpoint import TrainingState
-from fusion.training.evaluation import Evaluation
-from fusion.training.logbook import RunDirectory
-from fusion.training.metrics import read_metrics
-from fusion.training.preparation import build_trainer
+from fusion.training.distributed import stores
 from fusion.training.distributed.rollcall import PARTNER_LOST
+from fusion.training.evaluation import evaluate
+from fusion.training.history import read_metrics
+from fusion.training.logbook import RunDirectory
+from fusion.training.preparation import build_trainer
 from fusion.training.settings import Settings
+from fusion.training.sums import RunningSums
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "train_cifar.py"
@@ -61,11 +66,9 @@ def test_sum_is_over_workers_in_double_precision():
 
 
 def test_alone_everything_is_its_own():
-    alone, sums = distributed.Workers(), {"loss": 0.1}
-    evaluation = Evaluation(0.1, 0.01, 2.3, 7, 3.5)
+    alone, sums = distributed.Workers(), np.array([0.1, 0.01, 2.3, 7])
     assert alone.shard == (0, 1)
-    assert alone.mean(sums) is sums
-    assert alone.combine(evaluation) is evaluation
+    assert alone.sum(sums) is sums
     assert [alone.any(True), alone.any(False)] == [True, False]
     assert [alone.key(number) for number in range(5)] == [0, 1, 2, 3, 4]
     run = RunDirectory(Path("x"))
@@ -83,24 +86,66 @@ def test_flag_of_one_is_seen_by_all_at_the_next_question():
     assert found == [[False, False, True, False]] * 2
 
 
-def test_sums_of_an_epoch_become_their_mean():
-    found = together(2, lambda worker: worker.mean({"loss": 1.0 + worker.rank, "batches": 5}))
-    assert found == [{"loss": 1.5, "batches": 5}] * 2
+def step_of(loss, images=2):
+    """A step with this loss per image, which says nothing of two classes."""
+    logits = mx.nd.zeros((images, 2))
+    return StepOutput([mx.nd.full((images,), loss)], [logits], np.full((images, 2), 0.5))
+
+
+def test_losses_of_an_epoch_are_their_mean_over_workers():
+    def act(worker):
+        sums = RunningSums(TrainingMeter(), {}, worker)
+        for _ in range(5):
+            sums.later(step_of(1.0 + worker.rank))
+        return {**sums.finish(), "seconds": 0}
+
+    for found in together(2, act):
+        assert TASK.training_columns(found) == {"train_loss": 1.5, "train_rmse": 0.0}
+        assert found == {"loss": 15.0, "rmse": 0.0, "batches": 10.0, "seconds": 0}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_epoch_that_was_interrupted_goes_on_with_its_sums_under_any_number_of_workers(size):
+    earlier = {"loss": 6.0, "rmse": 0.0, "batches": 4.0, "seconds": 3.0}
+
+    def act(worker):
+        sums = RunningSums(TrainingMeter(), earlier, worker)
+        sums.later(step_of(1.5))
+        return sums.finish()
+
+    for found in together(size, act):
+        assert (found["loss"], found["batches"]) == (6.0 + 1.5 * size, 4.0 + size)
+        assert found["seconds"] >= 3.0
 
 
 def test_evaluations_of_parts_are_weighted_by_their_images():
-    own = [Evaluation(1 - 1 / 3, 1 - 2 / 3, 1.5, 3, 10.0), Evaluation(1 - 5 / 7, 0.0, 0.5, 7, 20.0)]
-    own.append(Evaluation(0.0, 0.0, 0.0, 0, 0.0))  # had no images
-    for found in together(3, lambda worker: worker.combine(own[worker.rank])):
-        assert found.top1_error == 4 / 10  # as one process divides
-        assert found.top5_error == 1 / 10
-        assert found.loss == pytest.approx((3 * 1.5 + 7 * 0.5) / 10)
-        assert (found.images, found.images_per_second) == (10, 30.0)
+    logits = np.array([[2.0, 1.0, 0.0]] * 3 + [[0.0, 1.0, 2.0]] * 7)
+    labels = np.array([0, 1, 1] + [2, 2, 2, 2, 2, 1, 0])
+    parts = (slice(0, 3), slice(3, 10), slice(10, 10))  # the last worker has no images
+    net = lambda images: images  # noqa: E731  the images are the logits
+    whole = evaluate(net, [Batch(logits, labels)], TASK.evaluation_meter(), [mx.cpu()])
+    assert whole.figures["top1_error"] == 4 / 10
+
+    def act(worker):
+        part = parts[worker.rank]
+        batches = [Batch(logits[part], labels[part])] if len(labels[part]) else []
+        return evaluate(net, batches, TASK.evaluation_meter(), [mx.cpu()], worker)
+
+    for found in together(3, act):
+        assert found.figures["top1_error"] == 4 / 10  # as one process divides
+        assert found.figures["top5_error"] == 0
+        assert found.figures["loss"] == pytest.approx(whole.figures["loss"], rel=1e-6)
+        assert found.images == 10
 
 
 def test_loss_that_is_no_number_on_one_is_none_on_all():
-    own = [Evaluation(0.5, 0.0, math.nan, 4, 1.0), Evaluation(0.5, 0.0, 1.0, 4, 1.0)]
-    assert all(math.isnan(found.loss) for found in together(2, lambda worker: worker.combine(own[worker.rank])))
+    logits = (np.array([[math.nan, 0.0]]), np.array([[1.0, 0.0]]))
+
+    def act(worker):
+        batches = [Batch(logits[worker.rank], np.array([0]))]
+        return evaluate(lambda images: images, batches, TASK.evaluation_meter(), [mx.cpu()], worker)
+
+    assert all(math.isnan(found.figures["loss"]) for found in together(2, act))
 
 
 def test_running_statistics_are_averaged_and_weights_left_alone():
@@ -246,14 +291,14 @@ def test_number_of_no_worker_is_refused(bare, word):
     bare.setenv("DMLC_TASK_ID", word)
     bare.setenv("DMLC_NUM_WORKER", "2")
     with pytest.raises(ConfigError, match=f"DMLC_TASK_ID is '{word}'; expected a number from 0 to 1"):
-        distributed._task_number(0)
+        stores._task_number(0)
 
 
 def test_number_of_a_worker_is_the_launchers_or_the_stores(bare):
     bare.setenv("DMLC_NUM_WORKER", "2")
-    assert distributed._task_number(1) == 1
+    assert stores._task_number(1) == 1
     bare.setenv("DMLC_TASK_ID", "0")
-    assert distributed._task_number(1) == 0
+    assert stores._task_number(1) == 0
 
 
 # --- Two processes ---------------------------------------------------------------------------------------------------
@@ -299,10 +344,10 @@ if __name__ == "__main__":
 DRIVER = """
 import os, runpy, signal, sys
 import numpy as np
-from fusion.training import distributed, engine
+from fusion.training import distributed, engine, evaluation
 
 folder, rank, count, name = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-start, copy_parameters, take_step = distributed.start, engine.copy_parameters, engine.take_step
+start, copy_parameters, take_step = distributed.start, evaluation.copy_parameters, engine.take_step
 save = engine.checkpoint.save
 own, calls, epochs = None, 0, 0
 
@@ -331,7 +376,7 @@ def noted_save(path, *arguments):
     save(path, *arguments)
 
 engine.checkpoint.save = noted_save
-distributed.start, engine.copy_parameters, engine.take_step = noted_start, noted_copy, noted_step
+distributed.start, evaluation.copy_parameters, engine.take_step = noted_start, noted_copy, noted_step
 sys.argv = sys.argv[5:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

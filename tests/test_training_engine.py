@@ -22,13 +22,19 @@ from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
 from fusion.processors import Company, Threads, Usable
+from fusion.progress import EpochProgress
+from fusion.signals import Interruption
+from fusion.tasks.base import StepOutput
+from fusion.tasks.classification.meters import TrainingMeter
 from fusion.training import checkpoint, curves, engine, main, preparation
 from fusion.training.config import read_config
-from fusion.training.engine import DivergedError, Interruption, StepOutput, Sums, take_step, train
+from fusion.training.divergence import DivergedError
+from fusion.training.engine import take_step, train
+from fusion.training.history import TIMINGS, read_metrics
 from fusion.training.logbook import RunDirectory
-from fusion.training.metrics import TIMINGS, read_metrics
 from fusion.training.preparation import build_network, build_trainer, start_weights
 from fusion.training.schedule import learning_rate
+from fusion.training.sums import RunningSums
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
 CPU, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
@@ -119,15 +125,15 @@ def trained_batches(monkeypatch):
 
 def signalled(monkeypatch, batch, *numbers):
     """Send signals to this process once so many batches are done."""
-    original, done = engine.Progress.advance, []
+    original, done = EpochProgress.advance, []
 
-    def advance(self, sums):
+    def advance(self, loss):
         done.append(self)
         for number in numbers if len(done) == batch else ():
             signal.raise_signal(number)
-        original(self, sums)
+        original(self, loss)
 
-    monkeypatch.setattr(engine.Progress, "advance", advance)
+    monkeypatch.setattr(EpochProgress, "advance", advance)
 
 
 def command(*words):
@@ -336,7 +342,7 @@ def test_step_takes_the_mean_over_the_whole_batch():
         images = draw.normal(size=(6, 4)).astype(np.float32)
         batch = engine.Batch(images, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 0]])
         output = take_step(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False), batch, ctx)
-        assert [part.context for part in output.logits] == ctx
+        assert [part.context for part in output.outputs] == ctx
         gradients.append(before - net[0].weight.data(ctx[-1]).asnumpy())
         scores = np.exp(images @ before.T)
         expected = (scores / scores.sum(axis=1, keepdims=True) - batch.targets).T @ images / 6
@@ -616,6 +622,10 @@ def test_terminal_gets_a_bar_in_place_of_lines(feed, tmp_path, caplog, capsys, m
 # --- Sums ------------------------------------------------------------------------------------------------------------
 
 
+def sums_from(earlier):
+    return RunningSums(TrainingMeter(), earlier)
+
+
 def output_of(losses, logits, targets):
     """A step over as many devices as there are parts."""
     return StepOutput([mx.nd.array(part) for part in losses], [mx.nd.array(part) for part in logits], np.array(targets))
@@ -628,7 +638,7 @@ SECOND_RMSE = 0.75
 
 
 def test_sums_are_of_batch_means_and_read_one_step_late():
-    sums = Sums({})
+    sums = sums_from({})
     assert math.isnan(sums.mean_loss)
     sums.later(FIRST)
     assert math.isnan(sums.mean_loss)
@@ -644,11 +654,11 @@ def test_sums_are_of_batch_means_and_read_one_step_late():
 
 
 def test_sums_go_on_where_they_were():
-    straight, before = Sums({}), Sums({})
+    straight, before = sums_from({}), sums_from({})
     straight.later(FIRST)
     straight.later(SECOND)
     before.later(FIRST)
-    after = Sums(json.loads(json.dumps({**before.finish(), "seconds": 1000.0})))
+    after = sums_from(json.loads(json.dumps({**before.finish(), "seconds": 1000.0})))
     after.later(SECOND)
     found, expected = after.finish(), straight.finish()
     assert {**found, "seconds": 0} == {**expected, "seconds": 0}
@@ -658,7 +668,7 @@ def test_sums_go_on_where_they_were():
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_loss_that_is_no_number_is_told_with_its_batch(loss):
-    sums = Sums({"loss": 1.0, "rmse": 1.0, "batches": 4, "seconds": 1.0})
+    sums = sums_from({"loss": 1.0, "rmse": 1.0, "batches": 4, "seconds": 1.0})
     sums.later(FIRST)
     sums.later(output_of([[loss]], [[[0.0, 0.0]]], [[1.0, 0.0]]))
     with pytest.raises(DivergedError, match=f"the loss is {loss} at batch 6 of the epoch"):

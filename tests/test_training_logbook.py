@@ -12,6 +12,7 @@ from importlib import metadata
 import matplotlib.figure
 import numpy as np
 import pytest
+from classified import COLUMNS, history
 
 import fusion
 from fusion.compat import mx
@@ -20,8 +21,8 @@ from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
 from fusion.training.curves import draw_training_curves
+from fusion.training.history import TIMINGS, read_metrics
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
-from fusion.training.metrics import COLUMNS, TIMINGS, read_metrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = {"model": "aff_resnet32", "classes": 100}
@@ -161,18 +162,18 @@ def test_what_is_logged_is_appended_to_the_run_s_log(run):
 
 
 def test_metrics_are_a_row_an_epoch_and_read_back_exactly(run):
-    history = [row(1), row(2), row(3, val_loss=1e-300, train_loss=1 / 3, seconds=0.1 + 0.2)]
-    run.write_epoch(history, "title", FACTS)
+    rows = [row(1), row(2), row(3, val_loss=1e-300, train_loss=1 / 3, seconds=0.1 + 0.2)]
+    run.write_epoch(history(rows), "title", FACTS)
     lines = run.metrics.read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[0].startswith("epoch,train_loss,train_rmse,val_loss,val_top1_error,val_top5_error,learning_rate")
     assert len(lines) == 4
-    assert read_metrics(run.metrics) == history
+    assert read_metrics(run.metrics) == rows
     assert {*TIMINGS} < {*COLUMNS}
 
 
 def test_figures_of_a_run_that_diverged_read_back(run):
-    run.write_epoch([row(1, train_loss=math.nan, val_loss=math.inf)], "title", FACTS)
+    run.write_epoch(history([row(1, train_loss=math.nan, val_loss=math.inf)]), "title", FACTS)
     (found,) = read_metrics(run.metrics)
     assert math.isnan(found["train_loss"])
     assert found["val_loss"] == math.inf
@@ -180,26 +181,26 @@ def test_figures_of_a_run_that_diverged_read_back(run):
 
 
 def test_result_has_the_best_epoch_and_the_last(run):
-    history = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.25), row(3, val_top1_error=0.375)]
-    run.write_epoch(history, "title", FACTS)
+    rows = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.25), row(3, val_top1_error=0.375)]
+    run.write_epoch(history(rows), "title", FACTS)
     found = read_result(run)
-    assert found["best"] == history[1]
-    assert found["last"] == history[2]
+    assert found["best"] == rows[1]
+    assert found["last"] == rows[2]
     assert found["epochs"] == 3
     assert {key: found[key] for key in FACTS} == FACTS
     assert "lowest top-1 error on the test set" in found["note"]
 
 
 def test_best_of_equal_epochs_is_the_first(run):
-    history = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.25), row(3, val_top1_error=0.25)]
-    run.write_epoch(history, "title", FACTS)
+    rows = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.25), row(3, val_top1_error=0.25)]
+    run.write_epoch(history(rows), "title", FACTS)
     assert read_result(run)["best"]["epoch"] == 2
 
 
 def test_later_epoch_replaces_the_files_and_leaves_nothing_else(run):
-    run.write_epoch([row(1)], "title", FACTS)
+    run.write_epoch(history([row(1)]), "title", FACTS)
     picture = run.picture.read_bytes()
-    run.write_epoch([row(1), row(2)], "title", FACTS)
+    run.write_epoch(history([row(1), row(2)]), "title", FACTS)
     assert [found["epoch"] for found in read_metrics(run.metrics)] == [1, 2]
     assert read_result(run)["last"]["epoch"] == 2
     assert run.picture.read_bytes() != picture
@@ -214,10 +215,10 @@ def test_later_epoch_replaces_the_files_and_leaves_nothing_else(run):
 
 
 def test_row_of_other_columns_is_refused_and_the_old_files_stay(run):
-    run.write_epoch([row(1)], "title", FACTS)
+    run.write_epoch(history([row(1)]), "title", FACTS)
     before, names = run.metrics.read_bytes(), sorted(run.path.iterdir())
     with pytest.raises(ValueError, match="accuracy"):
-        run.write_epoch([row(1), row(2, accuracy=1.0)], "title", FACTS)
+        run.write_epoch(history([row(1), row(2, accuracy=1.0)]), "title", FACTS)
     assert run.metrics.read_bytes() == before
     assert sorted(run.path.iterdir()) == names
 
@@ -331,7 +332,7 @@ def test_machine_without_git_or_gluoncv_is_described_without_them(monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
-    """The figure that a history is drawn as."""
+    """The picture that rows of a history are drawn as."""
     figures = []
     save = matplotlib.figure.Figure.savefig
 
@@ -339,8 +340,8 @@ def drawn(monkeypatch, tmp_path):
         figures.append(figure)
         save(figure, *arguments, **keywords)
 
-    def draw(history, title="aff_resnet32 on digits"):
-        draw_training_curves(history, title, tmp_path / "curves.png")
+    def draw(rows, title="aff_resnet32 on digits"):
+        draw_training_curves(history(rows), title, tmp_path / "curves.png")
         return figures[-1]
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", spy)
@@ -353,8 +354,8 @@ def lines_of(axes):
 
 @pytest.mark.parametrize("epochs", [1, 2, 100])
 def test_picture_is_a_png_of_every_epoch(drawn, tmp_path, epochs):
-    history = [row(epoch) for epoch in range(1, epochs + 1)]
-    errors, losses, rates = drawn(history).axes
+    rows = [row(epoch) for epoch in range(1, epochs + 1)]
+    errors, losses, rates = drawn(rows).axes
     content = (tmp_path / "curves.png").read_bytes()
     assert content.startswith(PNG)
     assert struct.unpack(">II", content[16:24]) == (990, 396)
@@ -367,7 +368,7 @@ def test_picture_is_a_png_of_every_epoch(drawn, tmp_path, epochs):
         ("test loss", "val_loss", 1),
         ("learning rate", "learning_rate", 1),
     ):
-        assert curves[label] == (expected, [scale * figures[name] for figures in history])
+        assert curves[label] == (expected, [scale * figures[name] for figures in rows])
 
 
 def test_picture_names_what_it_shows_with_units(drawn):
@@ -383,8 +384,8 @@ def test_picture_names_what_it_shows_with_units(drawn):
 
 
 def test_best_epoch_is_marked(drawn):
-    history = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.1234), row(3, val_top1_error=0.375)]
-    assert lines_of(drawn(history).axes[0])["best: 12.34 % at epoch 2"] == ([2], [pytest.approx(12.34)])
+    rows = [row(1, val_top1_error=0.5), row(2, val_top1_error=0.1234), row(3, val_top1_error=0.375)]
+    assert lines_of(drawn(rows).axes[0])["best: 12.34 % at epoch 2"] == ([2], [pytest.approx(12.34)])
 
 
 def test_single_epoch_shows_as_a_point_and_many_as_a_line(drawn):
@@ -394,11 +395,11 @@ def test_single_epoch_shows_as_a_point_and_many_as_a_line(drawn):
 
 
 def test_picture_is_drawn_without_pyplot(run):
-    run.write_epoch([row(1)], "title", FACTS)
+    run.write_epoch(history([row(1)]), "title", FACTS)
     assert run.picture.read_bytes().startswith(PNG)
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
 
 
 def test_title_with_dollars(tmp_path):
-    draw_training_curves([dict.fromkeys(COLUMNS, 0.5)], r"on $\foo$", tmp_path / "a.png")
+    draw_training_curves(history([dict.fromkeys(COLUMNS, 0.5)]), r"on $\foo$", tmp_path / "a.png")

@@ -14,11 +14,11 @@ from fusion.data.photos.photo import PhotoAugmentation
 from fusion.data.photos.prepare import prepare
 from fusion.devices import contexts
 from fusion.errors import ConfigError, DataError
+from fusion.tasks.classification.batches import MAX_BAD_IMAGES
 from fusion.training import main
 from fusion.training.config import read_config
+from fusion.training.history import TIMINGS, read_metrics
 from fusion.training.logbook import RunDirectory
-from fusion.training.metrics import TIMINGS, read_metrics
-from fusion.training.photo_training import MAX_BAD_IMAGES
 from fusion.training.preparation import build_batches, load_split
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

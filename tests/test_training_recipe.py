@@ -11,18 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from classified import AVERAGE_COLUMNS, COLUMNS, history
 
 from fusion.compat import mx
 from fusion.data import load_dataset
 from fusion.data.imageset import ImageSet
 from fusion.data.loader import Batch
 from fusion.errors import ConfigError
+from fusion.tasks.classification.loss import CrossEntropy
 from fusion.training import curves, engine
 from fusion.training.config import read_config
 from fusion.training.evaluation import evaluate_run
+from fusion.training.history import TIMINGS, read_metrics
 from fusion.training.logbook import RunDirectory, read_result
-from fusion.training.loss import CrossEntropy
-from fusion.training.metrics import AVERAGE_COLUMNS, COLUMNS, TIMINGS, read_metrics
 from fusion.training.preparation import build_network, build_trainer, start_weights
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
@@ -92,16 +93,16 @@ def go(path, *words, resume=False):
 
 def interrupted(monkeypatch, path, *words, after):
     """Start a run and stop it after so many batches."""
-    original, done = engine.Progress.advance, []
+    original, done = engine.EpochProgress.advance, []
 
-    def advance(self, sums):
+    def advance(self, loss):
         done.append(self)
         if len(done) == after:
             signal.raise_signal(signal.SIGINT)
-        original(self, sums)
+        original(self, loss)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Progress, "advance", advance)
+        patch.setattr(engine.EpochProgress, "advance", advance)
         _, outcome = go(path, *words)
     assert outcome == engine.Outcome(False, *divmod(after, LENGTH))
 
@@ -217,7 +218,7 @@ def test_run_that_was_never_evaluated_has_metrics_and_no_result(tmp_path, monkey
     run = RunDirectory(tmp_path / "run")
     run.create(settings_of())
     row = dict.fromkeys(("epoch", "train_loss", "train_rmse", "learning_rate", "images_per_second", "seconds"), 1.0)
-    run.write_epoch([row], "title", {})
+    run.write_epoch(history([row]), "title", {})
     assert math.isnan(read_metrics(run.metrics)[0]["val_loss"])
     assert run.picture.exists()
     with pytest.raises(ConfigError, match="no epoch of this run is finished"):
@@ -233,8 +234,8 @@ def test_picture_is_drawn_with_and_without_evaluations(tmp_path):
     averaged = {**evaluated, "epoch": 3, "ema_loss": 1.1, "ema_top1_error": 0.4, "ema_top5_error": 0.1}
     read_back = {**row, "epoch": 4, "val_loss": math.nan, "val_top1_error": math.nan, "val_top5_error": math.nan}
     for count in range(1, 5):
-        history = [row, evaluated, averaged, read_back][:count]
-        plain.draw_training_curves(history, "title", tmp_path / f"{count}.png")
+        rows = [row, evaluated, averaged, read_back][:count]
+        plain.draw_training_curves(history(rows), "title", tmp_path / f"{count}.png")
         assert (tmp_path / f"{count}.png").stat().st_size > 1000
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from fusion.data import load_dataset
 from fusion.training import main
 from fusion.training.config import read_config
-from fusion.training.metrics import TIMINGS, read_metrics
+from fusion.training.history import TIMINGS, read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "train_cifar.py"

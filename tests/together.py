@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from fusion.compat import mx
-from fusion.training import distributed
+from fusion.training.distributed.workers import Several
 
 PATIENCE = 30  # seconds until a thread gives the others up
 
@@ -19,7 +19,7 @@ class Table:
         self.barrier = threading.Barrier(size, timeout=PATIENCE)
 
 
-class Threads(distributed._Several):
+class Threads(Several):
     """A worker whose others are threads of this process."""
 
     def __init__(self, rank, table):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..training.curves import BLUE, ORANGE
-from .compare import REACH, Comparison, spread
+from .compare import REACH, Comparison, error_range
 from .curves import Curve
 
 #: A run shorter than this share of the published one gets a panel of its own epochs beside the whole.
@@ -60,7 +60,7 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
 def _draw(axes: Any, comparison: Comparison, published: Curve) -> None:
     own = comparison.run.curve
     epochs = range(1, published.epochs + 1)
-    low, high = zip(*(spread(published, epoch) for epoch in epochs))
+    low, high = zip(*(error_range(published, epoch) for epoch in epochs))
     label = f"published: best {published.best:.2f} % at epoch {published.best_epoch}"
     axes.plot(epochs, published.errors, color=ORANGE, linewidth=1.7, label=label)
     band = axes.fill_between(epochs, low, high, color=ORANGE, alpha=0.2, linewidth=0)

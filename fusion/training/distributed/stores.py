@@ -86,12 +86,12 @@ def _end_at_once(status: int) -> None:
 
 
 def start_store() -> Workers:
-    """This process as a worker of MXNet's key-value store.
+    """Meet the others in MXNet's key-value store.
 
     Raises
     ------
     ConfigError
-        If it was not started as one.
+        If this process was not started as a worker of it.
     """
     missing = [name for name in DMLC_VARIABLES if not os.environ.get(name)]
     if missing:
@@ -143,7 +143,7 @@ class _HorovodTrainer(mx.gluon.Trainer):
 
 
 def start_horovod() -> Workers:
-    """This process as a worker of Horovod.
+    """Meet the others by Horovod.
 
     Raises
     ------

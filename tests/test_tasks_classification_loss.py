@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from classified import TASK
 
 from fusion.compat import mx
+from fusion.tasks.base import part_losses
+from fusion.tasks.classification.loss import CrossEntropy, Distillation, DistillationLoss
 from fusion.training.config import read_config
-from fusion.training.loss import CrossEntropy, Distillation, DistillationLoss, build_loss, part_losses
 
 DRAW = np.random.default_rng(0)
 LOGITS, TEACHER = (DRAW.normal(scale=3, size=(6, 5)).astype(np.float32) for _ in range(2))
@@ -81,7 +83,7 @@ def test_gradient_keeps_its_size_at_high_temperatures():
 
 
 def test_run_without_a_teacher_has_the_plain_loss_and_never_looks_at_images():
-    loss = build_loss(read_config(None), None)
+    loss = TASK.loss(read_config(None), None)
     found = part_losses(loss, [mx.nd.array(LOGITS)], [mx.nd.array(TARGETS)], [None])
     np.testing.assert_array_equal(found[0].asnumpy(), value(CrossEntropy(), LOGITS, TARGETS))
 
@@ -96,7 +98,7 @@ def test_run_with_a_teacher_asks_it_about_each_part():
         seen.append(images)
         return mx.nd.array(TEACHER[len(seen) * 2 - 2 : len(seen) * 2])
 
-    loss = build_loss(settings, teacher)
+    loss = TASK.loss(settings, teacher)
     assert isinstance(loss, Distillation)
     parts = [slice(0, 2), slice(2, 4), slice(4, 6)]
     found = part_losses(
