@@ -120,7 +120,7 @@ def test_epoch_that_was_interrupted_goes_on_with_its_sums_under_any_number_of_wo
 
 def test_evaluations_of_parts_are_weighted_by_their_images():
     logits = np.array([[2.0, 1.0, 0.0]] * 3 + [[0.0, 1.0, 2.0]] * 7)
-    labels = np.array([0, 1, 1] + [2, 2, 2, 2, 2, 1, 0])
+    labels = np.array([0, 1, 1, 2, 2, 2, 2, 2, 1, 0])
     parts = (slice(0, 3), slice(3, 10), slice(10, 10))  # the last worker has no images
     net = lambda images: images  # noqa: E731  the images are the logits
     whole = evaluate(net, [Batch(logits, labels)], TASK.evaluation_meter(), [mx.cpu()])

@@ -12,7 +12,7 @@ from importlib import metadata
 import matplotlib.figure
 import numpy as np
 import pytest
-from classified import COLUMNS, history
+from classified import COLUMNS, TASK, history
 
 import fusion
 from fusion.compat import mx
@@ -21,7 +21,7 @@ from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
 from fusion.training.curves import draw_training_curves
-from fusion.training.history import TIMINGS, read_metrics
+from fusion.training.history import TIMINGS, History, read_metrics
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -133,12 +133,12 @@ def test_default_folder_is_the_first_free_one_after_the_config(tmp_path, monkeyp
     config = tmp_path / "configs" / "aff.yaml"
     expected = ["runs/aff", "runs/aff-2", "runs/aff-3"]
     for name in expected:
-        path = default_run_directory(config)
+        path = default_run_directory(config.stem)
         assert path.as_posix() == name
         path.mkdir(parents=True)
-    assert default_run_directory(None).as_posix() == "runs/run"
+    assert RunDirectory.unnamed(None).path.as_posix() == "runs/run"
     (tmp_path / "runs" / "aff-2").rmdir()
-    assert default_run_directory(config).as_posix() == "runs/aff-2"
+    assert default_run_directory(config.stem).as_posix() == "runs/aff-2"
 
 
 def test_what_is_logged_is_appended_to_the_run_s_log(run):
@@ -403,3 +403,28 @@ def test_picture_is_drawn_without_pyplot(run):
 
 def test_title_with_dollars(tmp_path):
     draw_training_curves(history([dict.fromkeys(COLUMNS, 0.5)]), r"on $\foo$", tmp_path / "a.png")
+
+
+# --- The history -----------------------------------------------------------------------------------------------------
+
+
+def test_epochs_without_an_evaluation_are_neither_best_nor_last(tmp_path):
+    rows = [
+        row(epoch, val_top1_error=error) for epoch, error in enumerate((math.nan, 0.5, math.nan, 0.25, math.nan), 1)
+    ]
+    found = history(rows)
+    assert found.epochs == (2, 4)
+    assert found.headlines == (50, 25)
+    assert (found.best, found.last) == (rows[3], rows[3])
+    assert found.best_average is None
+    found.write(tmp_path / "metrics.csv")
+    assert History.read(TASK, tmp_path / "metrics.csv").epochs == (2, 4)
+
+
+def test_runs_that_start_together_take_folders_of_their_own(tmp_path, monkeypatch, settings):
+    monkeypatch.chdir(tmp_path)
+    runs = [RunDirectory.unnamed(tmp_path / "aff.yaml") for _ in range(3)]
+    for run in runs:
+        run.create(settings)
+    assert [run.path.as_posix() for run in runs] == ["runs/aff", "runs/aff-2", "runs/aff-3"]
+    assert all(run.config.is_file() and run.last.parent.is_dir() for run in runs)

@@ -18,7 +18,6 @@ from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
 from ..training import checkpoint
-from ..training.config import read_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split, model_title
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
@@ -139,14 +138,13 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
         If the run or its weights are missing, damaged, or do not fit.
     """
     run = RunDirectory.existing(path)
-    settings = read_config(run.config)
+    settings = run.settings()
     file = run.weights(which)
     context = contexts(device)[0]
-    answering = replace(settings, data=replace(settings.data, batch_size=2))  # what 1 breaks is training
     arrays = checkpoint.network_arrays(file)
     outputs = count_classes(arrays)
     names, title = _classes_of_run(run, settings)
-    net = build_network(answering, outputs)
+    net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
     photos = settings.data.name == "imagenet"
     preparation = Preparation(

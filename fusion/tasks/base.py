@@ -218,7 +218,7 @@ class Task:
         return self.headline.title
 
     def columns(self, prefix: str, figures: Mapping[str, float]) -> Dict[str, float]:
-        """The cells of metrics.csv of an evaluation: of the network (`TEST`) or of its averaged weights (`AVERAGED`)."""
+        """The cells of metrics.csv of an evaluation of the network (`TEST`) or of its averaged weights (`AVERAGED`)."""
         return {figure.column(prefix): figures[figure.name] for figure in self.evaluation}
 
     def training_columns(self, sums: Mapping[str, float]) -> Dict[str, float]:

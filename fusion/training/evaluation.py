@@ -12,7 +12,6 @@ import numpy as np
 from ..compat import mx
 from ..data.loader import Batch
 from ..devices import contexts
-from ..errors import CheckpointError
 from ..files import whole_file
 from ..tasks import Task, task_of
 from ..tasks.base import AVERAGED, TEST, Meter
@@ -198,8 +197,6 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
     task = task_of(settings)
     devices = contexts(device)
     path = run.weights(which)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected best or last of a run with a finished epoch, or a file")
     test_set = load_split(settings, "test")
     net = build_network(settings, len(test_set.classes))
     checkpoint.load_network(path, net, devices)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..compat import mx
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..processors import chosen, processors
 from ..tasks import task_of
@@ -44,18 +44,59 @@ class RunDirectory:
     ----------
     path : Path
         Made when the run starts.
+    name : str, optional
+        Of a run whose folder nobody has named: it starts in the first folder `default_run_directory` that is free then.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: Optional[str] = None) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.classes = path / "classes.txt"
-        self.metrics = path / "metrics.csv"
-        self.picture = path / "curves.png"
-        self.result = path / "result.json"
-        self.last = path / "checkpoints" / checkpoint.LAST
-        self.best = path / "checkpoints" / checkpoint.BEST
-        self.best_average = path / "checkpoints" / checkpoint.BEST_AVERAGE
+        self._name = name
+
+    @classmethod
+    def unnamed(cls, config: Optional[Path]) -> RunDirectory:
+        """The folder of a new run that is called after its config file."""
+        name = config.stem if config else "run"
+        return cls(default_run_directory(name), name)
+
+    @property
+    def config(self) -> Path:
+        """Every setting."""
+        return self.path / "config.yaml"
+
+    @property
+    def classes(self) -> Path:
+        """The class names."""
+        return self.path / "classes.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def picture(self) -> Path:
+        """The curves."""
+        return self.path / "curves.png"
+
+    @property
+    def result(self) -> Path:
+        """The best and the last epoch."""
+        return self.path / "result.json"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.path / "checkpoints" / checkpoint.LAST
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "checkpoints" / checkpoint.BEST
+
+    @property
+    def best_average(self) -> Path:
+        """The averaged weights of the epoch in which they were best."""
+        return self.path / "checkpoints" / checkpoint.BEST_AVERAGE
 
     @classmethod
     def existing(cls, path: Path) -> RunDirectory:
@@ -99,8 +140,25 @@ class RunDirectory:
         return History.read(task_of(self.settings()), self.metrics)
 
     def weights(self, which: str) -> Path:
-        """The file of `best`, `last` or `average` (the best averaged weights), or any other by its path."""
-        return {"best": self.best, "last": self.last, "average": self.best_average}.get(which, Path(which))
+        """A file of weights.
+
+        Parameters
+        ----------
+        which : str
+            `best`, `last` or `average` (the best averaged weights) of the run, or the path of any other file.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such file.
+        """
+        file = {"best": self.best, "last": self.last, "average": self.best_average}.get(which, Path(which))
+        if not file.is_file():
+            raise CheckpointError(
+                f"{file}: no such file; expected best, last or average of a run that has finished an epoch "
+                "(average: with train.ema_decay), or the path of a .params file or checkpoint"
+            )
+        return file
 
     def create(self, settings: Settings) -> None:
         """Make the folder and write what is known before the first step.
@@ -110,14 +168,26 @@ class RunDirectory:
         ConfigError
             If it holds a run already, or cannot be made.
         """
-        if self.config.exists():
+        if self.config.exists() and self._name is None:
             raise ConfigError(f"{self.path}: holds a run already; go on with --resume {self.path}, or name another")
         try:
+            if self._name is not None:
+                self._claim(self._name)
             self.last.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.config, to_yaml(settings))
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot hold a run ({error.strerror})") from None
         self.write_environment(settings)
+
+    def _claim(self, name: str) -> None:
+        """Make the first folder that is free: another run of the same name may have started since it was looked for."""
+        while True:
+            self.path = default_run_directory(name)
+            try:
+                self.path.mkdir(parents=True)
+                return
+            except FileExistsError:
+                continue
 
     def write_environment(self, settings: Settings) -> None:
         """Record versions, command, commit, devices and threads. Of a resumed run the first number of threads is kept.
@@ -178,9 +248,8 @@ class RunDirectory:
             draw_training_curves(history, title, aside)
 
 
-def default_run_directory(config: Optional[Path]) -> Path:
-    """runs/NAME after the config file, or runs/NAME-2 and so on where that is taken."""
-    name = config.stem if config else "run"
+def default_run_directory(name: str) -> Path:
+    """runs/NAME, or runs/NAME-2 and so on where that is taken."""
     number = 1
     while True:
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
 from .config import differing_keys, read_config, to_yaml
-from .logbook import RunDirectory, default_run_directory, read_result
+from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
 from .settings import Settings
 
@@ -63,7 +63,8 @@ def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int
         print(to_yaml(settings, reasons=True), end="")
         return 0
     log_to_terminal()
-    run = RunDirectory(arguments.resume or arguments.run_dir or default_run_directory(arguments.config))
+    named = arguments.resume or arguments.run_dir
+    run = RunDirectory(named) if named else RunDirectory.unnamed(arguments.config)
     from .engine import train
 
     outcome = train(settings, run, resume=arguments.resume is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
 
@@ -14,7 +13,6 @@ from ..models import get_model
 from ..models.network import count_classes, describe_mismatches, mismatches, read_parameters
 from ..models.zoo import FAMILIES, MODELS
 from . import checkpoint
-from .config import read_config
 from .logbook import RunDirectory
 from .preparation import build_network
 from .settings import CIFAR_MEAN, CIFAR_STD, Settings
@@ -121,14 +119,10 @@ def _answer(teacher: Teacher, settings: Settings, devices: Sequence[Any]) -> Any
 
 def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any, _Statistics]:
     run = RunDirectory.existing(path)
-    theirs = read_config(run.config)
+    theirs = run.settings()
     _check_data(settings, theirs)
-    which = settings.train.teacher_checkpoint or "best"
-    file = {"best": run.best, "last": run.last}.get(which, Path(which))
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such file; train.teacher_checkpoint is best or last of the run, or a file")
-    answering = replace(theirs, data=replace(theirs.data, batch_size=2))  # what 1 breaks is training
-    net = build_network(answering, count_classes(checkpoint.network_arrays(file)))
+    file = run.weights(settings.train.teacher_checkpoint or "best")
+    net = build_network(theirs, count_classes(checkpoint.network_arrays(file)))
     checkpoint.load_network(file, net, list(devices))
     return net, (theirs.augment.mean, theirs.augment.std)
 
