@@ -36,6 +36,7 @@ bench: $(READY)
 	-$(BIN)/python benchmarks/scaling.py measure
 	-$(BIN)/python benchmarks/deployment.py
 	-$(BIN)/python benchmarks/export.py
+	-$(BIN)/python benchmarks/evaluation.py
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

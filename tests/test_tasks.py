@@ -177,6 +177,6 @@ def test_toy_task_resumes_to_the_last_bit(toy, tmp_path, monkeypatch):
         assert train(toy, tmp_path / "stopped") == 130
     assert main("", ["--resume", str(tmp_path / "stopped")]) == 0
     assert table(tmp_path / "stopped") == table(tmp_path / "whole")
-    with np.load(tmp_path / "stopped" / "checkpoints" / "last.npz") as one:
-        with np.load(tmp_path / "whole" / "checkpoints" / "last.npz") as other:
-            assert all(one[name].tobytes() == other[name].tobytes() for name in one.files if name != "state")
+    paths = [tmp_path / name / "checkpoints" / "last.npz" for name in ("stopped", "whole")]
+    with np.load(paths[0]) as one, np.load(paths[1]) as other:
+        assert all(one[name].tobytes() == other[name].tobytes() for name in one.files if name != "state")
