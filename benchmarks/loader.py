@@ -28,8 +28,8 @@ from fusion.data.loader import TrainingBatches
 from fusion.devices import contexts
 from fusion.training.config import read_config
 from fusion.training.engine import train
-from fusion.training.logbook import RunDirectory
 from fusion.training.history import read_metrics
+from fusion.training.logbook import RunDirectory
 from fusion.training.preparation import (
     build_batches,
     build_network,
