@@ -94,6 +94,13 @@ def progress(title: str, total: int | None, *, unit: str, done: int = 0) -> Cont
     return bar
 
 
+def duration(seconds: float) -> str:
+    """A time in words, such as `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 class EpochProgress:
     """Progress of an epoch of training: a bar on a terminal, otherwise one line per so many batches.
 

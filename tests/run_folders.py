@@ -14,7 +14,10 @@ from fusion.training.preparation import build_network
 
 
 def write_run(path, config, errors, words=(), **facts):
-    """A run with these top-1 errors in percent, one an epoch; `facts` go over those of a CIFAR-10 run."""
+    """A run with these top-1 errors in percent, one per epoch, None where it was not evaluated.
+
+    `facts` go over those of a CIFAR-10 run.
+    """
     path.mkdir(parents=True)
     settings = read_config(config, list(words))
     (path / "config.yaml").write_text(to_yaml(settings))
@@ -24,7 +27,10 @@ def write_run(path, config, errors, words=(), **facts):
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         for epoch, error in enumerate(errors, start=1):
-            writer.writerow({**dict.fromkeys(COLUMNS, 0.5), "epoch": epoch, "val_top1_error": error / 100})
+            row = {**dict.fromkeys(COLUMNS, 0.5), "epoch": epoch}
+            measured = [name for name in COLUMNS if name.startswith("val_")]
+            row.update(dict.fromkeys(measured, "") if error is None else {"val_top1_error": error / 100})
+            writer.writerow(row)
     known = {"model": settings.model.name, "data": "CIFAR-10", "classes": 10, "parameters": 84066}
     known.update(train_images=50_000, test_images=10_000, epochs=len(errors))
     (path / "result.json").write_text(json.dumps({**known, **facts}))

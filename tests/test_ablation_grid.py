@@ -224,6 +224,14 @@ def test_json_is_alone_on_standard_output(tmp_path, trained, capsys, monkeypatch
     assert json.loads(capsys.readouterr().out)["lines"][0]["fusion"] == "add"
 
 
+def test_epochs_that_were_not_evaluated_do_not_count(tmp_path):
+    words = ["train.epochs=4", "train.evaluate_every=2", "schedule.warmup_epochs=0"]
+    (cell,) = plan_grid(CONFIG, ["add"], [1], 1, tmp_path, words)
+    write_run(cell.path, CONFIG, [None, 30.0, None, 40.0], cell.words)
+    (found,) = collect([cell])
+    assert (found.best, found.last, found.epochs, found.finished) == (30.0, 40.0, 4, True)
+
+
 # --- For real --------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,10 @@ def run_of(tmp_path, config="cifar10_aff_resnet32.yaml", errors=(50.0, 40.0), wo
     return read_run(write_run(tmp_path / name, CONFIGS / config, errors, words, **facts))
 
 
+def own_curve(*errors):
+    return Curve(errors)
+
+
 # --- The verdict -----------------------------------------------------------------------------------------------------
 
 
@@ -48,7 +52,7 @@ def test_standard_error_is_that_of_a_share():
     ("own", "word"), [(20.0, "within"), (20.39, "within"), (20.41, "above"), (19.61, "within"), (19.59, "below")]
 )
 def test_run_beside_a_level_curve_is_within_one_standard_error(own, word):
-    verdict = judge([50.0] * 9 + [own], LEVEL, 10_000)
+    verdict = judge(own_curve(*[50.0] * 9, own), LEVEL, 10_000)
     assert (verdict.word, verdict.epoch) == (word, 10)
     assert verdict.difference == pytest.approx(own - 20)
     assert (verdict.low, verdict.high) == pytest.approx((19.6, 20.4))
@@ -56,17 +60,15 @@ def test_run_beside_a_level_curve_is_within_one_standard_error(own, word):
 
 def test_verdict_is_on_the_last_epoch_that_both_have():
     published = Curve(tuple(float(100 - epoch) for epoch in range(1, 11)))
-    assert judge([99.0, 98.0, 97.0], published, 100).epoch == 3
-    longer = judge([99.0] * 9 + [90.0] + [1.0] * 5, published, 100)
+    assert judge(own_curve(99.0, 98.0, 97.0), published, 100).epoch == 3
+    longer = judge(own_curve(*[99.0] * 9, 90.0, *[1.0] * 5), published, 100)
     assert (longer.epoch, longer.own, longer.published, longer.word) == (10, 90.0, 90.0, "within")
 
 
 def test_spread_is_over_five_epochs_on_either_side_without_those_that_leap():
     falling = Curve(tuple(float(100 - epoch) for epoch in range(1, 31)))
-    assert error_range(falling, 15) == (
-        82.0,
-        88.0,
-    )  # epochs 10 to 20 have 90 to 80, of which two are left out at either end
+    # Epochs 10 to 20 have 90 to 80, of which two are left out at either end.
+    assert error_range(falling, 15) == (82.0, 88.0)
     assert error_range(falling, 30) == (70.0, 74.0)  # six epochs, one left out, but the epoch's own stays
     assert error_range(falling, 1) == (95.0, 99.0)
     leaping = Curve((*[20.0] * 14, 90.0, *[20.0] * 15))
@@ -75,12 +77,12 @@ def test_spread_is_over_five_epochs_on_either_side_without_those_that_leap():
 
 
 def test_verdict_says_by_how_much():
-    words = str(judge([30.0], LEVEL, 10_000))
+    words = str(judge(own_curve(30.0), LEVEL, 10_000))
     assert words.startswith("above the published curve: worse")
     assert "30.00 % against 20.00 %, 10.00 points more" in words
     assert "within is from 19.60 to 20.40 %" in words
-    assert str(judge([10.0], LEVEL, 10_000)).startswith("below the published curve: better")
-    assert str(judge([20.1], LEVEL, 10_000)).startswith("within the published curve")
+    assert str(judge(own_curve(10.0), LEVEL, 10_000)).startswith("below the published curve: better")
+    assert str(judge(own_curve(20.1), LEVEL, 10_000)).startswith("within the published curve")
 
 
 def test_published_run_held_against_itself_is_within_at_every_epoch():
@@ -88,7 +90,20 @@ def test_published_run_held_against_itself_is_within_at_every_epoch():
         if row.curve:
             curve = read_curve(row.id)
             for epoch in range(1, curve.epochs + 1):
-                assert judge(curve.errors[:epoch], curve, row.test_set.images).word == "within"
+                assert judge(own_curve(*curve.errors[:epoch]), curve, row.test_set.images).word == "within"
+
+
+def test_epochs_that_were_not_evaluated_do_not_count(tmp_path, capsys):
+    run = run_of(tmp_path, errors=(None, 50.0, None, 40.0, None), words=["train.evaluate_every=2"])
+    assert run.curve.evaluated == (2, 4)
+    assert run.progress == "5 of 400 epochs"
+    found = compare(CIFAR10, run)
+    assert (found.verdict.epoch, found.verdict.own) == (4, 40.0)
+    assert found.verdict.published == read_curve(CIFAR10.id).at(4)
+    shown = {epoch: own for epoch, own, _ in found.lines_at()}
+    assert (shown[2], shown[4], shown[1]) == (50.0, 40.0, None)
+    assert main(["reproduce", CIFAR10.id, "--run", str(run.path)]) == 0
+    assert "nan" not in capsys.readouterr().out
 
 
 # --- What can be compared --------------------------------------------------------------------------------------------

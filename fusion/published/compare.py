@@ -308,7 +308,13 @@ def compare(row: Row, run: OwnRun) -> Comparison:
     reason = refusal(run, row)
     if reason is not None:
         raise ConfigError(reason)
-    verdict = judge(run.curve, read_curve(row.id), row.test_set.images)
+    published = read_curve(row.id)
+    if not run.curve.until(published.epochs):
+        raise ConfigError(
+            f"{run.path}: its first evaluation is after epoch {run.curve.evaluated[0]}, and the published curve of "
+            f"{row.id} ends at epoch {published.epochs}: no epoch has both"
+        )
+    verdict = judge(run.curve, published, row.test_set.images)
     return Comparison(row, run, verdict, differences(run, row))
 
 

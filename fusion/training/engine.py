@@ -18,7 +18,7 @@ from ..devices import contexts
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
 from ..processors import Company, chosen, processes_of_job, usable
-from ..progress import EpochProgress
+from ..progress import EpochProgress, duration
 from ..signals import Interruption
 from ..tasks import Task, task_of
 from ..tasks.base import StepOutput, part_losses
@@ -168,8 +168,9 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
             if workers.rank == 0:
                 checkpoint.save(run.last, net, trainer, state, average)
-            run.write_epoch(History(task, state.history), title, facts)
-            log_epoch(task, train_set.title, row, epochs, is_best)
+            history = History(task, state.history)
+            run.write_epoch(history, title, facts)
+            log_epoch(history, train_set.title, epochs, is_best)
             log_company(company, run, devices)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
@@ -223,12 +224,15 @@ def epoch_row(
     }
 
 
-def log_epoch(task: Task, title: str, row: Dict[str, float], epochs: int, is_best: bool) -> None:
-    """Log one line per epoch."""
+def log_epoch(history: History, title: str, epochs: int, is_best: bool) -> None:
+    """Log one line per epoch, with the time that the epochs left will take if they are like those done."""
+    row = history.rows[-1]
+    mean = sum(done["seconds"] for done in history.rows) / len(history)
+    left = f", {duration(mean * (epochs - len(history)))} left of the run" if len(history) < epochs else ""
     logger.info(
-        "%s: epoch %d/%d: %slr %.5g, %.0f images/s, %.1f s%s",
-        *(title, row["epoch"], epochs, task.epoch_words(row)),
-        *(row["learning_rate"], row["images_per_second"], row["seconds"], " (best so far)" if is_best else ""),
+        "%s: epoch %d/%d: %slr %.5g, %.0f images/s, %.1f s%s%s",
+        *(title, row["epoch"], epochs, history.task.epoch_words(row)),
+        *(row["learning_rate"], row["images_per_second"], row["seconds"], left, " (best so far)" if is_best else ""),
     )
 
 
