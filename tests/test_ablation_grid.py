@@ -18,7 +18,7 @@ from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.ablation import grid as ablation
-from fusion.ablation.grid import plan_grid, short_name
+from fusion.ablation.grid import collect, plan_grid, short_name
 from fusion.ablation.report import CellResult, format_table, plus_minus, summarise
 from fusion.errors import ConfigError
 from fusion.fuse import list_fusions
