@@ -21,6 +21,7 @@ from ..inference.trained import Trained, add_source, from_arguments
 from ..progress import progress
 from ..speed.timing import gain, interleave
 from ..training.config import read_config
+from ..training.distributed import ALONE
 from ..training.evaluation import evaluate
 from ..training.preparation import load_split
 from .optimise import Optimised, halve, optimise, quantise
@@ -186,13 +187,15 @@ def _measure(
 ) -> Dict[str, Any]:
     """Error of each network, and time of each but float16's, which is not for this processor."""
     trained.net.hybridize(static_alloc=True, static_shape=True)
+    task = trained.task
     networks: Dict[str, Any] = {BEFORE: trained.net, **{name: each.block for name, each in made.items()}}
     facts: Dict[str, Dict[str, Any]] = {name: {} for name in networks}
     with progress("measuring", len(networks) + 1, unit="networks") as meter:
         for name, net in networks.items():
             if test_set is not None:
-                found = evaluate(net, test_set, trained.preparation.normalisation, _BATCH, [mx.cpu()])
-                facts[name]["error"] = found.top1_error
+                batches = task.evaluation_batches(test_set, trained.preparation.normalisation, _BATCH, ALONE.shard)
+                found = evaluate(net, batches, task.evaluation_meter(), [mx.cpu()])
+                facts[name]["error"] = found.figures[task.headline.name]
             elif images is not None:
                 facts[name]["error"] = _disagreement(trained.net, net, images)
             meter.update(1)
@@ -205,7 +208,7 @@ def _measure(
         facts[name]["times_as_fast"] = gain(times[BEFORE], taken)
         facts[name]["times_as_fast_as_optimised"] = gain(times["optimised"], taken)
     if test_set is not None:
-        measure = f"top-1 error on {len(test_set):,} test images of {test_set.title}"
+        measure = f"{task.headline.title} on {len(test_set):,} test images of {test_set.title}"
     else:
         measure = "share of the calibration images with another answer than the network's own"
     return {

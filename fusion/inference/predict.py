@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ..command import log_to_terminal
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
 from ..progress import progress
-from ..training.evaluation import log_softmax
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
 from .trained import Trained, add_source, from_arguments
 
@@ -61,7 +61,7 @@ def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
     logits = trained.net(inputs).asnumpy().astype(np.float64)
     if not np.isfinite(logits).all():
         raise CheckpointError(f"{trained.file}: the network's answers are not finite numbers; its training diverged")
-    return np.exp(log_softmax(logits))
+    return np.exp(log_softmax(logits, axis=-1))
 
 
 def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[str, float], ...]:

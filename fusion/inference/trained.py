@@ -17,6 +17,7 @@ from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
+from ..tasks import Task, find_task, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split, model_title
@@ -118,6 +119,11 @@ class Trained:
     context: Any
     settings: Optional[Settings] = None
     run: Optional[RunDirectory] = None
+
+    @property
+    def task(self) -> Task:
+        """What it has learnt; classification where that is not known."""
+        return find_task("classification") if self.settings is None else task_of(self.settings)
 
 
 def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
