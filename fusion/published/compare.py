@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from ..devices import count_devices
 from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
-from ..training.config import differing_keys, model_keywords, read_config
+from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.logbook import RunDirectory, read_result
 from ..training.metrics import read_metrics
 from ..training.settings import Settings
@@ -159,15 +159,10 @@ def unlike_settings(run: OwnRun, row: Row) -> List[str]:
     batch = wanted.data.batch_size * count_devices(row.devices)
     unlike = [] if own_batch == batch else [f"total batch {own_batch} ({batch})"]
     return unlike + [
-        f"{key} {_value(run.settings, key)} ({_value(wanted, key)})"
+        f"{key} {value_of(run.settings, key)} ({value_of(wanted, key)})"
         for key in differing_keys(run.settings, wanted)
         if not key.startswith(_NOT_RECIPE)
     ]
-
-
-def _value(settings: Settings, key: str) -> Any:
-    section, leaf = key.split(".")
-    return getattr(getattr(settings, section), leaf)
 
 
 # --- The verdict -----------------------------------------------------------------------------------------------------
