@@ -30,7 +30,7 @@ REACH = 5
 _LEAPS = 5
 
 #: Settings in which runs of the same recipe may differ, and those that a sentence of their own is about.
-_NOT_RECIPE = ("runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
+_NOT_RECIPE = ("task", "runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
 
 
 @dataclass(frozen=True)

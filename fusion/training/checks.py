@@ -30,7 +30,7 @@ class Place:
     word: Optional[str] = None
 
     def __str__(self) -> str:
-        return self.source if self.word is None else f"{self.source}, {self.word!r}"
+        return self.source if self.word is None else f"{self.source}, {shortened(repr(self.word))}"
 
 
 def check(settings: Settings, places: Mapping[str, Place]) -> None:
@@ -74,11 +74,11 @@ class _Written:
         key : str
             The one that the message begins with.
         contradictions : sequence of (str, str)
-            How it contradicts which others.
+            How it contradicts which others; an empty "how" is that of the one before.
         mend : str
             What to write.
         """
-        parts = " and ".join(f"{relation} {self._quoted(other)}" for relation, other in contradictions)
+        parts = " and ".join(f"{relation} {self._quoted(other)}".strip() for relation, other in contradictions)
         raise ConfigError(f"{self._quoted(key)} {parts}: {mend}")
 
     def source(self, key: str) -> str:
@@ -191,7 +191,7 @@ def _check_model(found: _Written) -> None:
         found.refuse("model.name", str(error))
     unknown = [f"model.{key}" for key in model_keywords(found.settings) if key not in known]
     if unknown:
-        contradictions = [("does not take", key) for key in unknown]
+        contradictions = [("does not take", unknown[0]), *(("", key) for key in unknown[1:])]
         words = " ".join(f"{key}=null" for key in unknown)
         takes = ", ".join(sorted(set(known) - {"classes"}))
         found.refuse_together("model.name", contradictions, f"add {words} ({name} takes {takes})")

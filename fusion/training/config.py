@@ -88,8 +88,8 @@ def to_yaml(settings: Settings, reasons: bool = False) -> str:
             lines.append(f"{section}:")
             above = section
         value = yaml.safe_dump([value_of(settings, name)], default_flow_style=True, width=1000).strip()[1:-1]
-        text, indent = f"{leaf}: {value}", "  " if section else ""
-        lines.append(f"{indent}{text:<40}  # {key.metadata['reason']}" if reasons else f"{indent}{text}")
+        text = f"{'  ' if section else ''}{leaf}: {value}"
+        lines.append(f"{text:<42}  # {key.metadata['reason']}" if reasons else text)
     return "\n".join(lines) + "\n"
 
 

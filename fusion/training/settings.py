@@ -31,9 +31,9 @@ IMAGENET_STD = (0.22899216, 0.224, 0.225)
 
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
-#: A float32 keeps 24 bits, so that adding less than 2 ** -25 of a weight leaves it as it is: 3e-10 for one of 0.01, which
-#: is small for a network. A single weight's gradient is rarely above 0.1, of which a momentum of 0.9 makes a step of the
-#: learning rate times 1: below this rate such steps are lost, and only weights at 0 move, by too little to matter.
+#: A float32 keeps 24 bits, so that adding less than 2 ** -25 of a weight leaves it as it is: 3e-10 for one of 0.01,
+#: which is small for a network. A single weight's gradient is rarely above 0.1, of which a momentum of 0.9 makes a step
+#: as large as the learning rate. Below this rate such steps are lost; only weights at 0 move, by too little to matter.
 LEAST_RATE = 1e-10
 
 _NO_STEP = "steps of a smaller rate are lost in the rounding of float32 weights, so that nothing would be learnt"
@@ -108,7 +108,7 @@ class DataSettings:
         0.875, "imagenet: side of the test photos' centre crop by their shorter side", above=0, high=1
     )
     max_bad_images: Optional[int] = setting(
-        None, "imagenet: how many unreadable training photos are skipped; null is 10, or 0 with native", low=0
+        None, "imagenet: unreadable training photos to skip at most; null is 10 (native: 0)", low=0
     )
 
 
@@ -127,7 +127,7 @@ class AugmentSettings:
     )
     mixup_alpha: float = setting(0.0, "mixup with lambda ~ Beta(alpha, alpha), arXiv 1710.09412; 0 is off", low=0)
     cutmix_alpha: float = setting(
-        0.0, "CutMix in the same way, arXiv 1905.04899; with both on, each batch has one of them", low=0
+        0.0, "CutMix likewise, arXiv 1905.04899; with both, each batch has one of them", low=0
     )
     mixup_off_epochs: int = setting(0, "number of last epochs without mixup and CutMix", low=0)
     mean: List[float] = setting(list(CIFAR_MEAN), "subtracted from pixels between 0 and 1: red, green, blue")
@@ -186,7 +186,7 @@ class TrainSettings:
     teacher_checkpoint: Optional[str] = setting(None, "of a run as the teacher: best or last (null is best), or a file")
     distillation_weight: float = setting(0.5, "share of the teacher in the loss; labels have the rest", low=0, high=1)
     distillation_temperature: float = setting(
-        4.0, "by which both networks' logits are divided for the teacher's part of the loss", above=0
+        4.0, "divides both networks' logits in the teacher's part of the loss", above=0
     )
 
 

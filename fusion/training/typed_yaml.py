@@ -92,12 +92,14 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         lines: Dict[str, int] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                if key.value in lines:
-                    both = f"in line {lines[key.value]} and in line {line}"
-                    self._refuse(f"{shortened(repr(key.value))} is there twice, {both}: leave one of them out", key)
-                lines[key.value] = line
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                first = lines[key.value]
+                where = f"in line {line}" if first == line else f"in line {first} and in line {line}"
+                self._refuse(f"{shortened(repr(key.value))} is there twice, {where}: leave one of them out", key)
+            lines[key.value] = line
         return node
 
     def _refuse(self, problem: str, where: Any) -> None:
@@ -115,18 +117,20 @@ def compose(text: str) -> Optional[yaml.Node]:
     """
     try:
         loader = _Loader(text)
-        try:
-            return loader.get_single_node()
-        finally:
-            loader.dispose()
+    except yaml.YAMLError as error:
+        raise YamlError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return loader.get_single_node()
     except _Refused as error:
         raise YamlError(str(error.problem), error.problem_mark.line + 1) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(filter(None, (error.context, error.problem)))
         raise YamlError(f"not valid YAML: {reason}", mark.line + 1 if mark else None) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two for "\UFFFFFFFF", which is no character
-        raise YamlError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OverflowError):  # of chr()
+        raise YamlError("not valid YAML: there is no character of that number", loader.line + 1) from None
+    finally:
+        loader.dispose()
 
 
 def text_node(text: str) -> yaml.ScalarNode:
@@ -247,6 +251,8 @@ def _read_scalar(node: yaml.Node, item: type) -> Any:
             return int(text, 0)
         if item is float and _NUMBER.fullmatch(text):
             return float(text)
+        if item is float and _WHOLE_WITH_BASE.fullmatch(text):
+            return float(int(text, 0))
         if item is float and _NOT_FINITE.fullmatch(text):
             return float(text.replace(".", ""))
     raise ValueError(f"not {_WORDS[item]}")
