@@ -35,7 +35,6 @@ setup(
         "numpy<2",  # MXNet 1.9.1 is built for NumPy 1
         "scipy<2",  # of gluoncv; MXNet reads a namespace that SciPy 2 removes
         "matplotlib",
-        "omegaconf>=2.3",
         "PyYAML",
         "Pillow>=9.1",
         "opencv-python",

@@ -30,7 +30,7 @@ _ONNX = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
 _PARTS = (
     *(
         (name, "settings and logs of training", f"python -m pip install {package}", BROKEN)
-        for name, package in (("yaml", "PyYAML"), ("omegaconf", "omegaconf"), ("tqdm", "tqdm"), ("PIL", "Pillow"))
+        for name, package in (("yaml", "PyYAML"), ("tqdm", "tqdm"), ("PIL", "Pillow"))
     ),
     ("matplotlib", "pictures, which training draws", "python -m pip install matplotlib 'numpy<2'", BROKEN),
     ("cv2", "reading photos", "python -m pip install opencv-python 'numpy<2'", ADVICE),

@@ -229,7 +229,7 @@ def test_importing_fusion_leaves_no_bool_in_numpy(plain):
     assert (facts["before"], facts["after"], facts["still"]) == (False, False, False)
 
 
-@pytest.mark.parametrize("name", ["gluoncv", "matplotlib", "pandas", "omegaconf", "PIL"])
+@pytest.mark.parametrize("name", ["gluoncv", "matplotlib", "pandas", "PIL"])
 def test_importing_fusion_does_not_import_what_is_slow_to(plain, name):
     _, facts = plain
     assert "mxnet" in facts["loaded"]

@@ -306,7 +306,7 @@ def test_threads_of_a_run_on_gpus_and_of_one_without_a_record_are_not_spoken_of(
 
 def test_versions_are_those_installed():
     versions = environment("cpu")["versions"]
-    assert {*versions} == {"fusion", "mxnet", "numpy", "gluoncv", "matplotlib", "omegaconf", "Pillow"}
+    assert {*versions} == {"fusion", "mxnet", "numpy", "gluoncv", "matplotlib", "Pillow"}
     assert versions["fusion"] == fusion.__version__
     assert versions["mxnet"] == mx.__version__
     assert versions["numpy"] == np.__version__

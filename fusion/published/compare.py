@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from ..devices import count_devices
 from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
-from ..training.config import differing_keys, model_keywords, read_config
+from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
 from .curves import Curve, read_curve
@@ -29,7 +29,7 @@ REACH = 5
 _LEAPS = 5
 
 #: Settings in which runs of the same recipe may differ, and those that a sentence of their own is about.
-_NOT_RECIPE = ("runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
+_NOT_RECIPE = ("task", "runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,10 @@ def unlike_settings(run: OwnRun, row: Row) -> List[str]:
     batch = wanted.data.batch_size * count_devices(row.devices)
     unlike = [] if own_batch == batch else [f"total batch {own_batch} ({batch})"]
     return unlike + [
-        f"{key} {_value(run.settings, key)} ({_value(wanted, key)})"
+        f"{key} {value_of(run.settings, key)} ({value_of(wanted, key)})"
         for key in differing_keys(run.settings, wanted)
         if not key.startswith(_NOT_RECIPE)
     ]
-
-
-def _value(settings: Settings, key: str) -> Any:
-    section, leaf = key.split(".")
-    return getattr(getattr(settings, section), leaf)
 
 
 # --- The verdict -----------------------------------------------------------------------------------------------------

@@ -41,4 +41,4 @@ def task_of(settings: Settings) -> Task:
     """The task of a run: the one that its settings name, or that of its data set."""
     from ..data import describe
 
-    return find_task(getattr(settings, "task", None) or describe(settings.data.name).task)
+    return find_task(settings.task or describe(settings.data.name).task)

@@ -263,7 +263,7 @@ def environment(device: str) -> Dict[str, Any]:
     from .. import __version__
 
     versions = {"fusion": __version__, "mxnet": mx.__version__}
-    for name in ("numpy", "gluoncv", "matplotlib", "omegaconf", "Pillow"):
+    for name in ("numpy", "gluoncv", "matplotlib", "Pillow"):
         versions[name] = _version(name)
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),

@@ -57,7 +57,7 @@ def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int
     arguments = parser.parse_intermixed_args(words)
     overrides = list(arguments.settings)
     if arguments.device is not None:
-        overrides.append(f"runtime.device={_quoted(arguments.device)}")
+        overrides.append(f"runtime.device={arguments.device}")
     settings = _resumed(arguments, overrides) if arguments.resume else _new(arguments, overrides)
     if arguments.print_config:
         print(to_yaml(settings, reasons=True), end="")
@@ -82,11 +82,6 @@ def _tell(outcome: Outcome, run: RunDirectory) -> None:
         "interrupted in epoch %d after %d batches; go on with: python %s --resume %s",
         *(outcome.epoch + 1, outcome.batch, Path(sys.argv[0]).name, run.path),
     )
-
-
-def _quoted(device: str) -> str:
-    """A device word as YAML text, which would read 0,1 as a number."""
-    return "'" + device.replace("'", "") + "'"
 
 
 def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:

@@ -27,13 +27,19 @@ def training_batches(
 
 
 def count_outputs(settings: Settings, classes: int) -> int:
-    """The network's logits for a data set's classes.
+    """How many logits the network has for a data set's number of classes.
 
     Raises
     ------
     ConfigError
-        If model.outputs is fewer.
+        If there is only one class, or `model.outputs` is less than the number of classes.
     """
+    if classes < 2:
+        where = f" in {settings.data.dir}" if settings.data.dir else ""
+        raise ConfigError(
+            f"{settings.data.name}{where} has only one class; expected at least 2: with one there is nothing to "
+            "tell apart, and every answer is right"
+        )
     outputs = settings.model.outputs
     if outputs is not None and outputs < classes:
         raise ConfigError(f"model.outputs is {outputs}, and the data has {classes} classes; expected at least as many")
