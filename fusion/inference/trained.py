@@ -278,7 +278,7 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
         if arguments.model not in known:
             raise ConfigError(f"--model {arguments.model}: no such model; {nearest(arguments.model, known)}")
         raise CheckpointError(
-            f"--model {arguments.model}: say which weights with --checkpoint FILE; the package comes with those of "
+            f"--model {arguments.model}: say which weights with --checkpoint FILE; with the package come those of "
             f"{', '.join(list_pretrained())}"
         )
     return load_model(arguments.model, Path(arguments.checkpoint), arguments.device)
