@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image
 
 from fusion import get_model, list_models
-from fusion.attention import as_equations
 from fusion.compat import mx, nn
 from fusion.data import digits
 from fusion.data.augment import Normalisation
 from fusion.deploy.export import export
 from fusion.deploy.onnx import to_onnx
+from fusion.deploy.symbols import trace
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ExportError
 from fusion.inference.trained import Trained, load_model
@@ -102,9 +102,7 @@ def in_double(trained: Trained) -> Tuple[str, str]:
 
     net, side = trained.net, trained.preparation.size
     image = typical(side, np.random.default_rng(5))[:1]
-    arrays = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
-    with as_equations():
-        model = to_onnx(net(mx.sym.var("data")), arrays, (3, side, side))
+    model = to_onnx(*trace(net, image.shape), (3, side, side))
     for value in [*model.graph.input, *model.graph.output]:
         value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     for tensor in model.graph.initializer:

@@ -32,7 +32,8 @@ _OUTSIDE = dict(os.environ)
 import fusion  # noqa: E402  after the environment was copied
 from fusion.compat import mx  # noqa: E402
 from fusion.deploy.onnx import require, to_onnx  # noqa: E402
-from fusion.deploy.optimise import optimise, quantise, trace  # noqa: E402
+from fusion.deploy.optimise import optimise, quantise  # noqa: E402
+from fusion.deploy.symbols import trace  # noqa: E402
 from fusion.deploy.verify import relative_difference  # noqa: E402
 from fusion.processors import processors, with_threads  # noqa: E402
 from fusion.speed.measuring import IN_PLACE, NotPossibleError  # noqa: E402

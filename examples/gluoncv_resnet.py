@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""GluonCV's own ResNet with AFF in its skip connections: a training step, and an export that answers the same.
+"""GluonCV's own ResNet with AFF in its skip connections: a training step, and an export with the same answers.
 
     python examples/gluoncv_resnet.py [FOLDER]
 
-The residual blocks of `cifar_resnet20_v1` end in `relu(residual + x)`; here a fusion block stands for the addition.
-Any block that takes two feature maps of one shape can be put into any network like this.
+The residual blocks of `cifar_resnet20_v1` end in `relu(residual + x)`; here a fusion block takes the place of the
+addition. In the same way it can take the place of any sum of two feature maps of one shape, in any network.
 """
 
 import sys
@@ -20,7 +20,7 @@ from gluoncv.model_zoo import cifarresnet  # isort: skip
 
 
 class AttentionalBlock(cifarresnet.CIFARBasicBlockV1):
-    """GluonCV's basic block, whose sum is made by AFF."""
+    """GluonCV's basic block with AFF in place of its sum."""
 
     def __init__(self, channels, stride, downsample=False, in_channels=0, **kwargs):
         super().__init__(channels, stride, downsample, in_channels, **kwargs)
@@ -49,7 +49,7 @@ trainer.step(len(images))
 mx.nd.waitall()
 print(f"loss {loss.mean().asscalar():.3f}")
 
-# Exported, it needs neither this package nor GluonCV.
+# The export needs neither this package nor GluonCV.
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
 expected = net(images).asnumpy()
 net.export(str(folder / "aff"))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Answers of an exported network with ONNX Runtime and NumPy, on machines without MXNet (Pillow reads the image).
+"""The answer of an exported network by ONNX Runtime and NumPy, without MXNet (Pillow reads the image).
 
     python -m fusion export --run DIR --format onnx --with-preprocess --output exported
     python -m pip install onnxruntime numpy Pillow          # on the other machine
     python examples/onnx_only.py exported IMAGE
 
-The folder holds model.onnx and model.json. Any number of images goes in at once.
+The folder holds model.onnx and model.json. The model takes a batch of any number of images.
 """
 
 import json
@@ -20,7 +20,7 @@ folder, photo = Path(sys.argv[1]), sys.argv[2]
 description = json.loads((folder / "model.json").read_text())
 session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
 
-# The shorter side to what the network was trained with, then the centre.
+# Scale the shorter side to the length that the network was trained with, then cut out the centre.
 height, width = description["images"]["centre_crop"]
 image = Image.open(photo).convert("RGB")
 scale = description["images"]["shorter_side"] / min(image.size)
@@ -28,7 +28,7 @@ image = image.resize((round(image.width * scale), round(image.height * scale)), 
 left, top = (image.width - width) // 2, (image.height - height) // 2
 pixels = np.asarray(image.crop((left, top, left + width, top + height)))[None]
 
-# With --with-preprocess the graph takes the bytes as they are; without, it wants normalised planes.
+# An export made with --with-preprocess takes the bytes as they are; any other takes normalised planes.
 if not description["normalisation"]["in_the_graph"]:
     mean, std = (np.array(description["normalisation"][key]) for key in ("mean", "std"))
     pixels = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Answers of an exported network with nothing but MXNet: no import of this package, no class of its networks.
+"""The answer of an exported network by MXNet alone, without this package (Pillow reads the image).
 
     python -m fusion export --run DIR --with-preprocess --output exported
     python examples/symbol_only.py exported IMAGE
@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# MXNet 1.9.1 reads `numpy.bool`, which NumPy 1.24 removed: lend it before the import.
-# (On Python 3.12 and later it also wants setuptools, imported first, for its `distutils`.)
+# MXNet 1.9.1 reads `numpy.bool`, which NumPy 1.24 removed: provide it before the import.
+# (On Python 3.12 and later, MXNet also needs the `distutils` of setuptools, which must be imported first.)
 if sys.version_info >= (3, 12):
     import setuptools  # noqa: F401
 if "bool" not in vars(np):
     np.bool = bool
 
-# MXNet reads these when it is imported. Left alone it takes half of the processors; and once it has copied a large
-# array, all that it does afterwards is slow.
+# MXNet reads these two settings when it is imported. Without the first it uses half of the processors. Without the
+# second, everything that it does after it has copied a large array is slow.
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", "1000000000")
 
@@ -35,7 +35,7 @@ net = mx.gluon.SymbolBlock.imports(
     str(folder / "model-symbol.json"), ["data"], str(folder / "model-0000.params"), ctx=mx.cpu()
 )
 
-# The shorter side to what the network was trained with, then the centre.
+# Scale the shorter side to the length that the network was trained with, then cut out the centre.
 height, width = description["images"]["centre_crop"]
 image = Image.open(photo).convert("RGB")
 scale = description["images"]["shorter_side"] / min(image.size)
@@ -43,7 +43,7 @@ image = image.resize((round(image.width * scale), round(image.height * scale)), 
 left, top = (image.width - width) // 2, (image.height - height) // 2
 pixels = np.asarray(image.crop((left, top, left + width, top + height)))[None]
 
-# With --with-preprocess the graph takes the bytes as they are; without, it wants normalised planes.
+# An export made with --with-preprocess takes the bytes as they are; any other takes normalised planes.
 if not description["normalisation"]["in_the_graph"]:
     mean, std = (np.array(description["normalisation"][key]) for key in ("mean", "std"))
     pixels = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)

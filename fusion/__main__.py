@@ -15,7 +15,7 @@ from . import __version__, doctor
 from .command import reported
 from .compat import mx
 from .data.photos import prepare as prepare_imagenet
-from .deploy import export, optimise_command
+from .deploy import export_command, optimise_command
 from .errors import ConfigError
 from .explain import browse, confusion, gradcam_command, maps_command, plots, report
 from .fuse import fusion_aliases
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     optimise_command.add_command(commands)
     benchmark.add_command(commands)
     doctor.add_command(commands)
-    export.add_command(commands)
+    export_command.add_command(commands)
 
     models = commands.add_parser("models", help="the models and fusion blocks by name")
     models.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -14,6 +14,7 @@ from fusion import get_model
 from fusion.__main__ import main
 from fusion.compat import mx
 from fusion.deploy.export import export
+from fusion.deploy.export_command import input_shape
 from fusion.deploy.onnx import run_onnx
 from fusion.deploy.verify import TOLERANCE, differences, relative_difference, run_symbol
 from fusion.errors import ConfigError, DataError, ExportError
@@ -58,7 +59,6 @@ def some_pixels(count=3, height=32, width=32):
 # --- What is written -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_symbol_answers_in_a_fresh_process(trained, tmp_path):
     done = export(trained, tmp_path / "out", with_preprocess=True)
     assert sorted(done.files) == ["model-0000.params", "model-symbol.json", "model.json"]
@@ -71,7 +71,6 @@ def test_symbol_answers_in_a_fresh_process(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_onnx_takes_any_batch_of_bytes(trained, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -82,7 +81,6 @@ def test_onnx_takes_any_batch_of_bytes(trained, tmp_path):
         assert relative_difference(answers, expected(trained, pixels)) < TOLERANCE
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 @pytest.mark.parametrize("with_preprocess", [False, True])
 def test_description_says_how_to_use_it(trained, tmp_path, at_once, with_preprocess):
     export(trained, tmp_path / "out", image=(24, 40), with_preprocess=with_preprocess)
@@ -99,7 +97,6 @@ def test_description_says_how_to_use_it(trained, tmp_path, at_once, with_preproc
     assert found["largest_difference"]["symbol"] <= TOLERANCE
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_compares_on_the_images_it_is_given(trained, tmp_path, at_once, monkeypatch):
     seen = {}
     monkeypatch.setattr(exporting, "differences", lambda title, found, wanted: seen.update(wanted) or {"all": 0.0})
@@ -112,10 +109,30 @@ def test_compares_on_the_images_it_is_given(trained, tmp_path, at_once, monkeypa
     np.testing.assert_allclose(seen["real images"], expected(trained, pixels[1:]), rtol=1e-3, atol=1e-5)
 
 
+def test_hidden_files_in_a_folder_are_passed_over(trained, tmp_path, at_once, monkeypatch):
+    """What macOS writes beside a.png is no image, though its name ends as one's."""
+    seen = {}
+    monkeypatch.setattr(exporting, "differences", lambda title, found, wanted: seen.update(wanted) or {"all": 0.0})
+    pixels = some_pixels(2)
+    (tmp_path / "photos" / ".hidden").mkdir(parents=True)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
+        (tmp_path / "photos" / f"._{number}.png").write_bytes(b"no image")
+        (tmp_path / "photos" / ".hidden" / f"{number}.png").write_bytes(b"no image")
+    for output, words in (("one", tmp_path / "photos"), ("two", tmp_path / "photos" / "*.png")):
+        export(trained, tmp_path / output, images=[words])
+        np.testing.assert_allclose(seen.pop("real images"), expected(trained, pixels), rtol=1e-3, atol=1e-5)
+
+
+def test_export_of_either_input_warns_of_nothing(trained, tmp_path, at_once, recwarn):
+    export(trained, tmp_path / "one")
+    export(trained, tmp_path / "two", with_preprocess=True)
+    assert not [warning for warning in recwarn if "decide type" in str(warning.message)]
+
+
 # --- Nothing that is wrong is written --------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_export_that_computes_something_else_leaves_nothing(trained, tmp_path, at_once, monkeypatch):
     right = exporting.run_symbol
     monkeypatch.setattr(
@@ -126,7 +143,6 @@ def test_export_that_computes_something_else_leaves_nothing(trained, tmp_path, a
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_a_failed_replacement_leaves_the_old_export(trained, tmp_path, at_once, monkeypatch):
     export(trained, tmp_path / "out")
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -159,7 +175,6 @@ def test_process_that_fails_is_an_error_with_its_last_line(tmp_path):
 # --- Bad input -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_existing_output_asks_for_force(trained, tmp_path, at_once):
     export(trained, tmp_path / "out")
     with pytest.raises(ConfigError, match="exists already; replace it with --force"):
@@ -170,7 +185,6 @@ def test_existing_output_asks_for_force(trained, tmp_path, at_once):
     assert json.loads((tmp_path / "out" / "model.json").read_text())["input"]["dtype"] == "uint8"
 
 
-@pytest.mark.filterwarnings("ignore:Cannot decide type")
 def test_force_replaces_exports_only(trained, tmp_path, at_once):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
@@ -212,7 +226,7 @@ def test_unknown_format_image_and_folder(trained, tmp_path, at_once):
         export(trained, tmp_path / "out", ("tflite",))
     with pytest.raises(DataError, match=r"none\.png"):
         export(trained, tmp_path / "out", images=[tmp_path / "none.png"])
-    with pytest.raises(DataError, match="no image within"):
+    with pytest.raises(DataError, match="no images in this folder"):
         export(trained, tmp_path / "out", images=[tmp_path])
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
@@ -223,4 +237,4 @@ def test_unknown_format_image_and_folder(trained, tmp_path, at_once):
     ("text", "size"), [("224", (224, 224)), ("24,40", (24, 40)), ("3,24,40", (24, 40)), ("24x40", (24, 40))]
 )
 def test_input_shapes(text, size):
-    assert exporting._input_shape(text) == size
+    assert input_shape(text) == size

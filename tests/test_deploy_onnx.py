@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fusion import get_model, list_fusions
-from fusion.attention import as_equations
 from fusion.compat import mx, nn
 from fusion.deploy.onnx import IR_VERSION, OPSET, require, run_onnx, to_onnx
+from fusion.deploy.symbols import trace
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ConfigError, ExportError
 from fusion.models.normalisation import use_norm_layer
@@ -34,9 +34,7 @@ def random_weights(net, image=(3, 16, 16)):
 
 def translate(net, image=(3, 16, 16)):
     pytest.importorskip("onnx", reason="needs the extra onnx")
-    arrays = {name: parameter.data().asnumpy() for name, parameter in net.collect_params().items()}
-    with as_equations():
-        return to_onnx(net(mx.sym.var("data")), arrays, image)
+    return to_onnx(*trace(net, (2, *image)), image)
 
 
 def differs(net, tmp_path, image=(3, 16, 16)):

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion import get_model
+from fusion import MSCAM, get_model
 from fusion.__main__ import main
 from fusion.compat import mx, nn
 from fusion.deploy import optimise_command
 from fusion.deploy.graph import Graph
-from fusion.deploy.optimise import as_block, check_equal, halve, load_optimised, optimise, quantise, trace
-from fusion.deploy.optimise_command import judge
+from fusion.deploy.optimise import check_equal, halve, load_optimised, optimise, quantise
+from fusion.deploy.optimise_command import decide_on_int8
 from fusion.deploy.rewriting import fold_batch_norms
-from fusion.errors import CheckpointError, ConfigError, DataError
+from fusion.deploy.symbols import as_block, trace
+from fusion.errors import CheckpointError, ConfigError, DataError, ExportError
+from fusion.inference.trained import load_model, load_run
 from fusion.speed.timing import Times
 from fusion.training.config import read_config
 from fusion.training.engine import train
@@ -158,7 +160,7 @@ def test_a_network_that_differs_is_refused():
     weight = other.collect_params(".*dense.*weight")
     for parameter in weight.values():
         parameter.set_data(parameter.data() * 1.001)
-    with pytest.raises(CheckpointError, match="differs from its original by"):
+    with pytest.raises(CheckpointError, match="the optimised export does not compute .* differs by"):
         check_equal(net, other, (2, 3, SIZE, SIZE))
     for parameter in weight.values():
         parameter.set_data(parameter.data() * np.nan)
@@ -177,6 +179,56 @@ def test_files_come_back(tmp_path):
         load_optimised(tmp_path / "net")
     with pytest.raises(CheckpointError, match=r"none-symbol.json: no such file"):
         load_optimised(tmp_path / "none")
+
+
+def test_networks_are_shown_in_a_line(tmp_path):
+    net = tiny("aff")
+    for found in (optimise(net, SIZE), halve(net, SIZE)):
+        words = repr(found)
+        assert len(words) < 300
+        assert "\n" not in words
+        assert "16x16 pixels" in words
+        assert "'batch norms folded': 15" in words
+    assert "float16, float32" in repr(halve(net, SIZE))
+    node = Graph(optimise(net, SIZE).symbol).nodes()[-1]
+    assert len(repr(node)) < 300  # without its inputs, each of which has inputs of its own
+    net.save_parameters(str(tmp_path / "net.params"))
+    arguments = {"fusion": "aff", "blocks": 1, "channel_times": 1}
+    assert repr(load_model("cifar_resnet", tmp_path / "net.params", arguments=arguments)) == (
+        f"<Trained: cifar_resnet, 5 classes, {tmp_path / 'net.params'}>"
+    )
+
+
+def test_block_that_is_used_at_two_sizes_is_optimised():
+    """Its nodes have the same names both times, and vectors are repeated over another number of pixels."""
+
+    class Twice(mx.gluon.HybridBlock):
+        def __init__(self):
+            super().__init__()
+            with self.name_scope():
+                self.attention = MSCAM(8)
+                self.widen = nn.Conv2D(8, 3, padding=1, in_channels=3)
+
+        def hybrid_forward(self, F, x):
+            y = self.attention(self.widen(x))
+            return self.attention(F.Pooling(y, kernel=(2, 2), stride=(2, 2), pool_type="max"))
+
+    net = Twice()
+    net.initialize()
+    net(images(2))
+    found = optimise(net, SIZE)
+    assert found.rewritten["vectors spread"] == 2
+    assert difference(net(images(3)), found(images(3))) < 2e-6
+
+
+def test_shapes_are_those_of_the_network():
+    symbol, _ = trace(tiny("aff"), (2, 3, SIZE, SIZE))
+    graph = Graph(symbol)
+    shapes = graph.shapes(data=(2, 3, SIZE, SIZE))
+    assert shapes[graph.heads[0]] == (2, 5)
+    assert {len(shapes[node, 0]) for node in graph.nodes() if node.operator == "Convolution"} == {4}
+    with pytest.raises(ExportError, match=r"inputs of these shapes: data \(2, 7, 16, 16\)"):
+        graph.shapes(data=(2, 7, SIZE, SIZE))
 
 
 def test_float16_rounds_weights_and_keeps_batch_norm():
@@ -211,14 +263,14 @@ def test_int8_of_convolutions_in_groups_is_refused():
         quantise(net, images)
 
 
-def test_int8_is_judged_by_accuracy_and_speed():
-    assert judge(0.5, 1.5).kept
-    assert judge(-0.3, 1.05).kept
-    assert not judge(0.6, 3.0).kept
-    assert judge(0.6, 3.0, limit=1).kept
-    assert "0.60 points" in judge(0.6, 3.0).words
-    assert not judge(0.0, 1.0).kept
-    assert not judge(float("nan"), 2.0).kept
+def test_int8_is_kept_by_accuracy_and_speed():
+    assert decide_on_int8(0.5, 1.5).kept
+    assert decide_on_int8(-0.3, 1.05).kept
+    assert not decide_on_int8(0.6, 3.0).kept
+    assert decide_on_int8(0.6, 3.0, limit=1).kept
+    assert "0.60 points" in decide_on_int8(0.6, 3.0).words
+    assert not decide_on_int8(0.0, 1.0).kept
+    assert not decide_on_int8(float("nan"), 2.0).kept
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -290,6 +342,15 @@ def test_model_and_its_weights_are_calibrated_by_a_folder(run, tmp_path, timed, 
     assert "--images DIR" in capsys.readouterr().err
     assert main([*words, "--images", str(run / "data" / "test"), "--max-loss", "100"]) == 0
     assert "calibration images with another answer" in capsys.readouterr().out
+
+
+def test_calibration_images_are_of_the_whole_folder_without_hidden_files(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(optimise_command, "CALIBRATION_IMAGES", 2)
+    for number, value in enumerate((10, 20, 30)):
+        Image.new("RGB", (SIZE, SIZE), (value,) * 3).save(tmp_path / f"{number}.png")
+        (tmp_path / f"._{number}.png").write_bytes(b"no image")
+    found = optimise_command._read_folder(load_run(run / "run"), tmp_path)
+    assert found[:, 0, 0, 0].tolist() == [10, 30]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from run_folders import write_network
 from fusion import get_model
 from fusion.__main__ import main
 from fusion.compat import mx
-from fusion.errors import CheckpointError, DataError
+from fusion.errors import CheckpointError, ConfigError, DataError
 from fusion.inference.images import find_images, read_batches
 from fusion.inference.predict import probabilities
 from fusion.inference.trained import load_run
@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     save(root / "photos" / "deep" / "clear.PNG", "RGBA", seed=3)
     save(root / "photos" / "deep" / "er" / "b.jpeg", seed=4, size=(90, 40))
     (root / "photos" / "notes.txt").write_text("no image")
+    (root / "photos" / "._a.png").write_bytes(b"no image")  # as macOS leaves them
     save(root / "photos" / ".hidden" / "h.png")
     return root
 
@@ -189,6 +190,26 @@ def test_impossible_options_are_refused(folder, predict, words, message):
     status, printed, said = predict(folder / "photos" / "a.png", *words)
     assert (status, printed) == (2, "")
     assert said.startswith("error: ") and message in said
+
+
+@pytest.mark.parametrize("option", ["--top", "--batch-size"])
+def test_impossible_numbers_are_refused_before_the_network_is_loaded(folder, tmp_path, capsys, option):
+    words = ["predict", "--run", str(tmp_path / "none"), str(folder / "photos"), option, "-1"]
+    assert main(words) == 2
+    assert f"{option} -1: expected at least 1" in capsys.readouterr().err
+
+
+def test_batch_size_is_checked_at_once(folder):
+    with pytest.raises(ConfigError, match="--batch-size 0: expected at least 1"):
+        read_batches([folder / "photos" / "a.png"], load_run(folder / "run").preparation, 0)
+
+
+def test_mistyped_model_is_no_model(folder, capsys):
+    assert main(["predict", "--model", "aff_resnet8_digit", str(folder / "photos" / "a.png")]) == 2
+    said = capsys.readouterr().err
+    assert "--model aff_resnet8_digit: no such model; did you mean 'aff_resnet8_digits'" in said
+    assert main(["predict", "--model", "aff_resnet50", str(folder / "photos" / "a.png")]) == 2
+    assert "--checkpoint FILE" in capsys.readouterr().err
 
 
 def test_empty_folder_is_refused(tmp_path, predict):

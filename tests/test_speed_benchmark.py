@@ -11,8 +11,9 @@ from PIL import Image
 from fusion.__main__ import main
 from fusion.errors import ConfigError
 from fusion.speed import benchmark
-from fusion.speed.benchmark import Row, draw, format_rows, measure
-from fusion.speed.measuring import WAYS, Candidate, Job, in_process, memory, times
+from fusion.speed.benchmark import format_table, measure
+from fusion.speed.measuring import WAYS, Candidate, Job, Measurement, in_process, memory, times
+from fusion.speed.picture import draw
 from fusion.speed.timing import WARM_UP, Times, gain, interleave
 
 #: Images so small that the named models' least take milliseconds.
@@ -121,7 +122,7 @@ def test_all_processes_have_as_many_threads_as_the_first(monkeypatch):
 
 def rows():
     return [
-        Row(model, way, size, 10.0 * size, 9.0 * size, 12.0 * size, 100.0, 250.0, 1.5)
+        Measurement(model, way, size, 10.0 * size, 9.0 * size, 12.0 * size, 100.0, 250.0, 1.5)
         for size in (1, 32)
         for model in ("aff_resnet32", "resnet32")
         for way in ("training", "hybridized", "optimised")
@@ -129,11 +130,11 @@ def rows():
 
 
 def test_table_and_picture(tmp_path):
-    lines = format_rows(rows()).splitlines()
+    lines = format_table(rows()).splitlines()
     assert len(lines) == 13
     assert lines[0].split()[:3] == ["model", "way", "batch"]
     assert lines[1].split() == ["aff_resnet32", "training", "1", "10.0", "(9.0", "to", "12.0)", "100.0", "250", "1.50"]
-    without = format_rows([Row("m", "exported", 1, 1, 1, 1, 1000)])
+    without = format_table([Measurement("m", "exported", 1, 1, 1, 1, 1000)])
     assert "peak" not in without
     draw(rows(), tmp_path / "speed.png")
     pixels = np.asarray(Image.open(tmp_path / "speed.png").convert("RGB")).reshape(-1, 3)
@@ -172,6 +173,38 @@ def test_command_prints_and_draws(monkeypatch, tmp_path, capsys):
     assert len(found["rows"]) == 2 * (len(WAYS) - 1)
 
 
+@pytest.mark.parametrize(("name", "start"), [("a.pdf", b"%PDF"), ("a.SVG", b"<?xml"), ("a.jpg", b"\xff\xd8")])
+def test_picture_is_of_the_format_of_its_name(monkeypatch, tmp_path, capsys, name, start):
+    monkeypatch.setattr(benchmark, "in_process", fake_work)
+    words = ["benchmark", "aff_resnet32", "--ways", "training", "--batch-sizes", "2", "--no-memory", "--rounds", "1"]
+    assert main([*words, "--output", str(tmp_path / "new" / name)]) == 0
+    assert (tmp_path / "new" / name).read_bytes().startswith(start)
+    assert "each figure is one round" in capsys.readouterr().out
+
+
+def test_picture_that_cannot_be_written_is_refused_before_anything_is_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "in_process", lambda *job: pytest.fail("measured"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    for name, message in (
+        ("a.txt", "a.txt: expected a name that ends in .png, .pdf"),
+        ("a", "expected a name that ends in"),
+        ("folder.png", "folder.png: exists already"),
+        ("file/a.png", "file is a file; expected a folder"),
+    ):
+        assert main(["benchmark", "aff_resnet32", "--output", str(tmp_path / name), "--force"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_nothing_that_can_be_measured_is_an_error(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "in_process", fake_work)
+    picture = tmp_path / "speed.png"
+    words = ["benchmark", "aff_resnet32", "--ways", "int8", "--batch-sizes", "2", "--output", str(picture)]
+    assert main(words) == 2
+    assert "nothing can be measured here (int8: no)" in capsys.readouterr().err
+    assert not picture.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -180,6 +213,7 @@ def test_command_prints_and_draws(monkeypatch, tmp_path, capsys):
         (["aff_resnet32", "--against", "mscam"], "takes one input"),
         (["aff_resnet32", "--ways", "optimized"], "did you mean 'optimised'"),
         (["aff_resnet32", "--batch-sizes", "1,0"], "numbers such as 1,32"),
+        (["aff_resnet32", "--batch-sizes", "²"], "numbers such as 1,32"),
         (["aff_resnet32", "--rounds", "0"], "--rounds 0"),
         (["aff_resnet32", "--threads", "0"], "--threads 0"),
         (["aff_resnet32", "--input-size", "4"], "at least 8"),

@@ -1,1 +1,1 @@
-"""From a trained network to files that others run: export, ONNX, optimisation."""
+"""Trained networks for use elsewhere: exports for MXNet and ONNX Runtime, and networks optimised for inference."""

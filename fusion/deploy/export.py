@@ -1,40 +1,38 @@
-"""python -m fusion export: a trained network as files for MXNet alone and for ONNX Runtime, held against the network.
+"""A trained network as files for MXNet alone and for ONNX Runtime, which are compared with the network.
 
 model-symbol.json, model-0000.params   for `SymbolBlock.imports` of MXNet, without this package
 model.onnx                             for ONNX Runtime, any batch size
-model.json                             what whoever runs them needs to know: classes, input, preparation, result
+model.json                             what is needed to use them: classes, input, preparation of images, result
+
+The command is in `export_command`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..attention import as_equations
-from ..command import log_to_terminal
 from ..compat import mx
 from ..data import digits
-from ..data.image_folder import SUFFIXES
-from ..errors import ConfigError, DataError
-from ..inference.images import images_within
-from ..inference.trained import Trained, add_source, from_arguments
+from ..errors import ConfigError
+from ..inference.images import find_images
+from ..inference.trained import Trained
 from ..training.logbook import environment, read_result
 from . import onnx as onnx_format
-from .optimise import save_graph
-from .verify import TOLERANCE, differences, run_symbol
+from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
+from .verify import differences, run_symbol
 
 logger = logging.getLogger("fusion")
 
-#: Of every file, before what tells them apart.
+#: The beginning of every file's name.
 _NAME = "model"
 
 ONNX, DESCRIPTION = f"{_NAME}.onnx", f"{_NAME}.json"
@@ -42,12 +40,13 @@ ONNX, DESCRIPTION = f"{_NAME}.onnx", f"{_NAME}.json"
 #: The version of what model.json says.
 _FORMAT = 1
 
-#: How many real images an export is checked on, of as many as there are.
+#: How many real images an export is checked on, where there are so many.
 _REAL = 8
 
-#: How many random ones, besides a single one.
+#: How many random images it is checked on as one batch; a single one is another batch.
 _RANDOM = 4
 
+#: The names of the constants of normalisation in the graph.
 _SCALE, _SHIFT = "preparation_scale", "preparation_shift"
 
 
@@ -60,11 +59,11 @@ class Exported:
     folder : Path
         Where it is.
     model : str
-        What it is of.
+        The network's name.
     files : dict of str to int
-        Bytes by name.
+        The size of each file in bytes, by its name.
     differences : dict of str to dict of str to float
-        By format and batch, the largest difference as a share of the largest output.
+        By format and batch, the largest difference from the network as a share of the largest output.
     """
 
     folder: Path
@@ -73,24 +72,24 @@ class Exported:
     differences: Dict[str, Dict[str, float]]
 
 
-@dataclass(frozen=True)
-class _Graph:
+@dataclass(frozen=True, repr=False)
+class _Traced:
     """What every format is written from.
 
     Attributes
     ----------
     symbol : Symbol
         From `data` to logits.
-    arrays : dict
+    arrays : dict of str to ndarray
         Its parameters and running statistics.
     shape : tuple of int
-        Of an input without its batch.
+        Of the input without its batch.
     dtype : str
         Of the input.
     """
 
     symbol: Any
-    arrays: Dict[str, np.ndarray]
+    arrays: Arrays
     shape: Tuple[int, ...]
     dtype: str
 
@@ -104,7 +103,7 @@ def export(
     images: Sequence[Path] = (),
     force: bool = False,
 ) -> Exported:
-    """Write a network for others to run, after the files have given its answers in another process.
+    """Write a network for use without this package, once the files have given its answers.
 
     Parameters
     ----------
@@ -115,11 +114,12 @@ def export(
     formats : sequence of {'symbol', 'onnx'}
         What to write.
     image : (int, int), optional
-        Height and width of the images, in pixels; those that the network was trained on unless given.
+        Height and width of the images, in pixels; the size that the network was trained on by default.
     with_preprocess : bool
         Let the graph take (B, H, W, 3) uint8 images, and normalise them itself.
     images : sequence of Path
-        Real images to compare the answers on, files or folders; without them, digits of the embedded data set.
+        Real images to compare the answers on: files, folders or patterns, as `find_images` takes them. By default they
+        are digits of the embedded data set.
     force : bool
         Replace an earlier export.
 
@@ -135,54 +135,49 @@ def export(
         more than `verify.TOLERANCE`. Nothing is written then.
     """
     for name in formats:
-        if name not in _WRITERS:
-            raise ConfigError(f"format {name!r}: expected one of {', '.join(_WRITERS)}")
+        if name not in FORMATS:
+            raise ConfigError(f"format {name!r}: expected one of {', '.join(FORMATS)}")
     size = image or (trained.preparation.size, trained.preparation.size)
-    graph = _trace(trained, size, with_preprocess)
-    batches, expected = _reference(trained, graph, size, images)
+    traced = _trace(trained, size, with_preprocess)
+    batches, expected = _reference(trained, traced, size, images)
     found: Dict[str, Dict[str, float]] = {}
     with _new_folder(output, force) as folder:
         for name in formats:
             logger.info("%s: writing, and comparing with the network", name)
-            found[name] = differences(name, _WRITERS[name](graph, folder, batches), expected)
-        description = _describe(trained, graph, size, formats, found)
+            found[name] = differences(name, FORMATS[name](traced, folder, batches), expected)
+        description = _describe(trained, traced, size, formats, found)
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     return Exported(output, trained.model, files, found)
 
 
-# --- The graph -------------------------------------------------------------------------------------------------------
+# --- The graph, and the network's own answers ------------------------------------------------------------------------
 
 
-def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _Graph:
-    arrays = {name: p.data(trained.context).asnumpy() for name, p in trained.net.collect_params().items()}
-    dtype = "uint8" if with_preprocess else "float32"
-    data = mx.sym.var(onnx_format.INPUT, dtype=dtype)
+def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _Traced:
+    shape = (3, *size)
     if not with_preprocess:
-        return _Graph(_symbol(trained.net, data), arrays, (3, *size), dtype)
+        return _Traced(*trace(trained.net, (1, *shape)), shape, "float32")
     normalisation = trained.preparation.normalisation
-    arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
+    data = mx.sym.var(INPUT, dtype="uint8")
     pixels = mx.sym.transpose(mx.sym.cast(data, dtype="float32"), axes=(0, 3, 1, 2))
-    # BlockGrad: whoever trains the imported graph further does not move them.
+    # BlockGrad: whoever trains the imported graph further does not change them.
     scaled = mx.sym.broadcast_mul(pixels, mx.sym.BlockGrad(mx.sym.var(_SCALE, shape=(1, 3, 1, 1))))
     normal = mx.sym.broadcast_add(scaled, mx.sym.BlockGrad(mx.sym.var(_SHIFT, shape=(1, 3, 1, 1))))
-    return _Graph(_symbol(trained.net, normal), arrays, (*size, 3), dtype)
-
-
-def _symbol(net: Any, data: Any) -> Any:
-    with as_equations():
-        return net(data)
+    symbol, arrays = trace(trained.net, (1, *shape), normal)
+    arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
+    return _Traced(symbol, arrays, (*size, 3), "uint8")
 
 
 def _reference(
-    trained: Trained, graph: _Graph, size: Tuple[int, int], files: Sequence[Path]
+    trained: Trained, traced: _Traced, size: Tuple[int, int], words: Sequence[Path]
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
     """Batches for the graph, and what the network answers to them."""
     draw = np.random.default_rng(0)
     pixels = {
         "random images": draw.integers(0, 256, (_RANDOM, *size, 3), dtype=np.uint8),
         "one random image": draw.integers(0, 256, (1, *size, 3), dtype=np.uint8),
-        "real images": _real_images(trained, size, files),
+        "real images": _real_images(trained, size, words),
     }
     inputs = {name: trained.preparation.normalise(batch) for name, batch in pixels.items()}
     try:
@@ -190,19 +185,21 @@ def _reference(
             name: trained.net(mx.nd.array(batch, ctx=trained.context)).asnumpy() for name, batch in inputs.items()
         }
     except mx.MXNetError:
+        side = trained.preparation.size
         raise ConfigError(
-            f"--input-shape {size[0]},{size[1]}: {trained.model} cannot take images of that size; expected one that "
-            f"it can halve as often as it does, such as {trained.preparation.size},{trained.preparation.size}"
+            f"--input-shape {size[0]},{size[1]}: {trained.model} cannot take images of that size; expected a size that "
+            f"can be halved as often as the network does it, such as {side},{side}"
         ) from None
-    return pixels if graph.dtype == "uint8" else inputs, answers
+    return pixels if traced.dtype == "uint8" else inputs, answers
 
 
-def _real_images(trained: Trained, size: Tuple[int, int], paths: Sequence[Path]) -> np.ndarray:
-    """(n, H, W, 3) uint8, as the network is shown images, or as near as an oblong input allows."""
+def _real_images(trained: Trained, size: Tuple[int, int], words: Sequence[Path]) -> np.ndarray:
+    """Images (n, H, W, 3) uint8 as the network is shown them; of an oblong input, the centre of a square."""
     square = max(size)
-    if paths:
+    if words:
         preparation = replace(trained.preparation, size=square)
-        found = np.stack([preparation.read(path) for path in _image_files(paths)[:_REAL]])
+        files = find_images([str(word) for word in words])
+        found = np.stack([preparation.read(file) for file in files[:_REAL]])
     else:
         from PIL import Image
 
@@ -212,39 +209,31 @@ def _real_images(trained: Trained, size: Tuple[int, int], paths: Sequence[Path])
     return np.ascontiguousarray(found[:, top : top + size[0], left : left + size[1]])
 
 
-def _image_files(paths: Sequence[Path]) -> List[Path]:
-    files: List[Path] = []
-    for path in paths:
-        within = images_within(path) if path.is_dir() else [path]
-        if not within:
-            raise DataError(f"{path}: no image within ({', '.join(SUFFIXES)})")
-        files += within
-    return files
-
-
 # --- The formats -----------------------------------------------------------------------------------------------------
 
 
-def _write_symbol(graph: _Graph, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """As Gluon's own `export` names them; returns what they answer."""
-    arrays = {name: graph.arrays[name] for name in graph.symbol.list_inputs() if name in graph.arrays}
-    return run_symbol(*save_graph(graph.symbol, arrays, folder / _NAME), batches)
+def _write_symbol(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Write files named as by Gluon's own `export`; return what they answer."""
+    arrays = needed_arrays(traced.symbol, traced.arrays)
+    return run_symbol(*save_graph(traced.symbol, arrays, folder / _NAME), batches)
 
 
-def _write_onnx(graph: _Graph, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def _write_onnx(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     onnx_format.require("onnxruntime")
-    model = onnx_format.to_onnx(graph.symbol, graph.arrays, graph.shape, graph.dtype)
+    model = onnx_format.to_onnx(traced.symbol, traced.arrays, traced.shape, traced.dtype)
     (folder / ONNX).write_bytes(model.SerializeToString())
     return onnx_format.run_onnx(str(folder / ONNX), batches)
 
 
-Writer = Callable[[_Graph, Path, Mapping[str, np.ndarray]], Dict[str, np.ndarray]]
-_WRITERS: Dict[str, Writer] = {"symbol": _write_symbol, "onnx": _write_onnx}
+Writer = Callable[[_Traced, Path, Mapping[str, np.ndarray]], Dict[str, np.ndarray]]
+
+#: What each format is written by: its writer answers the batches by the files that it wrote.
+FORMATS: Dict[str, Writer] = {"symbol": _write_symbol, "onnx": _write_onnx}
 
 
 def _describe(
     trained: Trained,
-    graph: _Graph,
+    traced: _Traced,
     size: Tuple[int, int],
     formats: Sequence[str],
     found: Mapping[str, Mapping[str, float]],
@@ -261,10 +250,10 @@ def _describe(
         "data": trained.data,
         "classes": list(trained.classes),
         "input": {
-            "name": onnx_format.INPUT,
-            "shape": ["batch", *graph.shape],
-            "layout": "NHWC" if graph.dtype == "uint8" else "NCHW",
-            "dtype": graph.dtype,
+            "name": INPUT,
+            "shape": ["batch", *traced.shape],
+            "layout": "NHWC" if traced.dtype == "uint8" else "NCHW",
+            "dtype": traced.dtype,
             "colours": "red, green, blue",
         },
         "output": {"name": onnx_format.OUTPUT, "shape": ["batch", len(trained.classes)], "what": "logits"},
@@ -277,7 +266,7 @@ def _describe(
             "of_pixels_between": [0, 1],
             "mean": list(preparation.mean),
             "std": list(preparation.std),
-            "in_the_graph": graph.dtype == "uint8",
+            "in_the_graph": traced.dtype == "uint8",
         },
         "training": read_result(trained.run) if finished and trained.run is not None else None,
         "largest_difference": {name: max(shares.values()) for name, shares in found.items()},
@@ -291,10 +280,10 @@ def _describe(
 
 @contextmanager
 def _new_folder(output: Path, force: bool) -> Iterator[Path]:
-    """A folder to write into, which takes its name at the end, or goes."""
+    """A folder to write into, which takes its final name at the end, or is removed if there was an error."""
     if output.exists() or output.is_symlink():
         if not force:
-            raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another")
+            raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another folder")
         if not _is_export(output):
             raise ConfigError(f"--output {output}: is not an earlier export, so --force leaves it; name another folder")
     aside, old = (output.with_name(f".{output.name}.{os.getpid()}.{word}") for word in ("part", "old"))
@@ -315,68 +304,3 @@ def _new_folder(output: Path, force: bool) -> Iterator[Path]:
 
 def _is_export(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and ((path / DESCRIPTION).is_file() or not any(path.iterdir()))
-
-
-# --- The command -----------------------------------------------------------------------------------------------------
-
-
-def add_command(commands: Any) -> None:
-    """Give `python -m fusion` its command `export`."""
-    parser = commands.add_parser("export", help="a trained network as files for MXNet alone and for ONNX Runtime")
-    add_source(parser)
-    parser.add_argument("--format", choices=(*_WRITERS, "all"), default="symbol", help="default: symbol")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--with-preprocess", action="store_true", help="the graph takes uint8 images, height first")
-    parser.add_argument("--input-shape", metavar="HEIGHT,WIDTH", help="of the images (default: as trained)")
-    parser.add_argument(
-        "--images", type=Path, nargs="+", default=[], metavar="PATH", help="real images to compare the answers on"
-    )
-    parser.add_argument("--force", action="store_true", help="replace an earlier export")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.set_defaults(run_command=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    log_to_terminal("stderr" if arguments.json else "stdout")
-    size = _input_shape(arguments.input_shape) if arguments.input_shape else None
-    formats = tuple(_WRITERS) if arguments.format == "all" else (arguments.format,)
-    done = export(
-        from_arguments(arguments),
-        arguments.output,
-        formats,
-        size,
-        arguments.with_preprocess,
-        arguments.images,
-        arguments.force,
-    )
-    if arguments.json:
-        print(json.dumps({**asdict(done), "folder": str(done.folder)}))
-        return
-    print(f"{done.model}: {done.folder}")
-    for name, size_in_bytes in done.files.items():
-        print(f"  {name:<18} {size_in_bytes / 1e6:8.2f} MB")
-    for name, shares in done.differences.items():
-        listed = ", ".join(f"{batch} {share:.1e}" for batch, share in shares.items())
-        print(f"  {name}: largest difference {max(shares.values()):.1e} of the largest output ({listed})")
-    print(f"  allowed: {TOLERANCE:g}")
-
-
-def _input_shape(text: str) -> Tuple[int, int]:
-    """HEIGHT,WIDTH or one number for both; 3,HEIGHT,WIDTH is taken too."""
-    try:
-        numbers = [int(word) for word in text.replace("x", ",").split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 3 and numbers[0] == 3:
-        numbers = numbers[1:]
-    if len(numbers) == 1:
-        numbers *= 2
-    if len(numbers) != 2 or not all(1 <= number <= _LARGEST_SIDE for number in numbers):
-        raise ConfigError(
-            f"--input-shape {text}: expected HEIGHT,WIDTH in pixels, each from 1 to {_LARGEST_SIDE:,}, such as 224,224"
-        )
-    return numbers[0], numbers[1]
-
-
-#: Of an image, in pixels: beyond it, a single batch of the comparison would fill the memory.
-_LARGEST_SIDE = 4096

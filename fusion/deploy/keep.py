@@ -1,4 +1,4 @@
-"""python -m fusion.deploy.keep RUN NAME: puts a finished run's last weights among those that come with the package."""
+"""python -m fusion.deploy.keep RUN NAME: adds a finished run's last weights to those that come with the package."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ..training.config import read_config, to_yaml
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split
 
-#: Larger weights are for a download, not for a package.
+#: The largest file of weights, in bytes, that the package should carry.
 _LARGEST = 1_000_000
 
 
 def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optional[Path] = None) -> Path:
-    """Copy what a named model needs of a run, and write its weights after the last epoch and their checksum.
+    """Copy from a run what a model with weights needs, and write the weights of its last epoch and their checksum.
 
     Parameters
     ----------
     run_path : Path
         The folder of a finished run.
     name : str
-        FUSION_resnet8_DATA, or resnet8_DATA for plain addition.
+        The model's: FUSION_resnet8_DATA, or resnet8_DATA for plain addition.
     title : str, optional
-        What the data is called, where it was a folder whose name says little.
+        A name for the data set, if it was a folder whose own name says little.
     folder : Path, optional
-        The package's own unless given.
+        Where the model's folder goes; that of the package's own weights by default.
 
     Returns
     -------
@@ -61,7 +61,9 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     if (model.name, model.blocks, model.channel_times) != ("cifar_resnet", 1, 1) or (
         find_fusion(model.fusion or "aff") is not find_fusion(fusion_in_name(name))
     ):
-        raise ConfigError(f"{run_path}: not a cifar_resnet of one block a stage, channel_times 1, fusion as in {name}")
+        raise ConfigError(
+            f"{run_path}: not a cifar_resnet of one block per stage, with channel_times 1 and the fusion of {name}"
+        )
     classes = run.read_classes() or load_split(settings, "test").classes
     net = build_network(settings, len(classes))
     checkpoint.load_network(run.last, net)
@@ -83,7 +85,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
 
 
 def _write_checksums(folder: Path) -> None:
-    """Of all weights there, CIFAR-10's before the digits', AFF's first."""
+    """Write the checksums of all weights in a folder: CIFAR-10's before the digits', AFF's before others."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
     names.sort(key=lambda name: (name.endswith("_digits"), not name.startswith("aff_")))
     digests = {name: hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest() for name in names}
@@ -95,10 +97,10 @@ def _run(words: Optional[Sequence[str]]) -> int:
     parser = argparse.ArgumentParser(prog="python -m fusion.deploy.keep", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument("name", metavar="NAME", help="such as aff_resnet8_cifar10")
-    parser.add_argument("--title", help="what the data is called, where it was a folder")
+    parser.add_argument("--title", help="a name for the data set, if it was a folder")
     arguments = parser.parse_args(words)
     print(keep(arguments.run, arguments.name, arguments.title))
-    print(f"now write its card in {pretrained.FOLDER / 'README.md'}")
+    print(f"now describe it in {pretrained.FOLDER / 'README.md'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""python -m fusion optimise: a trained network's fast forms, with accuracy and speed before and after."""
+"""python -m fusion optimise: a trained network made fast for inference, with accuracy and speed before and after."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 
 from ..command import log_to_terminal
 from ..compat import mx
-from ..data.image_folder import SUFFIXES
 from ..data.imageset import DataSet, ImageSet
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..files import whole_file
-from ..inference.images import images_within
+from ..inference.images import images_in_folder
 from ..inference.trained import Trained, add_source, from_arguments
 from ..progress import progress
 from ..speed.timing import gain, interleave
@@ -26,14 +25,14 @@ from ..training.evaluation import evaluate
 from ..training.preparation import load_split
 from .optimise import Optimised, halve, optimise, quantise
 
-#: Calibration images: more of them change the ranges little.
+#: How many images INT8 is calibrated on: more of them change the ranges little.
 CALIBRATION_IMAGES = 256
 
-#: What INT8 may lose of the accuracy, in percentage points, and must gain in speed, to be kept.
+#: INT8 is kept if it loses at most so many percentage points of accuracy and is at least so many times as fast.
 INT8_LOSS = 0.5
 INT8_GAIN = 1.05
 
-#: Of the comparison of speeds: images a call, and rounds.
+#: Of the comparison of speeds: images per call, and rounds.
 _BATCH = 32
 _ROUNDS = 15
 
@@ -45,7 +44,7 @@ BEFORE = "hybridized"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """Whether INT8 is worth keeping.
 
     Attributes
@@ -53,31 +52,31 @@ class Verdict:
     kept : bool
         The decision.
     words : str
-        And why.
+        The decision and its reason, in a sentence.
     """
 
     kept: bool
     words: str
 
 
-def judge(lost: float, gained: float, limit: float = INT8_LOSS) -> Verdict:
-    """Decide on INT8.
+def decide_on_int8(lost: float, gained: float, limit: float = INT8_LOSS) -> Decision:
+    """Decide whether INT8 is worth keeping.
 
     Parameters
     ----------
     lost : float
-        Of the accuracy, in percentage points; less than 0 where the error fell.
+        How much accuracy it loses, in percentage points; negative if its error is lower.
     gained : float
         How many times as fast as the optimised float32 network it is.
     limit : float
-        The most it may lose.
+        How much accuracy it may lose, in percentage points.
     """
     figures = f"{lost:+.2f} points of error, {gained:.2f} times as fast as float32 optimised"
     if not lost <= limit:
-        return Verdict(False, f"INT8 is not kept: {figures}; it may lose {limit:g} points at the most")
+        return Decision(False, f"INT8 is not kept: {figures}; it may lose at most {limit:g} points")
     if gained < INT8_GAIN:
-        return Verdict(False, f"INT8 is not kept: {figures}; it must be {INT8_GAIN:g} times as fast at least")
-    return Verdict(True, f"INT8 is kept: {figures}")
+        return Decision(False, f"INT8 is not kept: {figures}; it must be at least {INT8_GAIN:g} times as fast")
+    return Decision(True, f"INT8 is kept: {figures}")
 
 
 def add_command(commands: Any) -> None:
@@ -85,12 +84,14 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("optimise", help="a trained network made fast for inference on the CPU")
     add_source(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the graphs and their weights")
-    parser.add_argument("--int8", action="store_true", help="also in eight-bit integers, kept where that gains")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="to calibrate INT8 by (default: training images)")
-    loss = "of accuracy that INT8 may lose (default: %(default)s)"
+    parser.add_argument("--int8", action="store_true", help="also in eight-bit integers, if that is worth it")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="what INT8 is calibrated on (default: training images)"
+    )
+    loss = "percentage points of accuracy that INT8 may lose (default: %(default)s)"
     parser.add_argument("--max-loss", type=float, default=INT8_LOSS, metavar="POINTS", help=loss)
     parser.add_argument("--float16", action="store_true", help="also with float16 weights, for GPUs")
-    parser.add_argument("--force", action="store_true", help="write over files of an earlier time")
+    parser.add_argument("--force", action="store_true", help="write over what an earlier call left in DIR")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("settings", nargs="*", metavar="data.key=value", help="where the run's data is now")
     parser.set_defaults(run_command=_run)
@@ -107,44 +108,46 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.float16:
         made["float16"] = halve(trained)
     facts = _measure(trained, made, _test_set(trained, arguments.settings), images)
-    verdict = None
+    decision = None
     if images is not None:
         measured = facts["networks"]["int8"]
         lost = 100 * (measured["error"] - facts["networks"][BEFORE]["error"])
-        verdict = judge(lost, measured["times_as_fast_as_optimised"], arguments.max_loss)
-        facts["int8"] = verdict.words
-        if not verdict.kept:
+        decision = decide_on_int8(lost, measured["times_as_fast_as_optimised"], arguments.max_loss)
+        facts["int8"] = decision.words
+        if not decision.kept:
             del made["int8"]
     facts["files"] = _write(arguments.output, made, facts)
     print(json.dumps(facts) if arguments.json else _described(facts))
-    return NOT_KEPT if verdict is not None and not verdict.kept else 0
+    return NOT_KEPT if decision is not None and not decision.kept else 0
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
-    """What cannot work, before anything is computed."""
+    """Refuse what cannot work, before anything is computed."""
     unwanted = [word for word in arguments.settings if not word.startswith("data.")]
     if unwanted:
         raise ConfigError(f"command line, {unwanted[0]!r}: optimise takes data.key=value only, such as data.dir=PATH")
     if arguments.device != "cpu":
         raise ConfigError(
-            f"--device {arguments.device}: oneDNN and INT8 are for CPUs; --float16 writes what a GPU runs, without one"
+            f"--device {arguments.device}: oneDNN and INT8 are for CPUs, so this command runs on the CPU; "
+            "--float16 writes what a GPU runs, and needs no GPU to do so"
         )
     if arguments.images is not None and not arguments.int8:
-        raise ConfigError(f"--images {arguments.images}: calibrates INT8; add --int8, or leave it out")
+        raise ConfigError(f"--images {arguments.images}: these images calibrate INT8; add --int8, or leave them out")
     if not arguments.max_loss >= 0:
         raise ConfigError(f"--max-loss {arguments.max_loss}: expected percentage points, 0 or more")
     output = arguments.output
     if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: a file; expected a folder, which is made")
+        raise ConfigError(f"--output {output}: is a file; expected the name of a folder")
     if output.is_dir() and any(output.iterdir()) and not arguments.force:
-        raise ConfigError(f"--output {output}: has files in it; name another folder, or write over them with --force")
+        advice = "write over them with --force, or name another folder"
+        raise ConfigError(f"--output {output}: holds files already; {advice}")
 
 
 # --- Images ----------------------------------------------------------------------------------------------------------
 
 
 def _split(trained: Trained, split: str, words: Sequence[str]) -> Optional[DataSet]:
-    """One split of the run's data; None of a network that comes from no run."""
+    """One split of the run's data; None for a network that comes from no run."""
     if trained.run is None:
         return None
     return load_split(read_config(trained.run.config, words), split)
@@ -155,22 +158,23 @@ def _test_set(trained: Trained, words: Sequence[str]) -> Optional[DataSet]:
 
 
 def _calibration_images(trained: Trained, arguments: argparse.Namespace) -> np.ndarray:
-    """Normalised images, from a folder or else from all over the run's training set."""
+    """Normalised images from the folder that was named, or evenly spaced ones from the run's training set."""
     if arguments.images is not None:
         return trained.preparation.normalise(_read_folder(trained, arguments.images))
     data = _split(trained, "train", arguments.settings)
     if not isinstance(data, ImageSet):
-        raise ConfigError("--int8 takes its ranges from real images: name a folder of them with --images DIR")
-    rows = np.linspace(0, len(data) - 1, min(CALIBRATION_IMAGES, len(data))).astype(int)
-    return trained.preparation.normalise(data.images[rows])
+        raise ConfigError("--int8 needs real images to calibrate on: name a folder of them with --images DIR")
+    return trained.preparation.normalise(data.images[_evenly_spaced(len(data))])
+
+
+def _evenly_spaced(count: int) -> np.ndarray:
+    """The numbers of the calibration images among so many, from the first to the last."""
+    return np.linspace(0, count - 1, min(CALIBRATION_IMAGES, count)).astype(int)
 
 
 def _read_folder(trained: Trained, folder: Path) -> np.ndarray:
-    files = images_within(folder)
-    if not files:
-        raise DataError(f"--images {folder}: no images in it; expected *{', *'.join(SUFFIXES)}, in folders or not")
-    step = max(1, len(files) // CALIBRATION_IMAGES)
-    chosen = files[::step][:CALIBRATION_IMAGES]
+    files = images_in_folder(folder)
+    chosen = [files[number] for number in _evenly_spaced(len(files))]
     images = []
     with progress("calibration images", len(chosen), unit="images") as meter:
         for file in chosen:
@@ -185,7 +189,7 @@ def _read_folder(trained: Trained, folder: Path) -> np.ndarray:
 def _measure(
     trained: Trained, made: Dict[str, Optimised], test_set: Optional[DataSet], images: Optional[np.ndarray]
 ) -> Dict[str, Any]:
-    """Error of each network, and time of each but float16's, which is not for this processor."""
+    """The error of each network, and the speed of each but float16's, which is not made for this processor."""
     trained.net.hybridize(static_alloc=True, static_shape=True)
     task = trained.task
     networks: Dict[str, Any] = {BEFORE: trained.net, **{name: each.block for name, each in made.items()}}
@@ -238,7 +242,10 @@ def _disagreement(net: Any, other: Any, images: np.ndarray) -> float:
 
 
 def _write(output: Path, made: Dict[str, Optimised], facts: Dict[str, Any]) -> List[str]:
-    """A pair of files each, and optimised.json with the figures; pairs of an earlier time, not made again, go."""
+    """Write two files for each network, and optimised.json with the figures.
+
+    Files that an earlier call wrote, for a network that is not made this time, are removed.
+    """
     output.mkdir(parents=True, exist_ok=True)
     files = []
     for name in ("optimised", "int8", "float16"):
@@ -265,7 +272,7 @@ def _described(facts: Dict[str, Any]) -> str:
         lines.append(f"  {name:<12} {error:>8} {rate:>9} {times:>14}")
     lines.append(f"  error: {facts['error_is']}; speed at batches of {facts['batch_size']} on this machine")
     if "float16" in facts["networks"]:
-        lines.append("  float16 is for GPUs: no CPU is faster with it, so its error is that of its rounded weights")
+        lines.append("  float16 is for GPUs, and faster on no CPU: its error is that of the rounded weights in float32")
     if "int8" in facts:
         lines.append(facts["int8"])
     return "\n".join([*lines, *(f"wrote {file}" for file in facts["files"])])

@@ -1,7 +1,7 @@
-"""Whether an export computes what the network computes.
+"""Whether an export computes what its network computes.
 
-As a program, python -m fusion.deploy.verify SYMBOL PARAMS INPUTS OUTPUTS, it is the fresh process that answers by
-MXNet's own `SymbolBlock.imports`, knowing nothing of the network but its two files.
+As a program, python -m fusion.deploy.verify SYMBOL PARAMS INPUTS OUTPUTS, this module is the fresh process that answers
+by MXNet's own `SymbolBlock.imports`: it knows nothing of the network but its two files.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ import numpy as np
 from ..compat import mx
 from ..errors import ExportError
 
-#: The largest difference that an export may have, of the largest output.
+#: The largest difference that an export may have from its network, as a share of the largest output.
 TOLERANCE = 1e-4
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference of two answers, as a share of the largest output.
+    """The largest difference of two answers, as a share of the largest expected output.
 
     Parameters
     ----------
     found, expected : ndarray
-        Infinitely different if their shapes are, or if either holds a NaN or infinity.
+        The answers.
+
+    Returns
+    -------
+    float
+        Infinity if the shapes differ, or if either array holds a NaN or an infinity.
     """
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
@@ -40,14 +45,19 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def differences(title: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Dict[str, float]:
-    """How far an export is from its network, on each batch.
+    """How far an export is from its network, for each batch of inputs.
 
     Parameters
     ----------
     title : str
-        Of the export, for the message.
+        The kind of export, for the message.
     found, expected : mapping of str to ndarray
-        Answers by the same names.
+        The answers of the export and of the network, by the same names of batches.
+
+    Returns
+    -------
+    dict of str to float
+        The relative difference by the name of the batch.
 
     Raises
     ------
@@ -70,14 +80,14 @@ def run_symbol(symbol: Path, parameters: Path, batches: Mapping[str, np.ndarray]
     Parameters
     ----------
     symbol, parameters : Path
-        What `SymbolBlock.imports` reads.
+        The files that `SymbolBlock.imports` reads.
     batches : mapping of str to ndarray
-        Inputs by a name of the caller's.
+        Batches of inputs, by names that the caller chooses.
 
     Returns
     -------
     dict of str to ndarray
-        Outputs by the same names.
+        The outputs by the same names.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""A trained network with all that it needs to answer, and its answers to image files."""
+"""A trained network with everything that it needs to answer, and its answers to image files."""

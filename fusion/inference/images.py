@@ -1,33 +1,37 @@
-"""Image files as commands take them: files, folders and patterns, read a batch at a time, the unreadable ones noted."""
+"""Image files as every command takes them: files, folders and patterns, read in batches.
+
+Hidden files and folders, whose names start with a dot (such as the `._a.jpg` that macOS writes beside `a.jpg`), are
+left out unless they are named themselves. Files that cannot be read are noted, and do not stop the others.
+"""
 
 from __future__ import annotations
 
 import glob
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 
 from ..data.image_folder import SUFFIXES
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .trained import Preparation
 
-#: The exit status of a command that did without some of its images.
+#: The exit status of a command that had to leave out some of its images.
 SOME_UNREADABLE = 1
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that was asked for and cannot be used.
+    """A file that was asked for and cannot be read.
 
     Attributes
     ----------
     file : Path
-        Which.
+        The file.
     reason : str
-        Why, with the file's name.
+        A message that names the file and says why.
     """
 
     file: Path
@@ -36,43 +40,48 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Some images, and what could not be read among them.
+    """Images, and the files among theirs that could not be read.
 
     Attributes
     ----------
     files : list of Path
-        Of the images.
+        The n files that could be read.
     images : ndarray
-        (n, size, size, 3) uint8, red, green, blue, as the network is shown them; n may be 0.
+        Their pixels as the network is shown them, (n, size, size, 3) uint8, red, green, blue; n may be 0.
     unreadable : list of Unreadable
-        The others.
+        The other files.
     """
 
     files: List[Path]
-    images: np.ndarray
+    images: np.ndarray = field(repr=False)
     unreadable: List[Unreadable]
 
 
 def find_images(words: Sequence[str]) -> List[Path]:
-    """The image files that words of a command line name, each once.
+    """The image files that the words of a command line name, each once.
 
     Parameters
     ----------
     words : sequence of str
-        Files, whatever their suffix; folders, searched with all that they hold for JPEG and PNG files; patterns such
-        as 'photos/**/*.jpg', for shells that leave them as they are. A file that is not there is returned too, to be
-        reported with those that cannot be read.
+        Files, whatever their suffix; folders, which are searched for JPEG and PNG files at every depth; patterns such
+        as 'photos/**/*.jpg', for shells that leave them as they are. A file that does not exist is returned too, so
+        that it is reported with those that cannot be read.
+
+    Returns
+    -------
+    list of Path
+        In the order of the words; the files of a folder or pattern are sorted.
 
     Raises
     ------
     DataError
-        If a folder or pattern yields no image at all, or there is none whatever.
+        If there are no words, or a folder or pattern has no image at all.
     """
     found: List[Path] = []
     for word in words:
         path = Path(word).expanduser()
         if path.is_dir():
-            found += _within(path)
+            found += images_in_folder(path)
         elif path.exists() or not glob.has_magic(word):
             found.append(path)
         else:
@@ -82,19 +91,24 @@ def find_images(words: Sequence[str]) -> List[Path]:
     return list(dict.fromkeys(found))
 
 
-def images_within(folder: Path) -> List[Path]:
-    """The images below a folder by their suffixes, sorted; hidden files and folders are left out."""
-    return sorted(
+def images_in_folder(folder: Path) -> List[Path]:
+    """The JPEG and PNG files in a folder and in the folders within it, sorted, without hidden ones.
+
+    Raises
+    ------
+    DataError
+        If there is none, or no such folder.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "not there"
+        raise DataError(f"{folder}: no images: expected a folder, and this is {found}")
+    files = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
-
-
-def _within(folder: Path) -> List[Path]:
-    files = images_within(folder)
     if not files:
         raise DataError(f"{folder}: no images in this folder; expected *{', *'.join(SUFFIXES)} in it or deeper")
     return files
@@ -110,26 +124,30 @@ def _matching(pattern: str) -> List[Path]:
 
 
 def read_batches(files: Sequence[Path], preparation: Preparation, batch_size: int) -> Iterator[ImageBatch]:
-    """Image files, a batch at a time.
+    """Read image files in batches.
 
     Parameters
     ----------
     files : sequence of Path
-        Which.
+        The files.
     preparation : Preparation
         How an image becomes the network's input.
     batch_size : int
-        Files a batch.
+        How many files a batch has.
+
+    Returns
+    -------
+    iterator of ImageBatch
+        Each batch is read when it is asked for.
 
     Raises
     ------
-    DataError
-        If the batch size is not positive.
+    ConfigError
+        If the batch size is not positive. It is raised at once, before the first batch is asked for.
     """
     if batch_size < 1:
-        raise DataError(f"--batch-size {batch_size}: expected at least 1")
-    for start in range(0, len(files), batch_size):
-        yield _read(files[start : start + batch_size], preparation)
+        raise ConfigError(f"--batch-size {batch_size}: expected at least 1")
+    return (_read(files[start : start + batch_size], preparation) for start in range(0, len(files), batch_size))
 
 
 def _read(files: Sequence[Path], preparation: Preparation) -> ImageBatch:
@@ -146,6 +164,6 @@ def _read(files: Sequence[Path], preparation: Preparation) -> ImageBatch:
 
 
 def report_unreadable(unreadable: Sequence[Unreadable]) -> None:
-    """Say on standard error which files cannot be read, a line each."""
+    """Say on standard error which files cannot be read, one line per file."""
     for bad in unreadable:
         print(f"left out: {bad.reason}", file=sys.stderr)

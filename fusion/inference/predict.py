@@ -1,4 +1,4 @@
-"""python -m fusion predict: what a trained network says that images show."""
+"""python -m fusion predict: the classes that a trained network sees in images, with their probabilities."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .trained import Trained, add_source, from_arguments
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image.
+    """A network's answer to one image.
 
     Attributes
     ----------
     file : Path
         The image.
     top : tuple of (str, float)
-        Class names with their probabilities, the likeliest first.
+        Class names with their probabilities, the most likely class first.
     """
 
     file: Path
@@ -55,7 +55,7 @@ def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
     Raises
     ------
     CheckpointError
-        If an answer is not a number, as that of a network whose training diverged.
+        If an answer is not a finite number, which happens if the training diverged.
     """
     inputs = mx.nd.array(trained.preparation.normalise(images), ctx=trained.context)
     logits = trained.net(inputs).asnumpy().astype(np.float64)
@@ -65,13 +65,13 @@ def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
 
 
 def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[str, float], ...]:
-    """The first few classes of one image's probabilities (classes,), with their names."""
+    """The `count` most likely classes of one image with their names, from its probabilities (classes,)."""
     order = np.argsort(-shares, kind="stable")[:count]
     return tuple((trained.classes[index], float(shares[index])) for index in order)
 
 
 def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Prediction]:
-    """What a network says of the images of a batch, with so many classes each."""
+    """A network's answers to the images of a batch, each with its `top` most likely classes."""
     if not batch.files:
         return []
     shares = probabilities(trained, batch.images)
@@ -83,32 +83,33 @@ def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Predictio
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `predict`."""
-    parser = commands.add_parser("predict", help="what a trained network says that images show")
+    parser = commands.add_parser("predict", help="what a trained network sees in images")
     add_images(parser)
     add_source(parser)
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes an image (default: 5)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per image (default: 5)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 
 
 def add_images(parser: argparse.ArgumentParser, count: str = "+") -> None:
-    """The argument that says which images a command is about."""
+    """Add the argument that says which images a command is about."""
     parser.add_argument(
         "images", nargs=count, metavar="IMAGE", help="files, folders, or quoted patterns ('a/**/*.jpg')"
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.top < 1:
-        raise ConfigError(f"--top {arguments.top}: expected at least 1")
+    for option, number in (("--top", arguments.top), ("--batch-size", arguments.batch_size)):
+        if number < 1:
+            raise ConfigError(f"{option} {number}: expected at least 1")
     log_to_terminal("stderr")
     files = find_images(arguments.images)
     trained = from_arguments(arguments)
     trained.net.hybridize()
     predictions: List[Prediction] = []
     unreadable: List[Unreadable] = []
-    # Lines on a terminal are progress enough, and a bar would be drawn across them.
+    # On a terminal the answers show the progress, and a bar would be drawn across them.
     quiet = len(files) <= arguments.batch_size or not (arguments.json or not sys.stdout.isatty())
     with nullcontext() if quiet else progress("predict", len(files), unit="images") as meter:
         for batch in read_batches(files, trained.preparation, arguments.batch_size):

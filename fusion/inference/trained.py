@@ -1,4 +1,4 @@
-"""A trained network with all that it needs to answer: class names, and how an image becomes its input."""
+"""A trained network with everything that it needs to answer: class names, and how an image becomes its input."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from ..data.augment import Normalisation
 from ..data.image_folder import read_scaled
 from ..data.photos.photo import BadPhotoError, centre_crop, resized_side
 from ..devices import contexts
-from ..errors import CheckpointError, ConfigError, DataError
+from ..errors import CheckpointError, ConfigError, DataError, nearest
 from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
+from ..models.zoo import FAMILIES, MODELS
 from ..tasks import Task, find_task, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split, model_title
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 
-#: What the recipe keeps of a photo's shorter side when it is tested.
+#: The share of a photo's shorter side that the centre crop of the recipe's test keeps.
 _PHOTO_SHARE = 0.875
 
-#: Images at least this large are photos to a network, which sees the centre of them.
+#: A network whose input is at least this large, in pixels, takes photos, of which it sees the centre.
 _PHOTO_SIZE = 64
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How an image file becomes a network's input: what its test images went through.
+    """How an image file becomes a network's input: the same steps as for the test images of its data set.
 
     Attributes
     ----------
     size : int
         Height and width of the input, in pixels.
     share : float
-        Of the scaled image's shorter side that the centre crop keeps.
+        The share of the scaled image's shorter side that the centre crop keeps.
     mean, std : tuple of 3 float
         Of pixels between 0 and 1, red, green, blue.
     photos : bool
@@ -63,7 +64,7 @@ class Preparation:
         Raises
         ------
         DataError
-            If it is not a readable JPEG or PNG of eight bits a channel.
+            If it is not a readable JPEG or PNG file with eight bits per channel.
         """
         try:
             if self.photos:
@@ -76,11 +77,11 @@ class Preparation:
 
     @property
     def normalisation(self) -> Normalisation:
-        """From pixels 0 to 255 to the network's input."""
+        """What turns pixels from 0 to 255 into the network's input."""
         return Normalisation(self.mean, self.std)
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
-        """From (B, size, size, 3) uint8 to the network's input, (B, 3, size, size) float32."""
+        """Turn images (B, size, size, 3) uint8 into the network's input, (B, 3, size, size) float32."""
         return self.normalisation(images.transpose(0, 3, 1, 2))
 
 
@@ -105,7 +106,7 @@ class Trained:
     context : Context
         Where it is.
     settings : Settings, optional
-        Of the run that it comes from.
+        Those of the run that it comes from.
     run : RunDirectory, optional
         That run.
     """
@@ -125,6 +126,9 @@ class Trained:
         """What it has learnt; classification where that is not known."""
         return find_task("classification") if self.settings is None else task_of(self.settings)
 
+    def __repr__(self) -> str:
+        return f"<Trained: {self.model}, {len(self.classes)} classes, {self.file}>"
+
 
 def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     """The network of a run.
@@ -136,12 +140,12 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     which : str
         `best`, `last`, `average` (the best averaged weights), or the path of a `.params` file or checkpoint.
     device : str
-        As on the command line of training; the first one is taken.
+        As on the command line of training; of several devices the first one is used.
 
     Raises
     ------
     FusionError
-        If the run or its weights are missing, damaged, or do not fit.
+        If the run or its weights are missing or damaged, or do not belong together.
     """
     run = RunDirectory.existing(path)
     settings = run.settings()
@@ -176,21 +180,21 @@ def load_model(
     file : Path
         A `.params` file or a checkpoint.
     device : str
-        As on the command line of training; the first one is taken.
+        As on the command line of training; of several devices the first one is used.
     arguments : dict, optional
-        Of the model, over what its name sets; the classes are counted in the file.
+        Arguments of the model, in place of those that its name sets; the file says how many classes there are.
     size : int, optional
         Height and width of the input, in pixels; the model's own by default.
 
     Returns
     -------
     Trained
-        Its classes are numbers, and its images are normalised as the recipe of the model's data set does.
+        Its classes are named by numbers, and its images are normalised as in the recipe of the model's data set.
 
     Raises
     ------
     FusionError
-        If the name or the file is not known, damaged, or does not fit.
+        If no model has this name, or the file is missing or damaged, or holds the weights of another network.
     """
     context = contexts(device)[0]
     outputs = count_classes(checkpoint.network_arrays(file))
@@ -212,9 +216,9 @@ def load_pretrained(name: str, device: str = "cpu") -> Trained:
     Parameters
     ----------
     name : str
-        Of `fusion.list_pretrained()`.
+        One of `fusion.list_pretrained()`.
     device : str
-        As on the command line of training; the first one is taken.
+        As on the command line of training; of several devices the first one is used.
 
     Raises
     ------
@@ -226,7 +230,7 @@ def load_pretrained(name: str, device: str = "cpu") -> Trained:
 
 
 def _classes_of_run(run: RunDirectory, settings: Settings) -> Tuple[Sequence[str], str]:
-    """Names and title as the run noted them; of one begun before runs did, those of its data set if that is there."""
+    """The class names and the data set's title: from the run's files, or else, for an old run, from the data set."""
     names = run.read_classes()
     if names:
         return names, read_result(run)["data"] if run.result.is_file() else ""
@@ -238,14 +242,14 @@ def _classes_of_run(run: RunDirectory, settings: Settings) -> Tuple[Sequence[str
 
 
 def _named(names: Sequence[str], outputs: int) -> Tuple[str, ...]:
-    """A name for each logit: the published coarse networks have more of them than classes."""
+    """A name for each logit: the published networks for the coarse classes have more logits than classes."""
     if not names:
         return tuple(map(str, range(outputs)))
     return (*names, *(f"(unused {number})" for number in range(len(names), outputs)))
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
-    """The options that say which network a command is about.
+    """Add the options that say which network a command is about.
 
     Parameters
     ----------
@@ -256,7 +260,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
     words = "a family or a named model, with --checkpoint unless its weights come with the package"
     source.add_argument("--model", metavar="NAME", help=words)
-    parser.add_argument("--checkpoint", metavar="best|last|FILE", help="which weights (default: best of the run)")
+    parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="(default: best of the run)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
 
 
@@ -273,8 +277,11 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
     if arguments.checkpoint is None:
         if arguments.model in list_pretrained():
             return load_pretrained(arguments.model, arguments.device)
+        known = [*FAMILIES, *MODELS, *list_pretrained()]
+        if arguments.model not in known:
+            raise ConfigError(f"--model {arguments.model}: no such model; {nearest(arguments.model, known)}")
         raise CheckpointError(
-            f"--model {arguments.model} needs its weights: say which with --checkpoint FILE; with the package come "
-            f"those of {', '.join(list_pretrained())}"
+            f"--model {arguments.model}: say which weights with --checkpoint FILE; with the package come those of "
+            f"{', '.join(list_pretrained())}"
         )
     return load_model(arguments.model, Path(arguments.checkpoint), arguments.device)

@@ -1,1 +1,1 @@
-"""How fast a network trains and answers here, by every way to run it."""
+"""How fast networks train and answer on this machine, in every way to run them."""

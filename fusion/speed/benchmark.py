@@ -1,15 +1,15 @@
-"""python -m fusion benchmark: speed and memory of networks, trained and used in every way there is.
+"""python -m fusion benchmark: speed and memory of networks, in training and in every way to use them.
 
-What is timed against each other runs in one process, each way once a round, so that a busy machine slows each of them;
-figures are medians and the quartiles around them. Peak memory is that of a process of its own each, since a process
-never gives its peak back. How many threads there are is settled when a process starts: by --threads, or by the package.
+Ways that are compared run in one process, each once per round, so that other programs slow each of them alike. The
+figures are medians and quartiles. Peak memory is measured in one process per way, because the peak of a process never
+falls again. The number of threads is set when a process starts: by --threads, or else by the package.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -19,67 +19,34 @@ from ..files import whole_file
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
 from ..progress import progress
-from .measuring import WAYS, Candidate, Job, in_process
+from .measuring import WAYS, Candidate, Job, Measurement, in_process
+from .picture import draw, picture_format
 from .timing import Times, gain
 
-#: Of a measurement, where the command line does not say.
+#: What the command line takes by default.
 _BATCH_SIZES = "1,32"
 _ROUNDS = 15
 
-#: Bytes of what `ru_maxrss` counts in, on Linux.
+#: Bytes of the unit in which tables show memory.
 _MEBI = 2**20
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table.
-
-    Attributes
-    ----------
-    model : str
-        With its fusion in brackets, where that is not its own.
-    way : str
-        One of `WAYS`.
-    batch_size : int
-        Images a call.
-    milliseconds, low, high : float
-        Median and quartiles of a call.
-    images_per_second : float
-        At the median.
-    megabytes : float, optional
-        Peak resident memory of a process that does nothing else, MXNet included.
-    times_as_fast : float, optional
-        As the same way with the other fusion.
-    threads : int, optional
-        Of OpenMP, in the process that was timed.
-    """
-
-    model: str
-    way: str
-    batch_size: int
-    milliseconds: float
-    low: float
-    high: float
-    images_per_second: float
-    megabytes: Optional[float] = None
-    times_as_fast: Optional[float] = None
-    threads: Optional[int] = None
 
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `benchmark`."""
     parser = commands.add_parser("benchmark", help="speed and memory of models, in training and inference")
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models, with random weights")
-    parser.add_argument("--against", metavar="FUSION", help="also the same networks with this fusion, such as add")
-    parser.add_argument("--ways", default=",".join(WAYS), metavar="NAMES", help="some of: %(default)s")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models; their weights are random")
+    parser.add_argument("--against", metavar="FUSION", help="also measure the networks with this fusion, such as add")
+    parser.add_argument(
+        "--ways", default=",".join(WAYS), metavar="NAMES", help="which ways to run them; all by default: %(default)s"
+    )
     parser.add_argument("--batch-sizes", default=_BATCH_SIZES, metavar="NUMBERS", help="(default: %(default)s)")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width (default: the model's)")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="of OpenMP (default: as in training, see docs/threads.md)")
-    parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes a process for each row")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="calls per way that count (default: %(default)s)")
+    parser.add_argument("--threads", type=int, help="threads of OpenMP (default: as in training, see docs/threads.md)")
+    parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes one process per row")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="images a second as a picture")
-    parser.add_argument("--force", action="store_true", help="write over a picture of an earlier time")
+    parser.add_argument("--output", "--picture", type=Path, metavar="FILE", help="a picture, such as speed.png")
+    parser.add_argument("--force", action="store_true", help="write over FILE if it exists")
     parser.set_defaults(run_command=_run)
 
 
@@ -89,31 +56,47 @@ def _run(arguments: argparse.Namespace) -> None:
     for option, value in (("rounds", arguments.rounds), ("threads", arguments.threads)):
         if value is not None and value < 1:
             raise ConfigError(f"--{option} {value}: expected at least 1")
-    if arguments.picture is not None and arguments.picture.exists() and not arguments.force:
-        raise ConfigError(f"--picture {arguments.picture}: is there already; write over it with --force")
+    picture = arguments.output
+    if picture is not None:
+        _check_picture(picture, arguments.force)
     ways = _ways(arguments.ways)
     models = [_candidates(name, arguments.against, arguments.input_size, ways) for name in arguments.models]
     rows, left_out = measure(models, sizes, arguments.rounds, arguments.threads, not arguments.no_memory)
-    threads = rows[0].threads if rows else arguments.threads
+    if not rows:
+        reasons = "; ".join(f"{way}: {reason}" for way, reason in left_out.items())
+        raise ConfigError(f"--ways {arguments.ways}: nothing can be measured here ({reasons})")
+    threads = rows[0].threads
     machine = {"threads": threads, "rounds": arguments.rounds, "left_out": left_out}
     if arguments.json:
         print(json.dumps({**machine, "rows": [asdict(row) for row in rows]}))
     else:
-        print(format_rows(rows))
-        print(f"median of {arguments.rounds} rounds taken in turn, middle half in brackets; threads: {threads}")
+        print(format_table(rows))
+        rounds = "one round" if arguments.rounds == 1 else f"the median of {arguments.rounds} rounds"
+        print(f"each figure is {rounds}, with the middle half in brackets; all ways took turns; threads: {threads}")
         for way, reason in left_out.items():
             print(f"left out: {way} ({reason})")
-    if arguments.picture is not None:
-        with whole_file(arguments.picture) as aside:
-            draw(rows, aside)
+    if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(picture) as aside:
+            draw(rows, aside, picture_format(picture))
         if not arguments.json:
-            print(f"wrote {arguments.picture}")
+            print(f"wrote {picture}")
+
+
+def _check_picture(path: Path, force: bool) -> None:
+    """Refuse a picture that cannot be written, before anything is measured."""
+    picture_format(path)
+    if path.is_dir() or (path.exists() and not force):
+        raise ConfigError(f"--output {path}: exists already; name another file, or write over a file with --force")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ConfigError(f"--output {path}: {parent} is a file; expected a folder")
 
 
 def _numbers(option: str, text: str) -> List[int]:
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdigit() and int(word) for word in words):
-        raise ConfigError(f"{option} {text!r}: expected numbers such as 1,32")
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise ConfigError(f"{option} {text!r}: expected positive numbers such as 1,32")
     return list(dict.fromkeys(map(int, words)))
 
 
@@ -126,18 +109,18 @@ def _ways(text: str) -> List[str]:
 
 
 def _candidates(name: str, against: Optional[str], size: Optional[int], ways: Sequence[str]) -> List[Candidate]:
-    """A model in every way, and with the fusion that it is held against."""
+    """A model in every way, and in every way with the fusion that it is compared with."""
     try:
         family_of(name)
         found = [Candidate(name, None, way, size) for way in ways]
         if against is not None and find_fusion(against) is not find_fusion(model_arguments(name)["fusion"]):
             if against == "mscam":
-                raise ConfigError("--against mscam: takes one input; the fusion built of it is aff")
+                raise ConfigError("--against mscam: this block takes one input; the fusion built from it is aff")
             found += [Candidate(name, against, way, size) for way in ways]
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if size is not None and size < 8:
-        raise ConfigError(f"--input-size {size}: expected pixels, at least 8")
+        raise ConfigError(f"--input-size {size}: expected a number of pixels of at least 8")
     return found
 
 
@@ -151,30 +134,30 @@ def measure(
     threads: Optional[int],
     memory: bool,
     work: Optional[Callable[[Job, Optional[int]], Dict[str, Any]]] = None,
-) -> Tuple[List[Row], Dict[str, str]]:
+) -> Tuple[List[Measurement], Dict[str, str]]:
     """Time groups of candidates, each group at each batch size in a process of its own.
 
     Parameters
     ----------
     models : sequence of sequence of Candidate
-        What is timed in turn.
+        The candidates of a group take turns.
     sizes : sequence of int
-        Images a call.
+        Batch sizes.
     rounds : int
-        That count.
+        How many rounds count.
     threads : int or None
-        Of OpenMP; None for the package's own choice in the first process, which the others then follow.
+        Threads of OpenMP. None stands for the package's own choice in the first process; the others then use as many.
     memory : bool
-        Whether to measure it too.
+        Whether to measure the peak memory of each candidate too.
     work : callable, optional
-        What does a job with a number of threads; a process unless given.
+        What does a job with a number of threads; a process by default.
 
     Returns
     -------
-    rows : list of Row
-        In order.
+    rows : list of Measurement
+        Of each group, by batch size.
     left_out : dict of str to str
-        Ways that are not possible here, with the reason.
+        The ways that are not possible here, with the reasons.
 
     Raises
     ------
@@ -182,14 +165,14 @@ def measure(
         If a network cannot be run.
     """
     work = work or in_process
-    rows: List[Row] = []
+    rows: List[Measurement] = []
     left_out: Dict[str, str] = {}
     jobs = len(sizes) * sum(1 + (len(group) if memory else 0) for group in models)
     with progress("measuring", jobs, unit="processes") as meter:
         for group in models:
             for batch in sizes:
                 found = work(Job("times", list(group), batch, rounds), threads)
-                threads = found["threads"]  # so that no row differs from another if other programs come or go
+                threads = found["threads"]  # for all rows, even if other programs start or end meanwhile
                 meter.update(1)
                 left_out.update(found["left_out"])
                 times = {key: Times(tuple(seconds)) for key, seconds in found["seconds"].items()}
@@ -206,11 +189,11 @@ def measure(
 
 def _row(
     candidate: Candidate, batch: int, times: Dict[str, Times], peak: Optional[float], threads: Optional[int]
-) -> Row:
+) -> Measurement:
     taken = times[candidate.key]
     base = [key for key in times if key != candidate.key and key.endswith(f": {candidate.way}")]
     low, high = taken.quartiles
-    return Row(
+    return Measurement(
         model=candidate.title,
         way=candidate.way,
         batch_size=batch,
@@ -224,12 +207,12 @@ def _row(
     )
 
 
-# --- Shown -----------------------------------------------------------------------------------------------------------
+# --- The table -------------------------------------------------------------------------------------------------------
 
 
-def format_rows(rows: Sequence[Row]) -> str:
-    """The table, a line a row."""
-    heads = ("model", "way", "batch", "ms a call", "(middle half)", "images/s", "peak MB", "times as fast")
+def format_table(rows: Sequence[Measurement]) -> str:
+    """The table as text, without columns that have no figure."""
+    heads = ("model", "way", "batch", "ms per call", "(middle half)", "images/s", "peak MB", "times as fast")
     cells = [
         (
             row.model,
@@ -250,59 +233,3 @@ def format_rows(rows: Sequence[Row]) -> str:
         words = [line[i].ljust(widths[i]) if i < 2 else line[i].rjust(widths[i]) for i in shown]
         lines.append("  ".join(words).rstrip())
     return "\n".join(lines)
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Images a second as bars with their middle half, a panel for each batch size and for training and inference.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        What was measured.
-    path : Path
-        Written as PNG.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
-
-    colours = dict(zip(WAYS, (GREY, BLUE, ORANGE, GREEN, SKY, "#E69F00")))
-    panels = [
-        (size, training)
-        for size in dict.fromkeys(row.batch_size for row in rows)
-        for training in (False, True)
-        if any(row.batch_size == size and (row.way == "training") == training for row in rows)
-    ]
-    columns = min(2, len(panels))
-    lines = -(-len(panels) // columns)
-    most = max(sum(_in_panel(row, *panel) for row in rows) for panel in panels)
-    figure = Figure(figsize=(5.2 * columns + 1, lines * (1.3 + 0.3 * most)), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axes, panel in zip(grid, panels):
-        inside = [row for row in rows if _in_panel(row, *panel)]
-        rates = [row.images_per_second for row in inside]
-        # At least 0: where the quartiles are the median, as after one round, a difference may be the rounding of it.
-        spread = [
-            [max(0.0, rate - row.batch_size / row.high * 1000) for rate, row in zip(rates, inside)],
-            [max(0.0, row.batch_size / row.low * 1000 - rate) for rate, row in zip(rates, inside)],
-        ]
-        names = [row.model if panel[1] else f"{row.model}, {row.way}" for row in inside]
-        axes.barh(range(len(inside)), rates, color=[colours[row.way] for row in inside], height=0.7)
-        axes.errorbar(rates, range(len(inside)), xerr=spread, fmt="none", ecolor="black", elinewidth=1, capsize=2)
-        axes.set_yticks(range(len(inside)), names, fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xlabel("images a second")
-        images = "1 image" if panel[0] == 1 else f"{panel[0]} images"
-        axes.set_title(f"{'a training step on' if panel[1] else 'inference on'} {images}", fontsize=10)
-        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    figure.suptitle("Speed on this machine: medians, with the middle half of the rounds", fontsize=11)
-    figure.savefig(path, dpi=110, format="png")
-
-
-def _in_panel(row: Row, size: int, training: bool) -> bool:
-    return row.batch_size == size and (row.way == "training") == training

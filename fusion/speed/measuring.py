@@ -1,4 +1,7 @@
-"""One measurement of `python -m fusion benchmark`: python -m fusion.speed.measuring JOB, a JSON object each way."""
+"""The processes in which `python -m fusion benchmark` measures, and the ways to run a network that it knows.
+
+As a program, python -m fusion.speed.measuring JOB, this module is such a process: JOB is JSON, and so is its answer.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ import numpy as np
 
 from ..command import reported
 from ..compat import mx
-from ..deploy.onnx import require, to_onnx
-from ..deploy.optimise import load_optimised, optimise, quantise, save_graph, trace
+from ..deploy.onnx import open_session, require, to_onnx
+from ..deploy.optimise import optimise, quantise
+from ..deploy.symbols import load_graph, save_graph, trace
 from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
@@ -26,12 +30,12 @@ from .timing import interleave
 
 Call = Callable[[], object]
 
-#: Images that a quantised network of random weights takes its ranges from.
+#: How many images a quantised network is calibrated on; its weights are random.
 _CALIBRATION_IMAGES = 8
 
 
 class NotPossibleError(Exception):
-    """A way to run a network that is not possible here, with the reason."""
+    """A way to run a network is not possible here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,11 @@ class Candidate:
     model : str
         A family or a named model.
     fusion : str, optional
-        In place of its own.
+        A fusion in place of the model's own.
     way : str
         One of `WAYS`.
     size : int, optional
-        Height and width of its images, in pixels; its own unless given.
+        Height and width of its images, in pixels; the model's own by default.
     """
 
     model: str
@@ -57,31 +61,32 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """The network, as tables name it."""
+        """The network's name in tables."""
         return f"{self.model} ({self.fusion})" if self.fusion else self.model
 
     @property
     def key(self) -> str:
-        """The name among others."""
+        """A name that no other candidate of a job has."""
         return f"{self.title}: {self.way}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is to do.
+    """What a process should do.
 
     Attributes
     ----------
     kind : str
-        `times` of candidates in turn, or of one the `memory`, or the `files` that it is read from.
+        `times`: time the candidates in turn. `memory`: measure the peak memory of one candidate. `files`: write the
+        files that one candidate is read from.
     candidates : list of Candidate
-        Which.
+        The candidates.
     batch_size : int
-        Images a call.
+        Images per call.
     rounds : int
-        That count.
+        How many rounds count.
     folder : str, optional
-        For files.
+        Where `files` are written.
     """
 
     kind: str
@@ -91,21 +96,57 @@ class Job:
     folder: Optional[str] = None
 
     def to_json(self) -> str:
-        """For a command line."""
+        """The job as a word of a command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
-        """The reverse of `to_json`."""
+        """The job that `to_json` wrote."""
         fields = json.loads(text)
         return cls(**{**fields, "candidates": [Candidate(**each) for each in fields["candidates"]]})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one way to run a network: a row of the table.
+
+    Attributes
+    ----------
+    model : str
+        The network; its fusion follows in brackets if it is not the model's own.
+    way : str
+        One of `WAYS`.
+    batch_size : int
+        Images per call.
+    milliseconds, low, high : float
+        Median and quartiles of the duration of a call.
+    images_per_second : float
+        From the median.
+    megabytes : float, optional
+        Peak resident memory of a process that does nothing else, with the interpreter and MXNet.
+    times_as_fast : float, optional
+        The speed as a multiple of the same way's with the fusion of --against.
+    threads : int, optional
+        Threads of OpenMP in the process that was timed.
+    """
+
+    model: str
+    way: str
+    batch_size: int
+    milliseconds: float
+    low: float
+    high: float
+    images_per_second: float
+    megabytes: Optional[float] = None
+    times_as_fast: Optional[float] = None
+    threads: Optional[int] = None
 
 
 # --- Ways to run a network -------------------------------------------------------------------------------------------
 
 
 def _training(net: Any, images: Any) -> Call:
-    """Forward, backward, update."""
+    """A training step: forward, backward, update."""
     net.hybridize(static_alloc=True, static_shape=True)
     arguments = {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
     trainer = mx.gluon.Trainer(net.collect_params(), "nag", arguments, update_on_kvstore=False)
@@ -145,40 +186,35 @@ def _write_int8(net: Any, size: int, prefix: Path) -> None:
 
 
 def _read_graph(prefix: Path, images: Any) -> Call:
-    block = load_optimised(prefix)
+    block = load_graph(prefix)
     return lambda: block(images).wait_to_read()
 
 
 def _write_onnx(net: Any, size: int, prefix: Path) -> None:
-    """By this package's exporter: MXNet's own refuses these networks."""
-    _needed("onnx")
+    """Write a model by this package's exporter, because MXNet's own refuses these networks."""
+    _require("onnx")
     model = to_onnx(*trace(net, (2, 3, size, size)), (3, size, size))
     prefix.with_suffix(".onnx").write_bytes(model.SerializeToString())
 
 
 def _read_onnx(prefix: Path, images: Any) -> Call:
-    runtime = _needed("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = chosen().count
-    # Threads that spin after a call would slow the others, which are timed in turn in the same process.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    file = str(prefix.with_suffix(".onnx"))
-    session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    _require("onnxruntime")
+    session = open_session(str(prefix.with_suffix(".onnx")), chosen().count)
     name, array = session.get_inputs()[0].name, images.asnumpy()
     return lambda: session.run(None, {name: array})
 
 
-def _needed(package: str) -> Any:
+def _require(package: str) -> None:
     try:
-        return require(package)
+        require(package)
     except ConfigError as error:
         raise NotPossibleError(str(error)) from None
 
 
-#: Ways to run a network where it is.
+#: Ways to run a network as it is.
 IN_PLACE: Dict[str, Callable[[Any, Any], Call]] = {"training": _training, "hybridized": _hybridized}
 
-#: Ways to run what was written to files: how to write it, and how to read it.
+#: Ways to run a network from files: how to write them, and how to read them.
 FROM_FILES: Dict[str, Tuple[Callable[[Any, int, Path], None], Callable[[Path, Any], Call]]] = {
     "exported": (_write_exported, _read_graph),
     "optimised": (_write_optimised, _read_graph),
@@ -186,7 +222,7 @@ FROM_FILES: Dict[str, Tuple[Callable[[Any, int, Path], None], Callable[[Path, An
     "onnxruntime": (_write_onnx, _read_onnx),
 }
 
-#: All of them, in the order of tables. All but the first are inference.
+#: All ways, in the order of tables. All but the first are inference.
 WAYS = (*IN_PLACE, *FROM_FILES)
 
 
@@ -194,7 +230,7 @@ WAYS = (*IN_PLACE, *FROM_FILES)
 
 
 def _network(candidate: Candidate) -> Any:
-    """With random weights."""
+    """The candidate's network with random weights."""
     mx.random.seed(0)
     try:
         net = get_model(candidate.model, **({"fusion": candidate.fusion} if candidate.fusion else {}))
@@ -226,7 +262,7 @@ def _read(candidate: Candidate, prefix: Path, batch_size: int) -> Call:
 
 
 def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
-    """A candidate ready to be called."""
+    """A call that runs a candidate once."""
     if candidate.way in IN_PLACE:
         return IN_PLACE[candidate.way](_network(candidate), _images(_size(candidate), batch_size))
     _write(candidate, prefix)
@@ -234,7 +270,14 @@ def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
 
 
 def times(job: Job) -> Dict[str, Any]:
-    """Seconds of each round of each candidate, by its key; the ways not possible here; how many threads that took."""
+    """Time the candidates in turn.
+
+    Returns
+    -------
+    dict
+        `seconds`: for each candidate's key, one figure per round. `left_out`: for each way that is not possible here,
+        the reason. `threads`: how many threads were used.
+    """
     calls: Dict[str, Call] = {}
     left_out: Dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -249,7 +292,7 @@ def times(job: Job) -> Dict[str, Any]:
 
 
 def files(job: Job) -> Dict[str, Any]:
-    """Write what a candidate is read from."""
+    """Write the files that a candidate is read from."""
     (candidate,) = job.candidates
     _write(candidate, Path(job.folder or ".") / "net")
     return {}
@@ -258,7 +301,7 @@ def files(job: Job) -> Dict[str, Any]:
 def memory(job: Job) -> Dict[str, Any]:
     """Peak resident memory of this process after a candidate's rounds, in bytes.
 
-    What is read from files is written by another process, as whoever deploys it does not make it.
+    Another process writes the files that it reads: where a network is deployed, they exist already.
     """
     (candidate,) = job.candidates
     with tempfile.TemporaryDirectory() as folder:
@@ -284,12 +327,17 @@ def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
     job : Job
         What to do.
     threads : int, optional
-        Of OpenMP; unless given, as many as the package chooses there.
+        Threads of OpenMP in the process; by default as many as the package chooses there.
+
+    Returns
+    -------
+    dict
+        What the function for the job's kind returns.
 
     Raises
     ------
     ConfigError
-        If it fails; with what the process said last.
+        If the process fails; the message ends with the last line that it wrote.
     """
     package = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}

@@ -1,4 +1,4 @@
-"""Times of several ways to do the same thing, taken in turn so that a busy machine slows each of them."""
+"""Times of several ways to do the same thing. They take turns, so that other programs slow each of them alike."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Tuple
 
-#: Rounds before those that count: they compile, allocate, and choose layouts.
+#: Rounds before those that count. In them MXNet compiles, allocates memory and chooses layouts.
 WARM_UP = 2
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds that something took, one of each round.
+    """How long something took, in each round.
 
     Attributes
     ----------
     seconds : tuple of float
-        In the order they were taken.
+        One figure per round, in order.
     """
 
     seconds: Tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """In seconds."""
+        """The median, in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def quartiles(self) -> Tuple[float, float]:
-        """Between them lies the middle half, in seconds."""
+        """The first and the third quartile, in seconds: the middle half of the rounds lies between them."""
         if len(self.seconds) < 2:
             return self.seconds[0], self.seconds[0]
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
@@ -38,19 +38,19 @@ class Times:
 
 
 def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> Dict[str, Times]:
-    """Time each of several calls once a round.
+    """Time each of several calls, once per round.
 
     Parameters
     ----------
     ways : mapping of str to callable
-        Each returns when its work is done.
+        The calls by name. Each returns when its work is done.
     rounds : int
-        That count, after `WARM_UP` that do not.
+        How many rounds count; `WARM_UP` rounds that do not count come before them.
 
     Returns
     -------
     dict of str to Times
-        By the same names.
+        The times by the same names.
     """
     seconds: Dict[str, List[float]] = {name: [] for name in ways}
     for _ in range(rounds + WARM_UP):
@@ -62,5 +62,8 @@ def interleave(ways: Mapping[str, Callable[[], object]], rounds: int) -> Dict[st
 
 
 def gain(before: Times, after: Times) -> float:
-    """How many times as fast the second is: the median of the rounds' own ratios, so that a slow round counts once."""
+    """How many times as fast the second is.
+
+    It is the median of the ratios of each round, so that a round in which both were slow changes it little.
+    """
     return statistics.median(slow / fast for slow, fast in zip(before.seconds, after.seconds))

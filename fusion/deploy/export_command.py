@@ -1,0 +1,87 @@
+"""python -m fusion export: a trained network as files for MXNet alone and for ONNX Runtime."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Tuple
+
+from ..command import log_to_terminal
+from ..errors import ConfigError
+from ..inference.trained import add_source, from_arguments
+from .export import FORMATS, Exported, export
+from .verify import TOLERANCE
+
+#: The most pixels that a side of an image may have: a larger batch of the comparison would fill the memory.
+_LARGEST_SIDE = 4096
+
+
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `export`."""
+    parser = commands.add_parser("export", help="a trained network as files for MXNet alone and for ONNX Runtime")
+    add_source(parser)
+    parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="default: symbol")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the files")
+    parser.add_argument(
+        "--with-preprocess", action="store_true", help="the graph takes uint8 images (batch, height, width, 3)"
+    )
+    parser.add_argument("--input-shape", metavar="HEIGHT,WIDTH", help="size of the images (default: as trained)")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", default=[], metavar="PATH", help="real images to compare the answers on"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an earlier export")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    log_to_terminal("stderr" if arguments.json else "stdout")
+    size = input_shape(arguments.input_shape) if arguments.input_shape else None
+    done = export(
+        from_arguments(arguments),
+        arguments.output,
+        tuple(FORMATS) if arguments.format == "all" else (arguments.format,),
+        size,
+        arguments.with_preprocess,
+        arguments.images,
+        arguments.force,
+    )
+    if arguments.json:
+        print(json.dumps({**asdict(done), "folder": str(done.folder)}))
+    else:
+        _print(done)
+
+
+def _print(done: Exported) -> None:
+    print(f"{done.model}: {done.folder}")
+    for name, size_in_bytes in done.files.items():
+        print(f"  {name:<18} {size_in_bytes / 1e6:8.2f} MB")
+    for name, shares in done.differences.items():
+        listed = ", ".join(f"{batch} {share:.1e}" for batch, share in shares.items())
+        print(f"  {name}: largest difference {max(shares.values()):.1e} of the largest output ({listed})")
+    print(f"  allowed: {TOLERANCE:g}")
+
+
+def input_shape(text: str) -> Tuple[int, int]:
+    """Height and width of HEIGHT,WIDTH, of one number for both, or of 3,HEIGHT,WIDTH.
+
+    Raises
+    ------
+    ConfigError
+        If the text is none of them, or a side is not from 1 to 4,096 pixels.
+    """
+    try:
+        numbers = [int(word) for word in text.replace("x", ",").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 3 and numbers[0] == 3:
+        numbers = numbers[1:]
+    if len(numbers) == 1:
+        numbers *= 2
+    if len(numbers) != 2 or not all(1 <= number <= _LARGEST_SIDE for number in numbers):
+        raise ConfigError(
+            f"--input-shape {text}: expected HEIGHT,WIDTH in pixels, each from 1 to {_LARGEST_SIDE:,}, such as 224,224"
+        )
+    return numbers[0], numbers[1]
