@@ -22,7 +22,7 @@ from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
 from fusion.processors import Company, Threads, Usable
-from fusion.training import checkpoint, curves, engine, main, preparation
+from fusion.training import checkpoint, engine, main, picture, preparation
 from fusion.training.config import read_config
 from fusion.training.engine import DivergedError, Interruption, StepOutput, Sums, take_step, train
 from fusion.training.logbook import RunDirectory
@@ -83,7 +83,7 @@ def flatten_and_dense():
 @pytest.fixture(autouse=True)
 def quick_and_clean(monkeypatch):
     """No pictures, which take longer than these runs, and no log handlers left behind."""
-    monkeypatch.setattr(curves, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
+    monkeypatch.setattr(picture, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with Ctrl-C ignored
     logger = logging.getLogger("fusion")
     before = list(logger.handlers)

@@ -19,7 +19,7 @@ from fusion.errors import ConfigError
 from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
-from fusion.training.curves import draw_training_curves
+from fusion.training.picture import draw_training_curves
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
 from fusion.training.metrics import COLUMNS, TIMINGS, read_metrics
 

@@ -265,7 +265,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
+    from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY
 
     colours = dict(zip(WAYS, (GREY, BLUE, ORANGE, GREEN, SKY, "#E69F00")))
     panels = [

@@ -145,7 +145,7 @@ class RunDirectory:
         facts : dict
             What result.json says besides the best and last epoch.
         """
-        from .curves import draw_training_curves
+        from .picture import draw_training_curves
 
         with checkpoint.replacing(self.metrics) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, columns_of(history))

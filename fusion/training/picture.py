@@ -1,4 +1,4 @@
-"""The picture of a run under way. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The picture of a run under way: error, loss and learning rate of its epochs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY, epoch_marker, label_epochs, new_figure, save_page
 from .metrics import evaluated_rows
-
-BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
 
 
 def draw_training_curves(history: Sequence[Dict[str, float]], title: str, path: Path) -> None:
-    """Error, loss and learning rate of a run against its epochs.
+    """Draw error, loss and learning rate of a run against its epochs.
 
     Parameters
     ----------
@@ -21,23 +20,15 @@ def draw_training_curves(history: Sequence[Dict[str, float]], title: str, path: 
     title : str
         Model and data set.
     path : Path
-        Written as PNG.
+        Written in the format that its name ends in.
     """
-    # The object interface: pyplot would keep every figure alive and may want a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.6, title)
     error_axes, loss_axes = figure.subplots(1, 2)
-    figure.suptitle(title.replace("$", r"\$"), fontsize=11)  # a dollar sign starts a formula
     _draw_errors(error_axes, history)
     _draw_losses(loss_axes, history)
     for axes in (error_axes, loss_axes):
-        axes.set_xlabel("epoch")
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(path, dpi=110, format="png")
+        label_epochs(axes)
+    save_page(figure, path)
 
 
 def _draw_errors(axes: Any, history: Sequence[Dict[str, float]]) -> None:
@@ -71,14 +62,9 @@ def _draw_losses(axes: Any, history: Sequence[Dict[str, float]]) -> None:
 def _draw_column(
     axes: Any, history: Sequence[Dict[str, float]], key: str, colour: str, label: str, scale: float = 1
 ) -> List[Any]:
-    """A line through the epochs that have this figure, if any do."""
+    """Draw a line through the epochs that have this figure; no line if none has."""
     rows = [row for row in history if not math.isnan(row.get(key, math.nan))]
     if not rows:
         return []
     epochs = [row["epoch"] for row in rows]
-    return axes.plot(epochs, [scale * row[key] for row in rows], color=colour, marker=_marker(epochs), label=label)
-
-
-def _marker(epochs: Sequence[float]) -> str:
-    """Mark single epochs where there are few, so that a first one shows."""
-    return "." if len(epochs) <= 40 else ""
+    return axes.plot(epochs, [scale * row[key] for row in rows], color=colour, marker=epoch_marker(epochs), label=label)
