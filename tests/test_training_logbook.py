@@ -19,9 +19,9 @@ from fusion.errors import ConfigError
 from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
-from fusion.training.picture import draw_training_curves
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
 from fusion.training.metrics import COLUMNS, TIMINGS, read_metrics
+from fusion.training.picture import draw_training_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = {"model": "aff_resnet32", "classes": 100}
