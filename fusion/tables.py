@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 #: Stands for a space at the start of a cell, where tabulate removes spaces. It is no character of any text.
 _INDENT = "\ue000"
@@ -30,43 +30,42 @@ def text_table(
     gap : int
         Spaces between two columns.
     """
-    from tabulate import DataRow, Line, TableFormat
-
-    cells = [*rows, totals] if totals is not None else list(rows)
-    between, dashes = " " * gap, "-" * gap
-    style = TableFormat(
-        lineabove=None,
-        linebelowheader=Line("", "-", dashes, ""),
-        linebetweenrows=None,
-        linebelow=None,
-        headerrow=DataRow("", between, ""),
-        datarow=DataRow("", between, ""),
-        padding=0,
-        with_header_hide=None,
-    )
-    lines = _tabulated(heading, cells, left, style).splitlines()
+    lines = _aligned([heading, *rows] if totals is None else [heading, *rows, totals], left, gap)
+    rule = "-" * max(map(len, lines))
+    lines.insert(1, rule)
     if totals is not None:
-        lines.insert(-1, lines[1])
+        lines.insert(-1, rule)
     return "\n".join(lines)
+
+
+def text_columns(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
+    """Rows of cells as text without a heading, all aligned at the left, after some spaces."""
+    return "\n".join(" " * indent + line for line in _aligned(rows, len(rows[0]), 2))
 
 
 def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """A table in Markdown; the parameters are those of `text_table`."""
-    return _tabulated(heading, rows, left, "pipe")
-
-
-def _tabulated(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int, style: Any) -> str:
     from tabulate import tabulate
 
-    sides = ["left" if column < left else "right" for column in range(len(heading))]
-    text = tabulate(
-        [[_with_indent(cell) for cell in row] for row in rows],
-        headers=heading,
-        tablefmt=style,
-        colalign=sides if rows else None,  # without a row there is no column to align
-        disable_numparse=True,
+    sides = _sides(len(heading), left) if rows else None  # without a row there is no column to align
+    return tabulate(rows, headers=heading, tablefmt="pipe", colalign=sides, disable_numparse=True)
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: int, gap: int) -> List[str]:
+    """The rows as lines. The heading is one of them: tabulate makes a column wider than a heading of its own."""
+    from tabulate import DataRow, TableFormat, tabulate
+
+    between = DataRow("", " " * gap, "")
+    style: Any = TableFormat(
+        None, None, None, None, headerrow=between, datarow=between, padding=0, with_header_hide=None
     )
-    return text.replace(_INDENT, " ")
+    cells = [[_with_indent(cell) for cell in row] for row in rows]
+    text = tabulate(cells, tablefmt=style, colalign=_sides(len(rows[0]), left), disable_numparse=True)
+    return text.replace(_INDENT, " ").splitlines()
+
+
+def _sides(columns: int, left: int) -> List[str]:
+    return ["left" if column < left else "right" for column in range(columns)]
 
 
 def _with_indent(cell: str) -> str:

@@ -15,16 +15,15 @@ from fusion.__main__ import main
 from fusion.data import load_dataset
 from fusion.data.imageset import ImageSet
 from fusion.errors import ConfigError, DataError
-from fusion.explain import browse
-from fusion.explain.browse import describe_augmentation, fed_images, target_in_words, to_pixels
-from fusion.explain.confusion import (
-    Answers,
-    answer_all,
-    draw_confused_pairs,
-    draw_confusion,
-    images_at,
-    settings_with,
+from fusion.explain.answers import Answers, answer_all, images_at, settings_with
+from fusion.explain.browse_picture import (
+    describe_augmentation,
+    draw_contact_sheet,
+    fed_images,
+    target_in_words,
+    to_pixels,
 )
+from fusion.explain.confusion_picture import draw_confused_pairs, draw_confusion
 from fusion.explain.plots import draw_run_curves, read_run_curve
 from fusion.inference.trained import load_pretrained
 from fusion.training.config import read_config
@@ -184,7 +183,7 @@ def test_browse_refuses(tmp_path, capsys, words, message):
 def test_sheet_of_any_number(tmp_path):
     for count in (1, 9):
         draws = np.zeros((count, 32, 32, 3), np.uint8)
-        browse.draw_contact_sheet(draws, ["$x$"] * count, "title", tmp_path / "sheet.png")
+        draw_contact_sheet(draws, ["$x$"] * count, "title", tmp_path / "sheet.png")
         assert pixels(tmp_path / "sheet.png").shape[1] == 990
 
 

@@ -124,7 +124,7 @@ def _look(
                     rows.append(LookedAt(image_name(file), batch.images[index], shown))
             meter.update(len(batch.files) + len(batch.unreadable))
     if not halves:
-        raise DataError(f"none of the {counted(len(files), 'image')} can be read")
+        raise DataError(f"no image can be read: {counted(len(files), 'file')} tried")
     return rows, np.array(halves).T, unreadable
 
 

@@ -96,7 +96,7 @@ def _read_files(known: Known) -> Tuple[np.ndarray, List[str]]:
     (batch,) = read_batches(known.files, known.trained.preparation, len(known.files))
     report_unreadable(batch.unreadable)
     if not batch.files:
-        raise DataError(f"none of the {counted(len(known.files), 'image')} of --images can be read")
+        raise DataError(f"--images: no image can be read: {counted(len(known.files), 'file')} tried")
     return batch.images, [image_name(file) for file in batch.files]
 
 
