@@ -239,6 +239,22 @@ def test_many_classes_have_a_readable_matrix(tmp_path):
     assert pixels(tmp_path / "matrix.png").shape[1] == 990
 
 
+def test_pairs_with_few_images_share_a_row():
+    assert in_rows([8, 8], 8) == [[0], [1]]
+    assert in_rows([1, 1, 1, 1, 1, 1], 8) == [[0, 1, 2, 3, 4, 5]]
+    assert in_rows([5, 1, 2, 1, 8, 3, 4], 8) == [[0, 1, 2], [3], [4], [5, 6]]
+
+
+def test_page_of_pairs_is_as_large_as_what_is_shown(tmp_path):
+    data = ImageSet(np.full((9, 4, 4, 3), 7, np.uint8), np.array(LABELS), ("ant", "bee", "cat"), "three")
+    draw_confused_pairs(small_answers(), data, "three", tmp_path / "pairs.png")
+    picture = pixels(tmp_path / "pairs.png")
+    assert picture.shape[1] == 990
+    assert picture.shape[0] < 330  # five images side by side; a row for each of the three pairs would be higher
+    shown = (picture < 60).all(axis=2)
+    assert shown.mean() > 0.3  # most of the page are the images
+
+
 def test_nothing_confused_is_said(tmp_path):
     data = ImageSet(np.zeros((9, 4, 4, 3), np.uint8), np.array(LABELS), ("ant", "bee", "cat"), "three")
     assert small_answers(LABELS).pairs() == []
