@@ -51,24 +51,24 @@ def _usual() -> List[str]:
 
 def _missing(text: str) -> FrozenSet[str]:
     """The characters that the font of matplotlib's settings does not have."""
-    visible = {character for character in text if character.isprintable() and not character.isspace()}
-    if all(character.isascii() for character in visible):
-        return frozenset()
+    rare = frozenset(c for c in text if not c.isascii() and c.isprintable() and not c.isspace())
+    if not rare:
+        return rare
     from matplotlib.font_manager import FontProperties, findfont
 
-    return frozenset(visible - _characters(findfont(FontProperties())))
+    return rare - _known(findfont(FontProperties()), rare)
 
 
-@lru_cache(maxsize=None)
-def _characters(file: str) -> FrozenSet[str]:
-    """What a font file has; nothing for one that matplotlib cannot draw with."""
+def _known(file: str, characters: FrozenSet[str]) -> FrozenSet[str]:
+    """The characters that a font file has; none if matplotlib cannot draw with it."""
     from matplotlib.ft2font import FT2Font
 
     try:
         font = FT2Font(file)
-        return frozenset(map(chr, font.get_charmap())) if font.scalable else frozenset()
+        known = font.get_charmap() if font.scalable else {}
     except (OSError, RuntimeError, ValueError):  # damaged, or of a kind that FreeType does not know
-        return frozenset()
+        known = {}
+    return frozenset(character for character in characters if ord(character) in known)
 
 
 @lru_cache(maxsize=None)
@@ -81,11 +81,11 @@ def _search(missing: FrozenSet[str]) -> Tuple[Tuple[str, ...], FrozenSet[str]]:
     for file in sorted(font_manager.findSystemFonts(), key=_preference):
         if not missing:
             break
-        if any(word in _file_name(file) for word in _UNSUITABLE) or not missing & _characters(file):
-            continue
-        font_manager.fontManager.addfont(file)
-        found.append(font_manager.FontProperties(fname=file).get_name())
-        missing -= _characters(file)
+        known = frozenset() if any(word in _file_name(file) for word in _UNSUITABLE) else _known(file, missing)
+        if known:
+            font_manager.fontManager.addfont(file)
+            found.append(font_manager.FontProperties(fname=file).get_name())
+            missing -= known
     return tuple(found), missing
 
 
