@@ -24,6 +24,7 @@ setup(
     packages=find_packages(include=["fusion", "fusion.*"]),
     package_data={
         "fusion": ["py.typed"],
+        "fusion.explain": ["report.html.jinja"],
         "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
         "fusion.models.pretrained": ["README.md", "SHA256SUMS", "*/*"],
         "fusion.published": ["rows.yaml", "curves/*"],
@@ -35,6 +36,8 @@ setup(
         "numpy<2",  # MXNet 1.9.1 is built for NumPy 1
         "scipy<2",  # of gluoncv; MXNet reads a namespace that SciPy 2 removes
         "matplotlib",
+        "jinja2>=3.1",
+        "tabulate>=0.9",
         "PyYAML",
         "Pillow>=9.1",
         "opencv-python",
@@ -45,7 +48,7 @@ setup(
         # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
         "horovod": ["horovod==0.28.1"],
         "onnx": ONNX,
-        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", *ONNX],
+        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", "types-tabulate", *ONNX],
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
     classifiers=[

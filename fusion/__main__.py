@@ -23,6 +23,7 @@ from .inference import predict
 from .models.pretrained import find_weights, list_pretrained
 from .models.zoo import FAMILIES, MODELS, get_model
 from .speed import benchmark
+from .tables import text_columns
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,14 +145,15 @@ def _models(arguments: argparse.Namespace) -> None:
         return
     print(f"families  {', '.join(FAMILIES)}")
     print("models")
-    for name, (family, preset) in MODELS.items():
-        line = f"  {name:<22} {family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
-        if name in weights:
-            line += f"; weights: {100 * weights[name].accuracy:.2f} % on {weights[name].trained_on}"
-        print(line)
+    described = {
+        name: f"{family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
+        for name, (family, preset) in MODELS.items()
+    }
+    for name, found in weights.items():
+        described[name] += f"; weights: {100 * found.accuracy:.2f} % on {found.trained_on}"
+    print(text_columns(list(described.items())))
     print("fusions")
-    for name, others in aliases.items():
-        print(f"  {name:<26} {', '.join(others)}".rstrip())
+    print(text_columns([(name, ", ".join(others)) for name, others in aliases.items()]))
 
 
 def _add_reproduce(commands: Any) -> None:

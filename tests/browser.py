@@ -1,4 +1,4 @@
-"""A page in a real headless Chromium, spoken to over its debugging pipe: what it complains of, and what it loads."""
+"""A page in a real headless Chromium, which is controlled over its debugging pipe: its complaints, and what it loads."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, Dict, List, Optional
 #: Names of the program; Debian's package is `chromium`.
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-#: Seconds for one page on a machine that is busy.
+#: Seconds that one page may take, also on a busy machine.
 PATIENCE = 120
 
-#: Seconds in which a page that has loaded may still complain.
+#: Seconds to wait for complaints of a page that has loaded.
 _AFTER = 0.5
 
 _OPTIONS = (
@@ -45,7 +45,7 @@ class Visit:
     errors : list of str
         Errors and warnings of the console, uncaught exceptions, and what could not be loaded.
     requests : list of str
-        Addresses that the page asked for, data: ones left out.
+        Addresses that the page asked for, without those that start with data:.
     dom : str
         The text of its body, as shown.
     broken : list of str
@@ -149,7 +149,7 @@ class _Session:
             self._take(deadline + PATIENCE)
 
     def _take(self, deadline: float) -> Dict[str, Any]:
-        """The next message, of which note is taken if it tells what happens on the page."""
+        """The next message. What it tells about the page goes into the visit."""
         while b"\0" not in self._rest:
             assert select.select([self._answers], [], [], max(0, deadline - time.monotonic()))[0], "Chromium is silent"
             data = os.read(self._answers, 1 << 20)

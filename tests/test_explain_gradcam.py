@@ -11,9 +11,9 @@ from fusion import get_model, list_fusions
 from fusion.__main__ import main
 from fusion.compat import mx, nn
 from fusion.errors import ConfigError
-from fusion.explain.drawing import enlarged, overlay
 from fusion.explain.gradcam import concentration, default_layer, grad_cam
 from fusion.explain.layers import find_layer, fusion_places, stages
+from fusion.explain.panels import enlarged, overlay
 
 TINY = {"blocks": 1, "channel_times": 1, "classes": 5}
 
@@ -302,7 +302,7 @@ def test_unreadable_image_is_reported_and_does_not_stop_the_rest(folder, tmp_pat
 
 def test_only_unreadable_images_leave_nothing(folder, tmp_path, capsys):
     assert gradcam(folder, folder / "photos" / "broken.png", "--output", tmp_path / "maps") == 2
-    assert "none of the 1 images can be read" in capsys.readouterr().err
+    assert "no image can be read: 1 file tried" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -15,16 +15,15 @@ from fusion.__main__ import main
 from fusion.data import load_dataset
 from fusion.data.imageset import ImageSet
 from fusion.errors import ConfigError, DataError
-from fusion.explain import browse
-from fusion.explain.browse import describe_augmentation, fed_images, target_in_words, to_pixels
-from fusion.explain.confusion import (
-    Answers,
-    answer_all,
-    draw_confused_pairs,
-    draw_confusion,
-    images_at,
-    settings_with,
+from fusion.explain.answers import Answers, answer_all, images_at, settings_with
+from fusion.explain.browse_picture import (
+    describe_augmentation,
+    draw_contact_sheet,
+    fed_images,
+    target_in_words,
+    to_pixels,
 )
+from fusion.explain.confusion_picture import draw_confused_pairs, draw_confusion
 from fusion.explain.plots import draw_run_curves, read_run_curve
 from fusion.inference.trained import load_pretrained
 from fusion.tasks.classification.batches import count_outputs
@@ -184,7 +183,7 @@ def test_browse_refuses(tmp_path, capsys, words, message):
 def test_sheet_of_any_number(tmp_path):
     for count in (1, 9):
         draws = np.zeros((count, 32, 32, 3), np.uint8)
-        browse.draw_contact_sheet(draws, ["$x$"] * count, "title", tmp_path / "sheet.png")
+        draw_contact_sheet(draws, ["$x$"] * count, "title", tmp_path / "sheet.png")
         assert pixels(tmp_path / "sheet.png").shape[1] == 990
 
 
@@ -238,6 +237,22 @@ def test_many_classes_have_a_readable_matrix(tmp_path):
     answers = Answers(np.arange(120).repeat(3), draw.integers(0, 120, 360), np.ones(360), names)
     draw_confusion(answers, "many", tmp_path / "matrix.png")
     assert pixels(tmp_path / "matrix.png").shape[1] == 990
+
+
+def test_pairs_with_few_images_share_a_row():
+    assert in_rows([8, 8], 8) == [[0], [1]]
+    assert in_rows([1, 1, 1, 1, 1, 1], 8) == [[0, 1, 2, 3, 4, 5]]
+    assert in_rows([5, 1, 2, 1, 8, 3, 4], 8) == [[0, 1, 2], [3], [4], [5, 6]]
+
+
+def test_page_of_pairs_is_as_large_as_what_is_shown(tmp_path):
+    data = ImageSet(np.full((9, 4, 4, 3), 7, np.uint8), np.array(LABELS), ("ant", "bee", "cat"), "three")
+    draw_confused_pairs(small_answers(), data, "three", tmp_path / "pairs.png")
+    picture = pixels(tmp_path / "pairs.png")
+    assert picture.shape[1] == 990
+    assert picture.shape[0] < 330  # five images side by side; a row for each of the three pairs would be higher
+    shown = (picture < 60).all(axis=2)
+    assert shown.mean() > 0.3  # most of the page are the images
 
 
 def test_nothing_confused_is_said(tmp_path):

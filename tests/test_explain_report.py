@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,9 @@ from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.errors import ConfigError
-from fusion.explain.report import SECTIONS, make_report, published_section
+from fusion.explain.report import make_report
+from fusion.explain.report_page import Bullets, Paragraph, Picture, Preformatted, Table, parts_as_html
+from fusion.explain.report_sections import SECTIONS, figures_of, published_section
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.logbook import RunDirectory
@@ -112,7 +115,7 @@ def test_section_that_cannot_be_made_says_why(folder, tmp_path, capsys):
     assert "left out" in capsys.readouterr().err
     text = output.read_text(encoding="utf-8")
     Page(text)
-    assert text.count("Not shown: the run&#x27;s data is needed") == 3  # confusion, pairs, distribution
+    assert unescape(text).count("Not shown: the run's data is needed") == 3  # confusion, pairs, distribution
     assert "cat/ 0.png" not in text  # it is in the picture
     assert text.count("<img") == 3  # curves, Grad-CAM and maps of the given image
     assert "Say where it is now with data.dir=PATH" in text
@@ -123,7 +126,7 @@ def test_registry_makes_the_sections():
         title, run = "t & u", RunDirectory(Path("r"))
 
     def fine(known):
-        return "<p>fine</p>"
+        return [Paragraph("fine")]
 
     def broken(known):
         raise ConfigError("a < b")
@@ -146,14 +149,47 @@ class RunOnly:
 def test_run_of_a_published_network_is_held_against_its_row(tmp_path):
     config = Path(__file__).parents[1] / "configs" / "cifar10_aff_resnet32.yaml"
     path = write_run(tmp_path / "run", config, [60.0, 45.0, 40.0], data="CIFAR-10", parameters=7874026)
-    text = published_section(RunOnly(path))
+    text = parts_as_html(published_section(RunOnly(path)))
     assert "AFF-ResNet-32, published as checkpoint named 0.9626: the run is" in text
     assert text.count("<img") == 1
     small = ["model.name=cifar_resnet", "model.blocks=1", "model.channel_times=1"]
     path = write_run(tmp_path / "small", config, [60.0], small)
-    text = published_section(RunOnly(path))
+    text = parts_as_html(published_section(RunOnly(path)))
     assert "No published row is of this network" in text
     assert "checkpoint named 0.9705" in text and "5.84 M" in text and "<img" not in text
+
+
+def test_every_kind_of_part_is_escaped():
+    awkward = "<b> & \"quoted\" 'words'"
+    parts = [
+        Paragraph(awkward),
+        Paragraph(awkward, quiet=True),
+        Bullets([awkward]),
+        Table([(awkward, awkward)], (awkward, awkward)),
+        Preformatted(awkward),
+        Preformatted(awkward, summary=awkward),
+        Picture("AAAA", awkward),
+    ]
+    for part in parts:
+        text = parts_as_html([part])
+        page = Page(text)
+        assert not page.all("b"), part
+        assert awkward in " ".join(page.words), part
+    (image,) = Page(parts_as_html(parts)).all("img")
+    assert image == {"src": "data:image/png;base64,AAAA", "alt": awkward}
+    assert unescape(parts_as_html(parts)).count(awkward) == 12
+
+
+def test_result_s_rows_are_the_figures_of_an_epoch():
+    row = {"epoch": 3.0, "val_top1_error": 0.0317, "val_top5_error": 0.001, "val_loss": 0.25, "train_loss": 1.5}
+    assert dict(figures_of(row)) == {
+        "epoch": "3",
+        "top-1 error on the test set": "3.17 %",
+        "accuracy": "96.83 %",
+        "top-5 error": "0.10 %",
+        "cross-entropy on the test set": "0.2500",
+        "training loss": "1.5000",
+    }
 
 
 def test_report_refuses(folder, tmp_path, capsys):
@@ -164,6 +200,7 @@ def test_report_refuses(folder, tmp_path, capsys):
         (["--run", str(folder / "run")], "write over it with --force"),
         (["--run", str(folder / "run"), "--force", "model.fusion=se"], "only data.key=value"),
         (["--run", str(folder / "run"), "--output", str(tmp_path / "r.html"), "--images", "none/*.png"], "none/*.png"),
+        (["--run", str(folder / "run"), "--output", str(tmp_path / "r.pdf")], "a name that ends in .html or .htm"),
     ):
         before = sorted(tmp_path.rglob("*")), (folder / "run" / "report.html").stat().st_mtime_ns
         assert main(["report", *words]) == 2

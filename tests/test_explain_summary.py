@@ -10,7 +10,7 @@ import fusion
 from fusion import get_model, list_fusions, list_models
 from fusion.__main__ import main
 from fusion.compat import mx, nn
-from fusion.explain.summary import Row, format_table, summarise
+from fusion.explain.summary import BlockSummary, format_table, summarise
 from fusion.models.zoo import FAMILIES
 
 
@@ -64,14 +64,14 @@ FIRST = 6 * 3 * 8 * 8
 SECOND = 12 * (6 // 2) * 3 * 5 * 4 * 4
 LAST = 5 * 48
 COUNTED = [
-    Row("", "HybridSequential", (5,), 18 + 12 + 552 + 245, FIRST + SECOND + LAST),
-    Row("0", "Conv2D", (6, 8, 8), 6 * 3, FIRST),
-    Row("1", "BatchNorm", (6, 8, 8), 6 + 6, 0),
-    Row("2", "HybridSequential", (12, 2, 2), 12 * 3 * 15 + 12, SECOND),
-    Row("2.0", "Conv2D", (12, 4, 4), 12 * 3 * 15 + 12, SECOND),
-    Row("2.1", "MaxPool2D", (12, 2, 2), 0, 0),
-    Row("3", "Dense", (5,), 5 * 48 + 5, LAST),
-    Row("4", "Activation", (5,), 0, 0),
+    BlockSummary("", "HybridSequential", (5,), 18 + 12 + 552 + 245, FIRST + SECOND + LAST),
+    BlockSummary("0", "Conv2D", (6, 8, 8), 6 * 3, FIRST),
+    BlockSummary("1", "BatchNorm", (6, 8, 8), 6 + 6, 0),
+    BlockSummary("2", "HybridSequential", (12, 2, 2), 12 * 3 * 15 + 12, SECOND),
+    BlockSummary("2.0", "Conv2D", (12, 4, 4), 12 * 3 * 15 + 12, SECOND),
+    BlockSummary("2.1", "MaxPool2D", (12, 2, 2), 0, 0),
+    BlockSummary("3", "Dense", (5,), 5 * 48 + 5, LAST),
+    BlockSummary("4", "Activation", (5,), 0, 0),
 ]
 
 
@@ -140,7 +140,7 @@ def test_table_shows_a_depth_of_rows_with_the_totals_below():
     assert [line.split()[0] for line in lines[2:-3]] == ["0", "1", "2", "3", "4"]
     assert lines[2].split() == ["0", "Conv2D", "6×8×8", "18", "1,152"]
     assert lines[-2].split() == ["total", "827", "10,032"]
-    assert lines[-1] == "0.00 M parameters, 0.000 G multiply-adds an image"
+    assert lines[-1] == "0.00 M parameters, 0.000 G multiply-adds per image"
 
 
 def test_deeper_table_shows_children_indented_below_their_parents():
@@ -158,12 +158,17 @@ def test_columns_of_the_table_are_aligned():
 
 
 def test_totals_are_in_millions_and_billions():
-    row = Row("", "Net", (10,), 25_557_032, 4_089_184_256)
-    assert format_table([row], 1).splitlines()[-1] == "25.56 M parameters, 4.089 G multiply-adds an image"
+    row = BlockSummary("", "Net", (10,), 25_557_032, 4_089_184_256)
+    assert format_table([row], 1).splitlines()[-1] == "25.56 M parameters, 4.089 G multiply-adds per image"
 
 
 def test_block_that_did_not_run_has_no_shape():
-    assert format_table([Row("", "Net", (2,), 1, 1), Row("a", "Unused", (), 1, 0)], 1).splitlines()[2].split()[2] == "-"
+    assert (
+        format_table([BlockSummary("", "Net", (2,), 1, 1), BlockSummary("a", "Unused", (), 1, 0)], 1)
+        .splitlines()[2]
+        .split()[2]
+        == "-"
+    )
 
 
 # --- The command line ------------------------------------------------------------------------------------------------

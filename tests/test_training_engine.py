@@ -26,7 +26,7 @@ from fusion.progress import EpochProgress
 from fusion.signals import Interruption
 from fusion.tasks.base import StepOutput
 from fusion.tasks.classification.meters import TrainingMeter
-from fusion.training import checkpoint, curves, engine, main, preparation
+from fusion.training import checkpoint, engine, main, picture, preparation
 from fusion.training.config import read_config
 from fusion.training.divergence import DivergedError
 from fusion.training.engine import take_step, train
@@ -89,7 +89,7 @@ def flatten_and_dense():
 @pytest.fixture(autouse=True)
 def quick_and_clean(monkeypatch):
     """No pictures, which take longer than these runs, and no log handlers left behind."""
-    monkeypatch.setattr(curves, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
+    monkeypatch.setattr(picture, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with Ctrl-C ignored
     logger = logging.getLogger("fusion")
     before = list(logger.handlers)

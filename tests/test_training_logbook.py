@@ -20,9 +20,9 @@ from fusion.errors import ConfigError
 from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
-from fusion.training.curves import draw_training_curves
 from fusion.training.history import TIMINGS, History, read_metrics
 from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
+from fusion.training.picture import draw_training_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = {"model": "aff_resnet32", "classes": 100}

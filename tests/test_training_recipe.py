@@ -19,7 +19,7 @@ from fusion.data.imageset import ImageSet
 from fusion.data.loader import Batch
 from fusion.errors import ConfigError
 from fusion.tasks.classification.loss import CrossEntropy
-from fusion.training import curves, engine
+from fusion.training import engine, picture
 from fusion.training.config import read_config
 from fusion.training.evaluation import evaluate_run
 from fusion.training.history import TIMINGS, read_metrics
@@ -63,7 +63,7 @@ def small_and_clean(monkeypatch):
     """Few images, no pictures, and no log handlers left behind."""
     sets = digits("train", 8 * LENGTH), digits("test", 20)
     monkeypatch.setattr(engine, "load_data", lambda settings: sets)
-    monkeypatch.setattr(curves, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
+    monkeypatch.setattr(picture, "draw_training_curves", lambda history, title, path: path.write_bytes(b"picture"))
     logger = logging.getLogger("fusion")
     before = list(logger.handlers)
     yield
@@ -228,7 +228,7 @@ def test_run_that_was_never_evaluated_has_metrics_and_no_result(tmp_path, monkey
 def test_picture_is_drawn_with_and_without_evaluations(tmp_path):
     from importlib import reload
 
-    plain = reload(curves)  # without the stand-in of these tests
+    plain = reload(picture)  # without the stand-in of these tests
     row = {"epoch": 1, "train_loss": 1.0, "learning_rate": 0.1}
     evaluated = {**row, "epoch": 2, "val_loss": 1.2, "val_top1_error": 0.5, "val_top5_error": 0.1}
     averaged = {**evaluated, "epoch": 3, "ema_loss": 1.1, "ema_top1_error": 0.4, "ema_top5_error": 0.1}

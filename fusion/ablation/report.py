@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..drawing import BLUE, FAINT, GREY, ORANGE, new_figure, plain, save_page
 from ..files import whole_file
-from ..training.curves import BLUE, GREY, ORANGE
+from ..tables import markdown_table, text_table
+from ..words import counted
 
 NOTE = (
-    "Top-1 error in percent, mean ± standard deviation over seeds (n - 1). last is the last epoch, best the epoch with "
-    "the lowest error on the test set, which is what the published tables have."
+    "Top-1 error in percent, mean ± standard deviation over seeds (n - 1). last is the last epoch, best is the epoch "
+    "with the lowest error on the test set, which is what the published tables have."
 )
 
 
@@ -28,7 +30,7 @@ class CellResult:
     fusion : str
         The block's short name.
     blocks : int or None
-        A stage.
+        Residual blocks per stage; None where the family has no such choice.
     seed : int
         Of the run.
     data : str
@@ -36,7 +38,7 @@ class CellResult:
     parameters : int
         Of the network.
     epochs, epochs_planned : int
-        Done so far, and in all.
+        Finished so far, and in all.
     best, last : float
         Top-1 error of the best and of the last epoch.
     run : str
@@ -56,7 +58,7 @@ class CellResult:
 
     @property
     def finished(self) -> bool:
-        """Whether all its epochs are done."""
+        """Whether all its epochs are finished."""
         return self.epochs >= self.epochs_planned
 
 
@@ -71,7 +73,7 @@ class Line:
     seeds : int
         Finished runs.
     last_mean, last_sd, best_mean, best_sd : float or None
-        Mean and standard deviation (n - 1) over them; the deviation is None of a single one.
+        Mean and standard deviation (n - 1) over them; a single run has no deviation (None).
     """
 
     fusion: str
@@ -84,8 +86,11 @@ class Line:
     best_sd: Optional[float]
 
 
-def summarise(results: Sequence[CellResult]) -> List[Line]:
-    """A line a fusion and number of blocks, by blocks and then by the last epoch's mean; unfinished runs left out."""
+def mean_over_seeds(results: Sequence[CellResult]) -> List[Line]:
+    """One line per fusion and number of blocks, sorted by blocks and then by the last epoch's mean.
+
+    Runs that are not finished are left out.
+    """
     groups: Dict[Tuple[Optional[int], str], List[CellResult]] = {}
     for result in results:
         if result.finished:
@@ -107,7 +112,7 @@ def _deviation(values: Sequence[float]) -> Optional[float]:
 
 
 def plus_minus(mean: float, deviation: Optional[float]) -> str:
-    """Such as `12.34 ± 0.56`, without the deviation of a single value."""
+    """Such as `12.34 ± 0.56`, or only the mean where there is no deviation."""
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
@@ -126,22 +131,15 @@ def _words(line: Line) -> Tuple[str, ...]:
 
 
 def format_table(results: Sequence[CellResult]) -> str:
-    """The finished cells as text, with what they are of above and how many are missing below."""
-    rows = [_TITLES, *map(_words, summarise(results))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
-    lines = [
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
-        for cells in (list(zip(row, widths)) for row in rows)
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join([_heading(results), "", *lines, *_unfinished(results)])
+    """The finished cells as text: above them the data set and the epochs, below them the runs that are not finished."""
+    table = text_table(_TITLES, [_words(line) for line in mean_over_seeds(results)])
+    return "\n".join([_heading(results), "", table, *_unfinished(results)])
 
 
 def _heading(results: Sequence[CellResult]) -> str:
     if not results:
         return "No cell has a finished epoch."
-    epochs = results[0].epochs_planned
-    return f"{results[0].data}, {epochs} epoch{'s' if epochs > 1 else ''}"
+    return f"{results[0].data}, {counted(results[0].epochs_planned, 'epoch')}"
 
 
 def _unfinished(results: Sequence[CellResult]) -> List[str]:
@@ -150,16 +148,15 @@ def _unfinished(results: Sequence[CellResult]) -> List[str]:
 
 
 def _markdown(results: Sequence[CellResult]) -> str:
-    rows = [_TITLES, ("---", *["---:"] * (len(_TITLES) - 1)), *map(_words, summarise(results))]
-    table = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([_heading(results), "", *table, "", NOTE, *_unfinished(results)]) + "\n"
+    table = markdown_table(_TITLES, [_words(line) for line in mean_over_seeds(results)])
+    return "\n".join([_heading(results), "", table, "", NOTE, *_unfinished(results)]) + "\n"
 
 
 def describe(results: Sequence[CellResult]) -> Dict[str, Any]:
     """The lines of the table and the cells behind them, in plain types."""
     return {
         "note": NOTE,
-        "lines": [dataclasses.asdict(line) for line in summarise(results)],
+        "lines": [dataclasses.asdict(line) for line in mean_over_seeds(results)],
         "cells": [{**dataclasses.asdict(result), "finished": result.finished} for result in results],
     }
 
@@ -170,11 +167,11 @@ def write_report(folder: Path, results: Sequence[CellResult]) -> None:
     Parameters
     ----------
     folder : Path
-        Where to.
+        Where they go.
     results : sequence of CellResult
-        Cells with a finished epoch; the tables have those that are finished.
+        Cells with a finished epoch; the tables have only the cells that are finished.
     """
-    lines = summarise(results)
+    lines = mean_over_seeds(results)
     with whole_file(folder / "ablation.json") as aside:
         aside.write_text(json.dumps(describe(results), indent=2) + "\n", encoding="utf-8")
     with whole_file(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
@@ -196,37 +193,33 @@ _LINE_HEIGHT, _REST_HEIGHT = 0.34, 1.5
 
 
 def draw_ablation(results: Sequence[CellResult], path: Path) -> None:
-    """A panel a number of blocks: each fusion's last error, its seeds as dots, and their mean ± standard deviation.
+    """Draw one panel per number of blocks: of each fusion the last error of every seed, with mean and deviation.
 
     Parameters
     ----------
     results : sequence of CellResult
-        Finished cells are drawn.
+        Only finished cells are drawn.
     path : Path
-        Written as PNG.
+        Written in the format that its name ends in.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines, finished = summarise(results), [result for result in results if result.finished]
+    lines, finished = mean_over_seeds(results), [result for result in results if result.finished]
     panels = sorted({line.blocks or 0 for line in lines})
     names = _by_mean_error(lines)
     width = min(_WIDEST, max(_NAMES_WIDTH + _PANEL_WIDTH * len(panels), 7))
-    figure = Figure(figsize=(width, _REST_HEIGHT + _LINE_HEIGHT * len(names)), layout="constrained")
-    FigureCanvasAgg(figure)
     meaning = "grey: seeds; blue: mean ± standard deviation"
     if "add" in names:
         meaning += "; dotted: add"
-    figure.suptitle(f"{_heading(finished)}\n{meaning}", fontsize=10)
+    height = _REST_HEIGHT + _LINE_HEIGHT * len(names)
+    figure = new_figure(height, f"{_heading(finished)}\n{meaning}", width)
     for axes, blocks in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels):
         _draw_panel(axes, names, [line for line in lines if (line.blocks or 0) == blocks], finished)
         if blocks:
-            axes.set_title(f"{blocks} block{'s' if blocks > 1 else ''} a stage", fontsize=10)
-    figure.savefig(path, dpi=110, format="png")
+            axes.set_title(f"{counted(blocks, 'block')} per stage", fontsize=10)
+    save_page(figure, path)
 
 
 def _by_mean_error(lines: Sequence[Line]) -> List[str]:
-    """Every fusion, the worst first, as the axis starts at the bottom."""
+    """Every fusion, the worst first, because the axis starts at the bottom."""
     errors: Dict[str, List[float]] = {}
     for line in lines:
         errors.setdefault(line.fusion, []).append(line.last_mean)
@@ -241,11 +234,10 @@ def _draw_panel(axes: Any, names: Sequence[str], lines: Sequence[Line], results:
         axes.errorbar(
             [line.last_mean], [height], xerr=[line.last_sd or 0.0], fmt="D", color=BLUE, ecolor=BLUE, capsize=3
         )
-    plain = [line.last_mean for line in lines if line.fusion == "add"]
-    for mean in plain:
+    for mean in (line.last_mean for line in lines if line.fusion == "add"):
         axes.axvline(mean, color=ORANGE, linewidth=1, linestyle=":")
     axes.set_yticks(range(len(names)))
-    axes.set_yticklabels(names)
+    axes.set_yticklabels(list(map(plain, names)))
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel("last epoch's top-1 error (%)")
-    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import ConfigError
+from ..words import counted
 from .layers import find_layer, imperative, stages, walk
 
 
@@ -22,23 +23,23 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
     Parameters
     ----------
     net : Block
-        From images to logits (B, classes), its weights set; compiled or not.
+        From images to logits (B, classes), with its weights initialised; compiled or not.
     images : NDArray or ndarray
         (B, 3, H, W), normalised as for the network.
     layer : str
-        The layer whose output (B, C, h, w) is looked at: see `fusion.explain.layers.find_layer`.
+        The layer whose output (B, C, h, w) is used: see `fusion.explain.layers.find_layer`.
     classes : sequence of int, optional
-        Of each image, the class to explain; the one with the highest logit by default.
+        The class to explain of each image; by default the one with the highest logit.
 
     Returns
     -------
     ndarray
-        (B, h, w) float32, at least 0, in units of the logit per h·w pixels; 0 where nothing speaks for the class.
+        (B, h, w) float32, at least 0, in units of the logit divided by h·w; 0 where nothing speaks for the class.
 
     Raises
     ------
     ConfigError
-        If there is no such layer, its output is no map, or a class is not the network's.
+        If there is no such layer, if its output is no map, or if the network does not have a class.
     """
     block = find_layer(net, layer)
     images = _on_device(net, images)
@@ -46,13 +47,13 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
 
     def watch(_: Any, __: Any, output: Any) -> None:
         _check_maps(layer, output)
-        output.attach_grad()  # what follows is recorded from here on, as a function of this output
+        output.attach_grad()  # what comes after it is recorded as a function of this output
         outputs.append(output)
 
     with imperative(inner for _, inner in walk(net)):
         hook = block.register_forward_hook(watch)
         try:
-            # Batch norm as in inference: with statistics of the batch, images would explain one another.
+            # Batch norm as in inference: with statistics of the batch, the map of an image would depend on the others.
             with mx.autograd.record(train_mode=False):
                 logits = net(images)
                 wanted = logits.asnumpy().argmax(axis=1) if classes is None else _checked(classes, logits.shape)
@@ -60,7 +61,7 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
         finally:
             hook.detach()
     if not outputs:
-        raise ConfigError(f"layer {layer!r} takes no part in the network's answer, hence has no map: name another")
+        raise ConfigError(f"layer {layer!r} takes no part in the network's answer, so that it has no map: name another")
     features = outputs[-1]
     (gradient,) = mx.autograd.grad([score], [features], train_mode=False)
     weights = gradient.astype("float32").mean(axis=(2, 3), keepdims=True)
@@ -68,7 +69,7 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
 
 
 def concentration(heat: np.ndarray, share: float = 0.5) -> float:
-    """The smallest part of a map that holds this share of its sum.
+    """The smallest share of a map's area that holds a share of its sum.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def concentration(heat: np.ndarray, share: float = 0.5) -> float:
     Returns
     -------
     float
-        A fraction of the map's area, in whole pixels of it; not a number for a map of zeros.
+        From 0 to 1, in whole pixels of the map; not a number for a map of zeros.
     """
     ordered = np.sort(heat.ravel().astype(np.float64))[::-1].cumsum()
     if not ordered[-1] > 0:
@@ -89,7 +90,7 @@ def concentration(heat: np.ndarray, share: float = 0.5) -> float:
 
 
 def default_layer(net: Any) -> str:
-    """The last stage, whose channels are nearest to the classes.
+    """The name of the last stage, whose channels are closest to the classes.
 
     Raises
     ------
@@ -115,15 +116,15 @@ def _check_maps(layer: str, output: Any) -> None:
     shape: Tuple[int, ...] = getattr(output, "shape", ())
     if len(shape) != 4 or shape[2] * shape[3] == 1:
         raise ConfigError(
-            f"layer {layer!r} gives {shape} for a batch of images, hence no map: expected a layer before the pooling, "
-            "(B, C, h, w)"
+            f"layer {layer!r} gives {shape} for a batch of images, so that it has no map: expected a layer before "
+            "the pooling, with an output (B, C, h, w)"
         )
 
 
 def _checked(classes: Sequence[int], shape: Sequence[int]) -> np.ndarray:
     wanted = np.asarray(classes)
     if wanted.shape != (shape[0],) or not np.issubdtype(wanted.dtype, np.integer):
-        raise ConfigError(f"classes {classes!r}: expected {shape[0]} numbers, one an image")
+        raise ConfigError(f"classes {classes!r}: expected {counted(shape[0], 'number')}, one per image")
     if wanted.size and not 0 <= wanted.min() <= wanted.max() < shape[1]:
         raise ConfigError(f"classes {classes!r}: expected numbers from 0 to {shape[1] - 1}")
     return wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -15,22 +14,17 @@ from ..inference.images import SOME_UNREADABLE, find_images, read_batches, repor
 from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source, from_arguments, load_run
 from ..progress import progress
-from .drawing import distinct, write_picture
+from ..words import counted, distinct
 from .gradcam import default_layer
-from .gradcam_picture import Look, SheetRow, class_number, draw_grad_cam_sheet, look_at
+from .gradcam_picture import Look, LookedAt, class_number, draw_grad_cam_sheet, look_at
 from .layers import find_layer
-from .output import add_output, written_folder
+from .output import add_output, picture_name, written_folder
+from .panels import image_name, write_picture
 
-#: The class of --class that stands for what each network says itself.
+#: The word after --class that stands for the answer of each network.
 PREDICTED = "predicted"
 
-#: Letters of a file's name in a sheet.
-_NAME = 18
-
-#: Letters of an image's name in a file's.
-_STEM = 60
-
-#: Rows of a sheet; further images have their overlays only.
+#: Images of a sheet at the most; of further images there are only overlays.
 SHEET_ROWS = 24
 
 
@@ -48,7 +42,7 @@ def add_command(commands: Any) -> None:
 
 
 def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
-    """The network of a command and those of --compare, by a title that tells them apart."""
+    """The network of a command and the networks of --compare, by titles that tell them apart."""
     which = arguments.checkpoint if arguments.checkpoint in ("last", "average") else "best"
     others = [load_run(path, which, arguments.device) for path in arguments.compare]
     networks = [from_arguments(arguments), *others]
@@ -69,18 +63,19 @@ def _run(arguments: argparse.Namespace) -> int:
         rows, halves, unreadable = _look(networks, layers, files, wanted, arguments.batch_size, folder)
         title = f"Grad-CAM of {'the predicted class' if wanted is None else wanted}"
         draw_grad_cam_sheet(rows, [f"{name}\n{layer}" for name, layer in columns], title, folder / "sheet.png")
-    print("half of the evidence is in so much of the map, the median over the images:")
+    print("the share of the map that holds half of the evidence, as the median over the images:")
     for (name, layer), own in zip(columns, halves):
         print(f"  {name}, {layer}: {_median(own)}")
     written = len(halves[0])
-    print(f"{arguments.output / 'sheet.png'}: {len(rows)} of {written} images, {len(columns)} maps each")
-    print(f"{arguments.output}: {written * len(columns)} overlays")
+    each = counted(len(columns), "map")
+    print(f"{arguments.output / 'sheet.png'}: {len(rows)} of {counted(written, 'image')}, {each} each")
+    print(f"{arguments.output}: {counted(written * len(columns), 'overlay')}")
     return SOME_UNREADABLE if unreadable else 0
 
 
 def _median(shares: np.ndarray) -> str:
     known = shares[np.isfinite(shares)]
-    return f"{100 * float(np.median(known)):.1f} %" if known.size else "none has any"
+    return f"{100 * float(np.median(known)):.1f} %" if known.size else "no image has any evidence"
 
 
 def _layers(network: Trained, words: Optional[str]) -> List[str]:
@@ -88,7 +83,7 @@ def _layers(network: Trained, words: Optional[str]) -> List[str]:
 
 
 def _check(title: str, network: Trained, layers: Sequence[str], wanted: Optional[str]) -> None:
-    """Refuse what a network does not have before any work is done."""
+    """Refuse a layer or a class that a network does not have, before any work is done."""
     try:
         for layer in layers:
             find_layer(network.net, layer)
@@ -105,10 +100,13 @@ def _look(
     wanted: Optional[str],
     batch_size: int,
     folder: Path,
-) -> Tuple[List[SheetRow], np.ndarray, int]:
-    """Write the overlays; return the sheet's rows, (columns, images) `Look.half`, and how many cannot be read."""
+) -> Tuple[List[LookedAt], np.ndarray, int]:
+    """Write the overlays.
+
+    Returns the images of the sheet, `Look.half` of every column and image, and how many files cannot be read.
+    """
     first = next(iter(networks.values()))
-    rows: List[SheetRow] = []
+    rows: List[LookedAt] = []
     halves: List[List[float]] = []
     unreadable = 0
     with progress("gradcam", len(files), unit="images") as meter:
@@ -123,10 +121,10 @@ def _look(
                     write_picture(look[index].picture, folder / picture_name(len(halves), file, title, layer))
                 if len(rows) < SHEET_ROWS:
                     shown = [look[index] for look in looks.values()]
-                    rows.append(SheetRow(image_name(file), batch.images[index], shown))
+                    rows.append(LookedAt(image_name(file), batch.images[index], shown))
             meter.update(len(batch.files) + len(batch.unreadable))
     if not halves:
-        raise DataError(f"none of the {len(files)} images can be read")
+        raise DataError(f"no image can be read: {counted(len(files), 'file')} tried")
     return rows, np.array(halves).T, unreadable
 
 
@@ -137,26 +135,10 @@ def _looks_of_all(
     images: np.ndarray,
     wanted: Optional[str],
 ) -> Dict[Tuple[str, str], List[Look]]:
-    """By (title, layer): a look for each image, of which each network is shown its own size."""
+    """By (title, layer): one look per image, which each network is fed in its own size."""
     found = {}
     for position, (title, network) in enumerate(networks.items()):
         own = images if position == 0 else np.stack([network.preparation.read(file) for file in files])
         for layer, looks in zip(layers[title], zip(*look_at(network, own, layers[title], wanted))):
             found[title, layer] = list(looks)
     return found
-
-
-def image_name(file: Path) -> str:
-    """What a sheet calls an image: its folder, often the class, and its name, cut short if need be."""
-    parent, name = file.resolve().parent.name, file.stem
-    return f"{parent}/ {name if len(name) <= _NAME else name[: _NAME - 1] + '…'}"
-
-
-def picture_name(number: int, file: Path, *about: str) -> str:
-    """The name of the file with the picture of image so many, from 1."""
-    return slug("_".join([f"{number:03}", file.stem[:_STEM], *about])) + ".png"
-
-
-def slug(text: str) -> str:
-    """A file name of letters, digits, dots, hyphens and underscores."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-")

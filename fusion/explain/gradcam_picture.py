@@ -1,4 +1,4 @@
-"""Where networks look in images, as overlays and as one sheet of several networks side by side."""
+"""Where networks look in images: overlays, and one sheet of several networks side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import List, Optional, Sequence
 import numpy as np
 
 from ..compat import mx
+from ..drawing import plain, save_page
 from ..errors import ConfigError, nearest
 from ..inference.predict import likeliest, probabilities
 from ..inference.trained import Trained
-from .drawing import add_heat_bar, new_sheet, overlay, plain, save_page, show_picture
 from .gradcam import concentration, grad_cam
+from .panels import add_heat_bar, new_sheet, overlay, show_picture
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Look:
     picture : ndarray
         (side, side, 3) uint8: the overlay.
     caption : str
-        Of the panel: the class that the map explains, with its probability.
+        Below the overlay: the class that the map explains, with its probability.
     half : float
-        The smallest part of the map that holds half of its sum; not a number for a map of zeros.
+        The smallest share of the map's area that holds half of its sum; not a number for a map of zeros.
     """
 
     picture: np.ndarray
@@ -36,15 +37,15 @@ class Look:
 
 
 @dataclass(frozen=True)
-class SheetRow:
-    """One image of the sheet.
+class LookedAt:
+    """One image of the sheet, with where the networks look in it.
 
     Attributes
     ----------
     name : str
         Of the image.
     picture : ndarray
-        (H, W, 3) uint8: what the first network is shown.
+        (H, W, 3) uint8: what the first network is fed.
     looks : list of Look
         In the order of the sheet's columns.
     """
@@ -68,12 +69,12 @@ def look_at(
     layers : sequence of str
         See `fusion.explain.layers.find_layer`.
     wanted : str, optional
-        The class to explain by name; by default each image's likeliest.
+        The name of the class to explain; by default the class that each image's answer is.
 
     Returns
     -------
     list of list of Look
-        For each image, one for each layer.
+        For each image, one look per layer.
 
     Raises
     ------
@@ -107,24 +108,24 @@ def class_number(trained: Trained, name: str) -> int:
     return trained.classes.index(name)
 
 
-def draw_grad_cam_sheet(rows: Sequence[SheetRow], columns: Sequence[str], title: str, path: Path) -> None:
-    """Draw images with where networks look in them: beside each image, a panel for each network and layer.
+def draw_grad_cam_sheet(images: Sequence[LookedAt], columns: Sequence[str], title: str, path: Path) -> None:
+    """Draw images, and beside each of them where the networks look: one panel per network and layer.
 
     Parameters
     ----------
-    rows : sequence of SheetRow
-        Each with a look a column.
+    images : sequence of LookedAt
+        Each with one look per column.
     columns : sequence of str
-        Their headings.
+        Headings of the looks.
     title : str
         Of the sheet.
     path : Path
-        Written as PNG, 990 pixels wide.
+        Written in the format that its name ends in.
     """
-    pictures, names = [row.picture for row in rows], [row.name for row in rows]
+    pictures, names = [image.picture for image in images], [image.name for image in images]
     figure, grid, panels = new_sheet(pictures, names, columns, title)
-    for row, own in zip(rows, panels):
-        for axes, look in zip(own, row.looks):
+    for image, own in zip(images, panels):
+        for axes, look in zip(own, image.looks):
             show_picture(axes, look.picture)
             axes.set_xlabel(plain(look.caption), fontsize=8)
     add_heat_bar(figure, grid)

@@ -29,9 +29,10 @@ from .fusion_maps import (
     weighted_places,
     without_weight,
 )
-from .gradcam_command import image_name, load_all, picture_name, slug
+from .gradcam_command import load_all
 from .maps_picture import draw_fusion_maps, draw_network_maps, draw_weight_distribution, last_of_stages
-from .output import add_output, written_folder
+from .output import add_output, picture_name, slug, written_folder
+from .panels import image_name
 
 #: Rows of a sheet; further images have their own pictures only.
 SHEET_ROWS = 12

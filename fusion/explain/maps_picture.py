@@ -7,23 +7,23 @@ from typing import Any, List, Mapping, Sequence
 
 import numpy as np
 
-from ..training.curves import BLUE, GREY, ORANGE
-from .drawing import add_bar, bare, new_page, new_sheet, plain, preference_colours, save_page, show_picture
+from ..drawing import BLUE, FAINT, GREY, ORANGE, new_page, plain, save_page
 from .fusion_maps import BINS, WeightDistribution, WeightMap
+from .panels import add_bar, bare, new_sheet, preference_colours, show_picture
 
-#: Blocks a row of one image's picture.
+#: Panels side by side in the picture of one image.
 _COLUMNS = 6
 
-#: The scale of the maps reaches at least so far from ½, or noise would look like a preference.
+#: The scale of the maps reaches at least this far from ½. With less, noise would look like a preference.
 _LEAST_REACH = 0.02
 
-#: How far on both sides of ½ a map goes that gets a line there, as a share of the scale.
+#: A map gets a line at ½ if it goes at least this far to both sides of ½, as a share of the scale.
 _LEAST_CROSSING = 0.05
 
-#: Bins of the distribution that are drawn as one.
+#: How many bins of the distribution are drawn as one.
 _MERGED = 10
 
-#: Of a panel above the highest line, for the legend.
+#: The height of a panel as a multiple of its highest line, so that there is room for the legend.
 _HEADROOM = 1.7
 
 _SCALE = "w, mean over channels"
@@ -53,12 +53,12 @@ def last_of_stages(maps: Sequence[WeightMap]) -> List[WeightMap]:
 def draw_fusion_maps(
     pictures: np.ndarray, names: Sequence[str], maps: Sequence[WeightMap], title: str, path: Path
 ) -> None:
-    """Draw images with the weight maps of some fusion blocks: beside each image, a panel for each block and pass.
+    """Draw images, and beside each of them the weight maps of some fusion blocks: one panel per block and pass.
 
     Parameters
     ----------
     pictures : ndarray
-        (B, H, W, 3) uint8: what the network is shown.
+        (B, H, W, 3) uint8: what the network is fed.
     names : sequence of str
         Of the B images.
     maps : sequence of WeightMap
@@ -66,7 +66,7 @@ def draw_fusion_maps(
     title : str
         Of the sheet.
     path : Path
-        Written as PNG, 990 pixels wide.
+        Written in the format that its name ends in.
     """
     headings = [found.title.replace(", ", "\n") for found in maps]
     figure, grid, panels = new_sheet(list(pictures), names, headings, title)
@@ -84,15 +84,15 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
     Parameters
     ----------
     picture : ndarray
-        (H, W, 3) uint8: what the network is shown.
+        (H, W, 3) uint8: what the network is fed.
     index : int
-        Of the image in the maps.
+        The place of the image in the maps.
     maps : sequence of WeightMap
         From `fusion_maps`.
     title : str
         Of the picture.
     path : Path
-        Written as PNG, 990 pixels wide.
+        Written in the format that its name ends in.
     """
     rows = -(-(len(maps) + 1) // _COLUMNS)
     figure, grid = new_page(rows, min(_COLUMNS, len(maps) + 1), 1.95 * rows + 1.2, title)
@@ -110,7 +110,7 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
 
 
 def _reach(maps: Sequence[WeightMap]) -> float:
-    """How far from ½ the scale goes: as far as any of the maps."""
+    """How far from ½ the scale goes: as far as the map that goes furthest."""
     return max(_LEAST_REACH, *(float(np.abs(found.mean - 0.5).max()) for found in maps))
 
 
@@ -122,7 +122,7 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
     mean = found.mean[index]
     limits = {"vmin": 0.5 - reach, "vmax": 0.5 + reach}
     shown = axes.imshow(mean, cmap=preference_colours(), interpolation="nearest", **limits)
-    # Where a map hardly leaves ½, the line would be drawn around noise.
+    # In a map that hardly leaves ½ the line would surround noise.
     if min(mean.shape) > 1 and min(0.5 - mean.min(), mean.max() - 0.5) > _LEAST_CROSSING * reach:
         axes.contour(mean, levels=[0.5], colors="black", linewidths=0.7)
     bare(axes)
@@ -131,7 +131,7 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
 
 
 def _verdict(found: WeightMap, index: int) -> str:
-    """How often the shortcut is preferred, where the block has a choice."""
+    """How often the shortcut is preferred, of a block that has the choice."""
     if found.role == "selects":
         return f"shortcut {100 * found.identity[index].mean():.0f} %"
     return f"w {found.role}"
@@ -141,7 +141,7 @@ def _verdict(found: WeightMap, index: int) -> str:
 
 
 def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]], title: str, path: Path) -> None:
-    """Draw how the weights of networks are distributed: a row a network, a column a stage, a line a pass.
+    """Draw how the weights of networks are distributed: one row per network, a panel per stage, a line per pass.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]
     title : str
         Of the picture.
     path : Path
-        Written as PNG, 990 pixels wide.
+        Written in the format that its name ends in.
     """
     stages = sorted({found.stage for distributions in networks.values() for found in distributions})
     figure, grid = new_page(len(networks), len(stages), 2.3 * len(networks) + 0.8, title)
@@ -162,7 +162,7 @@ def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]
             axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
             axes.set_xlim(0, 1)
             axes.set_ylim(0, _HEADROOM * highest)
-            axes.grid(color="#dddddd", linewidth=0.6)
+            axes.grid(color=FAINT, linewidth=0.6)
             axes.tick_params(labelsize=8)
             if axes.lines[1:]:
                 axes.legend(frameon=False, fontsize=8, loc="upper left")

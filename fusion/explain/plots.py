@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
+from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY, epoch_marker, label_epochs, new_page, plain, save_page
 from ..errors import ConfigError
-from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
 from ..training.history import History
 from ..training.logbook import RunDirectory, read_result
-from .drawing import distinct, new_page, plain, save_page
-from .output import add_output_file, written_file
+from ..words import counted, distinct
+from .output import add_output_file, written_picture
 
-#: Of lines: Okabe and Ito's colours, and marks for readers of grey print.
+#: The colour of each line and its marks, by which lines can be told apart in black and white.
 _STYLES = tuple(zip((BLUE, ORANGE, GREEN, "#CC79A7", SKY, "#E69F00", GREY, "#000000"), "osD^vPX*"))
-
-#: Up to so many epochs each has a mark.
-_FEW = 40
 
 #: What must be alike for errors to be of the same question.
 _QUESTION = ("data", "classes", "test_images")
@@ -90,7 +87,7 @@ def refuse_mixed(curves: Sequence[RunCurve]) -> None:
 
 def _question(curve: RunCurve) -> str:
     data, classes, images = (curve.facts.get(key) for key in _QUESTION)
-    return f"{data} ({classes:,} classes, {images:,} test images)"
+    return f"{data} ({counted(classes, 'class', 'classes')}, {counted(images, 'test image')})"
 
 
 def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
@@ -101,7 +98,7 @@ def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
     curves : sequence of RunCurve
         At most eight, all on the same data.
     path : Path
-        Written as PNG, 990 pixels wide.
+        Written in the format that its name ends in.
 
     Raises
     ------
@@ -117,7 +114,7 @@ def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
     task = curves[0].history.task
     headline = task.headline
     for curve, name, (colour, mark) in zip(curves, names, _STYLES):
-        marker = mark if len(curve.epochs) <= _FEW else ""
+        marker = epoch_marker(curve.epochs, mark)
         look: Dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.5}
         best, last = headline.best(curve.history.evaluated), curve.history.evaluated[-1]
         words = [headline.text(row[headline.column()]) for row in (last, best)]
@@ -128,10 +125,8 @@ def draw_run_curves(curves: Sequence[RunCurve], path: Path) -> None:
     left.set_ylabel(f"{headline.title} on the test set{unit}")
     right.set_ylabel(f"{task.evaluation[0].title} on the test set")
     for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    # Below both panels: within one it would lie on the lines.
+        label_epochs(axes)
+    # Below both panels: within one of them it would hide lines.
     figure.legend(loc="outside lower center", ncols=2 if len(curves) > 1 else 1, frameon=False, fontsize=8)
     save_page(figure, path)
 
@@ -149,7 +144,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     output = arguments.output or Path("curves.png")
-    with written_file(output, arguments.force) as aside:
+    with written_picture(output, arguments.force) as aside:
         curves: List[RunCurve] = [read_run_curve(path) for path in dict.fromkeys(arguments.runs)]
         draw_run_curves(curves, aside)
-    print(f"{output}: {len(curves)} runs")
+    print(f"{output}: {counted(len(curves), 'run')}")

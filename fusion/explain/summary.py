@@ -10,25 +10,26 @@ import numpy as np
 
 from ..compat import mx, nn
 from ..models.network import count_parameters
+from ..tables import text_table
 from .layers import imperative, walk
 
 
 @dataclass(frozen=True)
-class Row:
-    """One block of a network.
+class BlockSummary:
+    """What is counted of one block of a network.
 
     Attributes
     ----------
     name : str
-        Structural name, such as `features.2.0.attention`; empty for the network itself.
+        Where it is in the network, such as `features.2.0.attention`; empty for the network itself.
     kind : str
         Class name.
     output_shape : tuple of int
         For one image, without the batch axis.
     parameters : int
-        Learnable numbers in it; running statistics are not counted, as in the published figures.
+        How many numbers are learnt; running statistics are not counted, as in the published figures.
     multiply_adds : int
-        Of its convolutions and dense layers, for one image; what costs no multiplication by a weight is not counted.
+        Of its convolutions and dense layers, for one image. Operations without a weight are not counted.
     """
 
     name: str
@@ -38,25 +39,25 @@ class Row:
     multiply_adds: int
 
 
-def summarise(net: Any, input_size: Optional[int] = None) -> List[Row]:
+def summarise(net: Any, input_size: Optional[int] = None) -> List[BlockSummary]:
     """Count a network's parameters and multiply-adds by running it on one image.
 
     Parameters
     ----------
     net : Network
-        From `fusion.get_model`; its weights may be started or not, and are left so.
+        From `fusion.get_model`. Its weights need not be initialised; those that are not stay so.
     input_size : int, optional
-        Height and width of the image in pixels; the network's own unless given.
+        Height and width of the image in pixels; by default those of the network's images.
 
     Returns
     -------
-    list of Row
-        Every block, each before its children, the network itself first.
+    list of BlockSummary
+        Every block, each before its children; the first is the network itself.
     """
     size = input_size or net.input_size
     shapes: Dict[int, Tuple[int, ...]] = {}
     blocks = list(walk(net))
-    with _started(net), imperative(block for _, block in blocks):
+    with _initialised(net), imperative(block for _, block in blocks):
         hooks = [block.register_forward_hook(_record(shapes)) for _, block in blocks]
         try:
             net(mx.nd.zeros((1, 3, size, size)))
@@ -64,21 +65,23 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[Row]:
             for hook in hooks:
                 hook.detach()
     return [
-        Row(name, type(block).__name__, shapes.get(id(block), ()), count_parameters(block), _cost(block, shapes))
+        BlockSummary(
+            name, type(block).__name__, shapes.get(id(block), ()), count_parameters(block), _cost(block, shapes)
+        )
         for name, block in blocks
     ]
 
 
 @contextmanager
-def _started(net: Any) -> Iterator[None]:
-    """Zeros in the weights that have not been started, for as long as this lasts."""
-    unstarted = [parameter for parameter in net.collect_params().values() if parameter._data is None]
-    for parameter in unstarted:
+def _initialised(net: Any) -> Iterator[None]:
+    """Weights that are not initialised hold zeros within the block, and are left as they were after it."""
+    uninitialised = [parameter for parameter in net.collect_params().values() if parameter._data is None]
+    for parameter in uninitialised:
         parameter.initialize(mx.init.Zero())
     try:
         yield
     finally:
-        for parameter in unstarted:
+        for parameter in uninitialised:
             parameter._data = parameter._grad = None
 
 
@@ -97,32 +100,28 @@ def _cost(block: Any, shapes: Dict[int, Tuple[int, ...]]) -> int:
     return sum(_cost(child, shapes) for child in block._children.values())
 
 
-def format_table(rows: List[Row], depth: int) -> str:
-    """The rows down to a depth as text, with the totals below.
+def format_table(blocks: List[BlockSummary], depth: int) -> str:
+    """The blocks down to a depth as text, with the totals below.
 
     Parameters
     ----------
-    rows : list of Row
+    blocks : list of BlockSummary
         From `summarise`.
     depth : int
-        1 shows the network's children, 2 theirs too, ...
+        1 shows the network's children, 2 also the children of these, and so on.
     """
-    shown = [row for row in rows if row.name and row.name.count(".") < depth]
-    cells = [("layer", "kind", "output", "parameters", "multiply-adds")]
-    cells += [(*_words(row), f"{row.parameters:,}", f"{row.multiply_adds:,}") for row in shown]
-    total = rows[0]
-    cells.append(("total", "", "", f"{total.parameters:,}", f"{total.multiply_adds:,}"))
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    lines = [
-        "  ".join(cell.rjust(width) if column > 2 else cell.ljust(width) for column, (cell, width) in columns).rstrip()
-        for columns in (list(enumerate(zip(line, widths))) for line in cells)
-    ]
-    rule = "-" * max(map(len, lines))
-    lines[1:1], lines[-1:] = [rule], [rule, lines[-1]]
-    lines.append(f"{total.parameters / 1e6:.2f} M parameters, {total.multiply_adds / 1e9:.3f} G multiply-adds an image")
-    return "\n".join(lines)
+    total = blocks[0]
+    table = text_table(
+        ("layer", "kind", "output", "parameters", "multiply-adds"),
+        [_words(block) for block in blocks if block.name and block.name.count(".") < depth],
+        left=3,
+        totals=("total", "", "", f"{total.parameters:,}", f"{total.multiply_adds:,}"),
+    )
+    per_image = f"{total.multiply_adds / 1e9:.3f} G multiply-adds per image"
+    return f"{table}\n{total.parameters / 1e6:.2f} M parameters, {per_image}"
 
 
-def _words(row: Row) -> Tuple[str, str, str]:
-    indent = "  " * row.name.count(".")
-    return indent + row.name, row.kind, "×".join(map(str, row.output_shape)) or "-"
+def _words(block: BlockSummary) -> Tuple[str, ...]:
+    indent = "  " * block.name.count(".")
+    shape = "×".join(map(str, block.output_shape)) or "-"
+    return indent + block.name, block.kind, shape, f"{block.parameters:,}", f"{block.multiply_adds:,}"

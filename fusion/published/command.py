@@ -6,23 +6,28 @@ import argparse
 import dataclasses
 import json
 import textwrap
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError
+from ..tables import text_table
 from .compare import Comparison, OwnRun, best_run, compare, find_runs, read_run, unlike_settings
 from .curves import read_curve
 from .rows import ROWS, Row, find_row
 
-#: Columns of the table and their widths in characters.
+#: Columns of the list of rows and their widths in characters.
 _COLUMNS = {"row": 39, "published": 18, "measured on": 34, "own best": 28}
 _GAP = 2
 _RULE = "-" * (sum(_COLUMNS.values()) + _GAP * (len(_COLUMNS) - 1))
 _WIDTH = 118
 _INDENT = "    "
 
+#: Spaces between the columns of a comparison.
+_WIDE_GAP = 3
+
 
 def reproduce(arguments: argparse.Namespace) -> None:
-    """Show the rows, or a run beside one of them, as the command line asks."""
+    """Show the rows, or a run beside one of them, as the command line asks for."""
     if arguments.row is None and (arguments.run or arguments.output):
         raise ConfigError("say which row to hold the run against: python -m fusion reproduce ROW --run DIR")
     if arguments.output and not arguments.run:
@@ -39,11 +44,11 @@ def reproduce(arguments: argparse.Namespace) -> None:
         print(format_rows(rows, own))
 
 
-# --- The table -------------------------------------------------------------------------------------------------------
+# --- The rows --------------------------------------------------------------------------------------------------------
 
 
 def describe_row(row: Row, own: Optional[OwnRun]) -> Dict[str, Any]:
-    """A row with its commands, and its best run here, in plain types."""
+    """A row with its commands and its best run here, as plain types for JSON."""
     fields = dataclasses.asdict(row)
     found = None
     if own is not None:
@@ -63,7 +68,7 @@ def describe_row(row: Row, own: Optional[OwnRun]) -> Dict[str, Any]:
 
 
 def format_rows(rows: Sequence[Row], own: Dict[str, Optional[OwnRun]]) -> str:
-    """The rows as text, a heading a table: their figures, and below them what produced them and what to run.
+    """The rows as text, under the heading of their table: their figures, what produced them, and what to run.
 
     Parameters
     ----------
@@ -94,7 +99,7 @@ def _published(row: Row) -> str:
 
 
 def _measured(row: Row) -> str:
-    """With what the last epoch had: the tables' figures are the best's."""
+    """What the figure was measured on, with the last epoch's figure: the tables print that of the best epoch."""
     words = f"{row.test_set.title}\n{row.measured}"
     if not row.curve:
         return words
@@ -117,7 +122,11 @@ def _in_its_unit(row: Row, error: float) -> float:
 
 
 def _cells(cells: Sequence[str]) -> List[str]:
-    """A row of the table, as many lines as its longest cell needs."""
+    """The cells of a row side by side, in as many lines as the longest of them needs.
+
+    Written here and not by tabulate: between two rows there are paragraphs as wide as the page, so that each row would
+    be a table of its own, whose columns tabulate makes as wide as that row's cells.
+    """
     widths = list(_COLUMNS.values())
     wrapped = [_wrap(cell, width) for cell, width in zip(cells, widths)]
     height = max(map(len, wrapped))
@@ -127,7 +136,7 @@ def _cells(cells: Sequence[str]) -> List[str]:
 
 
 def _wrap(text: str, width: int, indent: str = "", hanging: str = "") -> List[str]:
-    """Lines no longer than a width besides their indent, broken at spaces, but not between a number and its %."""
+    """The lines of a text, broken at spaces, but not between a number and its %; the width is without the indent."""
     lines: List[str] = []
     for paragraph in text.replace(" %", "\u00a0%").split("\n"):
         lines += textwrap.wrap(paragraph, width, subsequent_indent=hanging, break_on_hyphens=False) or [""]
@@ -140,10 +149,13 @@ def _wrap(text: str, width: int, indent: str = "", hanging: str = "") -> List[st
 def _show_comparison(arguments: argparse.Namespace) -> None:
     from .picture import draw_comparison
 
-    comparison = compare(find_row(arguments.row), read_run(arguments.run))
-    picture = arguments.output or arguments.run / f"reproduce_{comparison.row.id}.png"
+    row = find_row(arguments.row)
+    picture = arguments.output or arguments.run / f"reproduce_{row.id}.png"
+    picture_format(picture)
+    comparison = compare(row, read_run(arguments.run))
     try:
-        draw_comparison(comparison, picture)
+        with whole_picture(picture) as aside:
+            draw_comparison(comparison, aside)
     except OSError as error:
         raise ConfigError(f"{picture}: the picture cannot be written ({error.strerror})") from None
     if arguments.json:
@@ -164,14 +176,16 @@ def format_comparison(comparison: Comparison) -> str:
         *_wrap(f"Verdict: {comparison.verdict}.", _WIDTH),
         "",
         *([*unlike, ""] if unlike else []),
-        "epoch   own error   published   difference",
     ]
-    for epoch, error, reference in comparison.lines_at():
-        mine = f"{error:9.2f} %" if error is not None else "          -"
-        apart = f"{error - reference:+10.2f}" if error is not None else "         -"
-        lines.append(f"{epoch:5d} {mine} {reference:9.2f} % {apart}")
-    lines.append(
-        f"best  {own.best:9.2f} % {published.best:9.2f} % {own.best - published.best:+10.2f}"
-        f"   (epoch {own.best_epoch} of {own.epochs}, epoch {published.best_epoch} of {published.epochs})"
-    )
-    return "\n".join(lines)
+    cells = [(str(epoch), *_errors(error, reference)) for epoch, error, reference in comparison.lines_at()]
+    heading = ("epoch", "own error", "published", "difference")
+    table = text_table(heading, cells, left=0, totals=("best", *_errors(own.best, published.best)), gap=_WIDE_GAP)
+    epochs = f"epoch {own.best_epoch} of {own.epochs}, epoch {published.best_epoch} of {published.epochs}"
+    return "\n".join([*lines, f"{table}   ({epochs})"])
+
+
+def _errors(own: Optional[float], published: float) -> Tuple[str, str, str]:
+    """The cells of an epoch; the run may not have come that far."""
+    if own is None:
+        return "-", f"{published:.2f} %", "-"
+    return f"{own:.2f} %", f"{published:.2f} %", f"{own - published:+.2f}"

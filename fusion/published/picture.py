@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..training.curves import BLUE, ORANGE
+from ..drawing import BLUE, ORANGE, epoch_marker, label_epochs, new_figure, save_page
+from ..words import counted
 from .compare import REACH, Comparison, error_range
 from .curves import Curve
 
 #: A run shorter than this share of the published one gets a panel of its own epochs beside the whole.
 _SHORT = 0.5
 
-#: Of a panel's limits, as a factor.
+#: How far a panel's axes go beyond what is drawn, as a factor.
 _MARGIN = 1.05
 
-#: Up to so many epochs each has a mark.
-_FEW = 40
-
-#: Of the error's axis, in percent.
+#: Ticks of the error's axis, in percent.
 _TICKS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
@@ -30,19 +28,14 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
     comparison : Comparison
         What to draw.
     path : Path
-        Written as PNG.
+        Written in the format that its name ends in.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     row, own, published = comparison.row, comparison.run.curve, comparison.published
     short = own.epochs < _SHORT * published.epochs
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     facts = comparison.run.facts
     about = f"this run: {facts['model']}, {facts['parameters'] / 1e6:.2f} M parameters, {comparison.run.progress}"
     verdict = f"{row.title} on {row.test_set.title}: {comparison.verdict.word} the published curve"
-    figure.suptitle(f"{verdict}\n{about} (published: {row.parameters / 1e6:.2f} M)", fontsize=11)
+    figure = new_figure(4.2, f"{verdict}\n{about} (published: {row.parameters / 1e6:.2f} M)")
     panels = figure.subplots(1, 2) if short else [figure.subplots()]
     for axes in panels:
         _draw(axes, comparison, published)
@@ -52,9 +45,9 @@ def draw_comparison(comparison: Comparison, path: Path) -> None:
         visible = [error for curve in (own, published) for error in curve.errors_until(last)]
         panels[0].set_xlim(0, last * _MARGIN)
         panels[0].set_ylim(min(visible) / _MARGIN, max(visible) * _MARGIN)
-        panels[0].set_title(f"the run's {own.epochs} epochs", fontsize=10)
+        panels[0].set_title(f"the run's {counted(own.epochs, 'epoch')}", fontsize=10)
         panels[1].set_title(f"all {published.epochs} published epochs", fontsize=10)
-    figure.savefig(path, dpi=110, format="png")
+    save_page(figure, path)
 
 
 def _draw(axes: Any, comparison: Comparison, published: Curve) -> None:
@@ -64,17 +57,15 @@ def _draw(axes: Any, comparison: Comparison, published: Curve) -> None:
     label = f"published: best {published.best:.2f} % at epoch {published.best_epoch}"
     axes.plot(epochs, published.errors, color=ORANGE, linewidth=1.7, label=label)
     band = axes.fill_between(epochs, low, high, color=ORANGE, alpha=0.2, linewidth=0)
-    band.set_label(f"its spread over {REACH} epochs on either side")
+    band.set_label(f"its range within {REACH} epochs on either side")
     label = f"this run: best {own.best:.2f} % at epoch {own.best_epoch}"
-    marker = "o" if own.epochs <= _FEW else ""
+    marker = epoch_marker(own.evaluated, "o")
     axes.plot(own.evaluated, own.errors, color=BLUE, linewidth=1.3, marker=marker, markersize=4, label=label)
-    axes.set_xlabel("epoch")
+    label_epochs(axes)
     axes.set_ylabel("top-1 error on the test set (%)")
-    # Logarithmic, or all that is left of the last half are two lines on the bottom.
+    # On a linear axis the last half of both curves would be two lines at the bottom.
     axes.set_yscale("log")
     axes.set_yticks([mark for mark in _TICKS if min(*own.errors, published.best) / 1.5 < mark])
     axes.set_yticklabels([f"{mark}" for mark in axes.get_yticks().astype(int)])
     axes.minorticks_off()
     axes.set_xlim(left=0)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.xaxis.get_major_locator().set_params(integer=True)

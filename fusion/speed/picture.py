@@ -40,7 +40,7 @@ def draw(rows: Sequence[Measurement], path: Path, form: str = "png") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from ..training.curves import BLUE, GREEN, GREY, ORANGE, SKY
+    from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY
 
     colours = dict(zip(WAYS, (GREY, BLUE, ORANGE, GREEN, SKY, "#E69F00")))
     panels = [

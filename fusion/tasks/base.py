@@ -240,6 +240,17 @@ class Task:
         words = "" if math.isnan(averaged) else f"averaged weights {self.headline.text(averaged)}; "
         return f"train {trained}; test {tested}; {words}"
 
+    def epoch_facts(self, row: Row) -> List[Tuple[str, str]]:
+        """The figures of an epoch that was evaluated, for a report: the name of each, and its value as it is shown."""
+        loss, *others = self.evaluation
+        trained = self.training[0]
+        return [
+            (f"{self.headline.title} on the test set", self.headline.text(row[self.headline.column()])),
+            *((figure.title, figure.text(row[figure.column()])) for figure in others if figure is not self.headline),
+            ("loss on the test set", loss.text(row[loss.column()])),
+            ("training loss", trained.text(row[trained.column(TRAINING)])),
+        ]
+
     def result_words(self, row: Row) -> Tuple[str, str]:
         """What is said of the best and the last epoch when a run has finished: a title, and the value of a row."""
         return self.headline.title, self.headline.text(row[self.headline.column()])

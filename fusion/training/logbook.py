@@ -237,7 +237,7 @@ class RunDirectory:
         facts : dict
             What result.json says besides the best and last epoch.
         """
-        from .curves import draw_training_curves
+        from .picture import draw_training_curves
 
         with whole_file(self.metrics) as aside:
             history.write(aside)

@@ -1,4 +1,4 @@
-"""Pictures of images with what a network makes of them: how pages, panels and colours are chosen."""
+"""Panels that show images with what a network makes of them: sheets of them, overlays and scales of colours."""
 
 from __future__ import annotations
 
@@ -7,60 +7,33 @@ from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 
-from ..data.photos.photo import GREY
-from ..training.curves import BLUE, ORANGE
+from ..data.photos.photo import GREY as BRIGHTNESS
+from ..drawing import BLUE, ORANGE, WIDTH, new_page, plain
 
-#: Of every page, in inches and dots an inch: as wide as a README, 990 pixels.
-WIDTH, DPI = 9.0, 110
-
-#: Of an overlay's file, in pixels; small images are enlarged to at least this.
+#: The side of an overlay in pixels.
 OVERLAY_SIDE = 256
 
-#: Perceptually even, and the same to colour-blind readers.
+#: A scale whose steps look equal, also to colour-blind readers.
 HEAT = "inferno"
 
-#: Panels side by side where an image has fewer of its own, and the side of the largest panel in inches.
+#: Panels side by side at the most, and the side of the largest panel in inches.
 _PANELS = 8
-_LARGEST = 1.9
+LARGEST = 1.9
+
+#: Letters of a file's name in a sheet.
+_LETTERS = 18
 
 #: Brightness of the image below an overlay.
 _DIMMED = 0.8
 
-#: Most of the heat that an overlay shows over its image.
+#: How much of the image the highest heat hides.
 _OPACITY = 0.75
-
-
-def new_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, np.ndarray]:
-    """A figure of the page's width with a grid of panels.
-
-    Parameters
-    ----------
-    rows, columns : int
-        Of the grid.
-    height : float
-        Of the page, in inches.
-    title : str
-        Above everything.
-
-    Returns
-    -------
-    figure, ndarray of axes
-        The second (rows, columns).
-    """
-    # The object interface: pyplot would keep every figure alive and may want a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(plain(title), fontsize=11)
-    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def new_sheet(
     pictures: Sequence[np.ndarray], names: Sequence[str], headings: Sequence[str], title: str
 ) -> Tuple[Any, np.ndarray, List[np.ndarray]]:
-    """A page with a row for each image, or two and more images a row where there is room: itself, then empty panels.
+    """A page with each image and the empty panels beside it: one image per row, or more where there is room.
 
     Parameters
     ----------
@@ -76,12 +49,12 @@ def new_sheet(
     Returns
     -------
     figure, ndarray of axes, list of ndarray of axes
-        The whole grid, and for each image the panels to fill, one a heading.
+        The whole grid, and for each image the panels to fill, one per heading.
     """
     wide = len(headings) + 1
     across = max(1, min(len(pictures), _PANELS // wide))
     rows = -(-len(pictures) // across)
-    side = min(_LARGEST, (WIDTH - 0.4) / (across * wide))
+    side = min(LARGEST, (WIDTH - 0.4) / (across * wide))
     lines = max(heading.count("\n") for heading in headings) + 1
     height = (0.96 * side + 0.24) * rows + 0.14 * lines + 1.25
     figure, grid = new_page(rows, across * wide, height, title)
@@ -98,24 +71,14 @@ def new_sheet(
     return figure, grid, [panels[1:] for panels in groups[: len(pictures)]]
 
 
-def save_page(figure: Any, path: Path) -> None:
-    """Write a figure as PNG."""
-    figure.savefig(path, dpi=DPI, format="png")
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: a dollar sign starts a formula."""
-    return text.replace("$", r"\$")
-
-
 def show_picture(axes: Any, picture: np.ndarray) -> None:
-    """A panel of an image (H, W, 3), without ticks, its pixels smoothed."""
+    """Show an image (H, W, 3) in a panel, without ticks and with smoothed pixels."""
     axes.imshow(picture, interpolation="bicubic")
     bare(axes)
 
 
 def bare(axes: Any) -> None:
-    """Take the ticks off a panel, and make its frame a thin one."""
+    """Remove the ticks of a panel and make its frame thin."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -123,19 +86,25 @@ def bare(axes: Any) -> None:
 
 
 def name_row(axes: Any, name: str, room: int = 18) -> None:
-    """Write a row's name at the left of its first panel, in lines of so many letters."""
+    """Write a row's name at the left of its first panel, in lines of at most `room` letters."""
     import textwrap
 
     axes.set_ylabel(plain("\n".join(textwrap.wrap(name, room)[:4])), fontsize=8)
 
 
+def image_name(file: Path) -> str:
+    """What a sheet calls an image: its folder, which often is the class, and its name, cut short if need be."""
+    parent, name = file.resolve().parent.name, file.stem
+    return f"{parent}/ {name if len(name) <= _LETTERS else name[: _LETTERS - 1] + '…'}"
+
+
 def enlarged(array: np.ndarray, side: int) -> np.ndarray:
-    """A map (h, w) or image (H, W, 3) smoothly scaled to a square, (side, side[, 3]) float from the same range.
+    """A map (h, w) or an image (H, W, 3), smoothly scaled to a square (side, side[, 3]) of float numbers.
 
     Parameters
     ----------
     array : ndarray
-        Finite numbers.
+        Finite numbers. The result stays within their range.
     side : int
         In pixels.
     """
@@ -156,14 +125,14 @@ def enlarged(array: np.ndarray, side: int) -> np.ndarray:
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray, side: int = OVERLAY_SIDE) -> np.ndarray:
-    """An image with a map over it: nothing where the map is 0, and the heat's colour where it is highest.
+    """An image with a map over it: where the map is 0 the image is grey, where it is highest it has the brightest heat.
 
     Parameters
     ----------
     picture : ndarray
         (H, W, 3) uint8.
     heat : ndarray
-        (h, w), at least 0; its own highest is taken as 1, and a map of zeros leaves the image as it is.
+        (h, w), at least 0. Its highest value is taken as 1; below a map of zeros the image is grey everywhere.
     side : int
         Of the result, in pixels.
 
@@ -178,22 +147,22 @@ def overlay(picture: np.ndarray, heat: np.ndarray, side: int = OVERLAY_SIDE) -> 
     share = enlarged(heat / highest if highest > 0 else heat, side)
     colours = 255 * colormaps[HEAT](share)[..., :3]
     opacity = _OPACITY * share[..., None]
-    # Darker and grey: the image's own colours, and a bright sky, would be taken for heat.
-    grey = enlarged(_DIMMED * (picture @ GREY), side)[..., None]
+    # Darker and grey: the colours of the image, or a bright sky in it, would look like heat.
+    grey = enlarged(_DIMMED * (picture @ BRIGHTNESS), side)[..., None]
     return np.rint((1 - opacity) * grey + opacity * colours).clip(0, 255).astype(np.uint8)
 
 
 def add_heat_bar(figure: Any, grid: np.ndarray) -> None:
-    """The scale of overlays below a grid of panels."""
+    """Draw the scale of overlays below a grid of panels."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     heat = ScalarMappable(Normalize(0, 1), HEAT)
-    add_bar(figure, grid, heat, "evidence for the class, as a share of each map's highest")
+    add_bar(figure, grid, heat, "evidence for the class, as a share of the highest in the same map")
 
 
 def add_bar(figure: Any, grid: np.ndarray, colours: Any, label: str) -> None:
-    """A colour bar below a grid of panels, half as long as the page."""
+    """Draw a colour bar below a grid of panels, half as long as the page is wide."""
     bar = figure.colorbar(colours, ax=grid, location="bottom", shrink=0.5, aspect=45, pad=0.02)
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
@@ -207,15 +176,7 @@ def write_picture(array: np.ndarray, path: Path) -> None:
 
 
 def preference_colours() -> Any:
-    """From the shortcut's colour at 0 through white at a half to the transformed features' at 1."""
+    """The colours of weights: the shortcut's at 0, white at one half, the transformed features' at 1."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("preference", [ORANGE, "#ffffff", BLUE])
-
-
-def distinct(titles: Sequence[str], fallbacks: Sequence[str]) -> Sequence[str]:
-    """The titles where they differ, else the fallbacks, numbered where those do not either."""
-    for names in (titles, fallbacks):
-        if len(set(names)) == len(names):
-            return list(names)
-    return [f"{name} ({number})" for number, name in enumerate(fallbacks, start=1)]

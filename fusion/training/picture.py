@@ -1,14 +1,13 @@
-"""The picture of a run under way. Colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The picture of a run under way: error, loss and learning rate of its epochs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, List
 
+from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY, epoch_marker, label_epochs, new_figure, save_page
 from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
 from .history import History
-
-BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
 
 
 def draw_training_curves(history: History, title: str, path: Path) -> None:
@@ -21,23 +20,15 @@ def draw_training_curves(history: History, title: str, path: Path) -> None:
     title : str
         Model and data set.
     path : Path
-        Written as PNG.
+        Written in the format that its name ends in.
     """
-    # The object interface: pyplot would keep every figure alive and may want a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Picture
-
-    picture = Picture(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(picture)
-    left, right = picture.subplots(1, 2)
-    picture.suptitle(title.replace("$", r"\$"), fontsize=11)  # a dollar sign starts a formula
+    page = new_figure(3.6, title)
+    left, right = page.subplots(1, 2)
     _draw_panel(left, history)
     _draw_losses(right, history)
     for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    picture.savefig(path, dpi=110, format="png")
+        label_epochs(axes)
+    save_page(page, path)
 
 
 def _draw_panel(axes: Any, history: History) -> None:
@@ -78,9 +69,4 @@ def _draw_figure(axes: Any, history: History, figure: Figure, prefix: str, colou
         return []
     epochs = [row["epoch"] for row in rows]
     values = [figure.scale * row[figure.column(prefix)] for row in rows]
-    return axes.plot(epochs, values, color=colour, marker=_marker(epochs), label=label)
-
-
-def _marker(epochs: Sequence[float]) -> str:
-    """Mark single epochs where there are few, so that a first one shows."""
-    return "." if len(epochs) <= 40 else ""
+    return axes.plot(epochs, values, color=colour, marker=epoch_marker(epochs), label=label)
