@@ -150,7 +150,7 @@ def plan(photos: str) -> None:
             )
     links = (f"at {link} Gbit/s" for link in LINKS)
     table(
-        ["Run × GPUs", "Step, ms", "Epoch, s", "Steps", "MB a step", "Gbit/s to hide it", *links, "Images/s to feed"],
+        ["Run × GPUs", "Step, ms", "Epoch, s", "Steps", "MB per step", "Gbit/s to hide it", *links, "Images/s to feed"],
         rows,
     )
     feeding(photos)

@@ -1,7 +1,8 @@
-"""The learning rate as a function of the step, so that a resumed run is where it would have been.
+"""The learning rate as a function of the step, so that a resumed run goes on with the rate of an uninterrupted one.
 
-Warm-up, cosine and poly move at every step, steps at the start of an epoch, as with GluonCV's `LRScheduler`, which the
-original used with `--cosine`; that one counts from the first update on, one step later than here.
+In the warm-up and in the modes cosine and poly the rate changes at every step; in the mode step it changes at the start
+of an epoch. GluonCV's `LRScheduler`, which the original used with `--cosine`, does the same, except that it counts from
+the first update on, one step later than here.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ def learning_rate(schedule: ScheduleSettings, epochs: int, steps_per_epoch: int,
     ----------
     schedule : ScheduleSettings
         How it rises and falls.
-    epochs, steps_per_epoch : int
-        Of the run.
+    epochs : int
+        Of the whole run.
+    steps_per_epoch : int
+        Batches in an epoch.
     step : int
-        From 0, over all epochs.
+        Counted from 0 over all epochs.
 
     Returns
     -------
     float
-        For the step's total batch.
+        For the total batch of this step, over all devices and workers.
     """
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:
