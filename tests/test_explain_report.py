@@ -12,6 +12,7 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
+from classified import TASK
 from PIL import Image
 from run_folders import write_run
 
@@ -19,7 +20,7 @@ from fusion.__main__ import main
 from fusion.errors import ConfigError
 from fusion.explain.report import make_report
 from fusion.explain.report_page import Bullets, Paragraph, Picture, Preformatted, Table, parts_as_html
-from fusion.explain.report_sections import SECTIONS, figures_of, published_section
+from fusion.explain.report_sections import SECTIONS, published_section
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.logbook import RunDirectory
@@ -182,8 +183,7 @@ def test_every_kind_of_part_is_escaped():
 
 def test_result_s_rows_are_the_figures_of_an_epoch():
     row = {"epoch": 3.0, "val_top1_error": 0.0317, "val_top5_error": 0.001, "val_loss": 0.25, "train_loss": 1.5}
-    assert dict(figures_of(row)) == {
-        "epoch": "3",
+    assert dict(TASK.epoch_facts(row)) == {
         "top-1 error on the test set": "3.17 %",
         "accuracy": "96.83 %",
         "top-5 error": "0.10 %",
