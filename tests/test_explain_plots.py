@@ -23,7 +23,7 @@ from fusion.explain.browse_picture import (
     target_in_words,
     to_pixels,
 )
-from fusion.explain.confusion_picture import draw_confused_pairs, draw_confusion
+from fusion.explain.confusion_picture import draw_confused_pairs, draw_confusion, in_rows
 from fusion.explain.plots import draw_run_curves, read_run_curve
 from fusion.inference.trained import load_pretrained
 from fusion.tasks.classification.batches import count_outputs

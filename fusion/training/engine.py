@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence
+from typing import Any, ContextManager, Dict, Sequence
 
 from ..compat import mx
 from ..data.loader import Batch, generator
 from ..devices import contexts
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
+from ..native_log import without_native_log
 from ..processors import Company, chosen, processes_of_job, usable
 from ..progress import EpochProgress, duration
 from ..signals import Interruption
@@ -130,6 +132,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     workers.check_alike("step to go on at", state.epoch, state.batch)
     epochs, length = settings.train.epochs, len(batches)
     company = Company(usable())
+    compiling: ContextManager[None] = without_native_log()  # of the first step
     with run.log(), Interruption() as interruption:
         facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
         title = f"{facts['model']} on {train_set.title}"
@@ -149,7 +152,10 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                     step = state.epoch * length + state.batch
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
-                    sums.later(take_step(net, trainer, loss, batch, devices))
+                    with compiling:
+                        output = take_step(net, trainer, loss, batch, devices)
+                    compiling = nullcontext()
+                    sums.later(output)
                     if average is not None:
                         average.update(step)
                     state.batch += 1
