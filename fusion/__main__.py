@@ -77,6 +77,8 @@ def _run(words: Optional[Sequence[str]]) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from .tasks import task_of
+    from .training.config import read_config
     from .training.evaluation import evaluate_run
 
     unwanted = [word for word in arguments.settings if not word.startswith("data.")]
@@ -93,9 +95,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(found))
         return
     print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
-    print(f"  top-1 error  {100 * found['top1_error']:.2f} %")
-    print(f"  top-5 error  {100 * found['top5_error']:.2f} %")
-    print(f"  loss         {found['loss']:.4f}")
+    loss, *others = task_of(read_config(run / "config.yaml")).evaluation
+    named = [*((figure.title, figure) for figure in others), (loss.short, loss)]
+    width = max(len(name) for name, _ in named)
+    for name, figure in named:
+        print(f"  {name:<{width}}  {figure.text(found[figure.name])}")
     print(f"  {found['images']:,} images, {found['images_per_second']:.0f} images/s")
 
 
