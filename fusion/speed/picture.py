@@ -47,9 +47,8 @@ def draw(rows: Sequence[Measurement], path: Path) -> None:
         axes.set_yticks(range(len(inside)), names, fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("images per second")
-        axes.set_title(
-            f"{'a training step on' if panel[1] else 'inference on'} {counted(panel[0], 'image')}", fontsize=10
-        )
+        work = "a training step on" if panel[1] else "inference on"
+        axes.set_title(f"{work} {counted(panel[0], 'image')}", fontsize=10)
         axes.grid(axis="x", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
     for axes in grid[len(panels) :]:
