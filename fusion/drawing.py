@@ -56,8 +56,8 @@ def picture_format(path: Path, name: str = "--output") -> str:
     if known is None:
         endings = list(FORMATS)
         raise ConfigError(
-            f"{name} {path}: a picture is written in the format that its name ends in; expected a name that ends in "
-            f"{', '.join(endings[:-1])} or {endings[-1]}"
+            f"{name} {path}: expected a name that ends in {', '.join(endings[:-1])} or {endings[-1]}, which says how "
+            "the picture is written"
         )
     return known
 

@@ -38,9 +38,19 @@ def text_table(
     return "\n".join(lines)
 
 
-def text_columns(rows: Sequence[Sequence[str]], indent: int = 2) -> str:
-    """Rows of cells as text without a heading, all aligned at the left, after some spaces."""
-    return "\n".join(" " * indent + line for line in _aligned(rows, len(rows[0]), 2))
+def text_columns(rows: Sequence[Sequence[str]], indent: int = 2, left: Optional[int] = None) -> str:
+    """Rows of cells as text, without lines.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        At least one.
+    indent : int
+        Spaces before each row.
+    left : int, optional
+        As in `text_table`; all columns unless given.
+    """
+    return "\n".join(" " * indent + line for line in _aligned(rows, len(rows[0]) if left is None else left, 2))
 
 
 def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -1,4 +1,4 @@
-"""A page in a real headless Chromium, which is controlled over its debugging pipe: its complaints, and what it loads."""
+"""A page in a real headless Chromium, controlled over its debugging pipe: its complaints, and what it loads."""
 
 from __future__ import annotations
 

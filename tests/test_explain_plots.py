@@ -24,7 +24,8 @@ from fusion.explain.browse_picture import (
     to_pixels,
 )
 from fusion.explain.confusion_picture import draw_confused_pairs, draw_confusion, in_rows
-from fusion.explain.plots import draw_run_curves, read_run_curve
+from fusion.explain.curves_picture import draw_run_curves
+from fusion.explain.plots import read_run_curve
 from fusion.inference.trained import load_pretrained
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import read_config
@@ -74,7 +75,7 @@ def test_command_draws_runs_as_wide_as_a_readme(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"data": "CIFAR-100 (20 superclasses)"}, "their errors do not compare"),
+        ({"data": "CIFAR-100 (20 superclasses)"}, "their errors cannot be compared"),
         ({"test_images": 360}, r"CIFAR-10 \(10 classes, 360 test images\)"),
     ],
 )

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..command import log_to_terminal
+from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError, nearest
-from ..files import whole_file
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
 from ..progress import progress
+from ..tables import text_columns
 from .measuring import WAYS, Candidate, Job, Measurement, in_process
-from .picture import draw, picture_format
+from .picture import draw
 from .timing import Times, gain
 
 #: What the command line takes by default.
@@ -77,8 +78,8 @@ def _run(arguments: argparse.Namespace) -> None:
             print(f"left out: {way} ({reason})")
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(picture) as aside:
-            draw(rows, aside, picture_format(picture))
+        with whole_picture(picture) as aside:
+            draw(rows, aside)
         if not arguments.json:
             print(f"wrote {picture}")
 
@@ -227,9 +228,4 @@ def format_table(rows: Sequence[Measurement]) -> str:
         for row in rows
     ]
     shown = [index for index in range(len(heads)) if any(line[index] != "-" for line in cells)]
-    widths = [max(len(line[index]) for line in [heads, *cells]) for index in range(len(heads))]
-    lines = []
-    for line in [heads, *cells]:
-        words = [line[i].ljust(widths[i]) if i < 2 else line[i].rjust(widths[i]) for i in shown]
-        lines.append("  ".join(words).rstrip())
-    return "\n".join(lines)
+    return text_columns([[line[index] for index in shown] for line in (heads, *cells)], indent=0, left=2)

@@ -5,27 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
-from ..errors import ConfigError
+from ..drawing import BLUE, FAINT, GREEN, GREY, ORANGE, SKY, new_figure, save_page
+from ..words import counted
 from .measuring import WAYS, Measurement
 
-#: What a picture can be written as, by the ending of its name.
-FORMATS = {".png": "png", ".pdf": "pdf", ".svg": "svg", ".jpg": "jpg", ".jpeg": "jpg"}
 
-
-def picture_format(path: Path) -> str:
-    """The format of a picture by the ending of its name.
-
-    Raises
-    ------
-    ConfigError
-        If no picture can be written under such a name.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--output {path}: expected a name that ends in {', '.join(FORMATS)}")
-    return FORMATS[path.suffix.lower()]
-
-
-def draw(rows: Sequence[Measurement], path: Path, form: str = "png") -> None:
+def draw(rows: Sequence[Measurement], path: Path) -> None:
     """Draw images per second as bars with their middle half: a panel per batch size, for training and for inference.
 
     Parameters
@@ -33,15 +18,8 @@ def draw(rows: Sequence[Measurement], path: Path, form: str = "png") -> None:
     rows : sequence of Measurement
         What was measured.
     path : Path
-        The file to write.
-    form : str
-        Its format.
+        Written in the format that its name ends in.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from ..drawing import BLUE, GREEN, GREY, ORANGE, SKY
-
     colours = dict(zip(WAYS, (GREY, BLUE, ORANGE, GREEN, SKY, "#E69F00")))
     panels = [
         (size, training)
@@ -52,8 +30,8 @@ def draw(rows: Sequence[Measurement], path: Path, form: str = "png") -> None:
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
     most = max(sum(_in_panel(row, *panel) for row in rows) for panel in panels)
-    figure = Figure(figsize=(5.2 * columns + 1, lines * (1.3 + 0.3 * most)), layout="constrained")
-    FigureCanvasAgg(figure)
+    title = "Speed on this machine: medians, with the middle half of the rounds"
+    figure = new_figure(lines * (1.3 + 0.3 * most), title, 5.2 * columns + 1)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, panel in zip(grid, panels):
         inside = [row for row in rows if _in_panel(row, *panel)]
@@ -69,14 +47,13 @@ def draw(rows: Sequence[Measurement], path: Path, form: str = "png") -> None:
         axes.set_yticks(range(len(inside)), names, fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("images per second")
-        images = "1 image" if panel[0] == 1 else f"{panel[0]} images"
-        axes.set_title(f"{'a training step on' if panel[1] else 'inference on'} {images}", fontsize=10)
-        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        work = "a training step on" if panel[1] else "inference on"
+        axes.set_title(f"{work} {counted(panel[0], 'image')}", fontsize=10)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.suptitle("Speed on this machine: medians, with the middle half of the rounds", fontsize=11)
-    figure.savefig(path, dpi=110, format=form)
+    save_page(figure, path)
 
 
 def _in_panel(row: Measurement, size: int, training: bool) -> bool:
