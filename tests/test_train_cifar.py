@@ -184,7 +184,7 @@ def refusal(capsys, *words):
         (["data.name=image_folder", "data.dir=nowhere"], ["nowhere has no train part"]),
         (["model.name=cifar_resnot"], ["model.name is 'cifar_resnot'", "'cifar_resnet'"]),
         (["model.fusion=afff"], ["model", "afff", "aff"]),
-        (["model.layers=50"], ["model.layers is 50", "cifar_resnet takes"]),
+        (["model.layers=50"], ["model.layers=50", "cifar_resnet takes", "add model.layers=null"]),
         (["--device", "tpu"], ["device 'tpu'", "expected cpu"]),
         (["data.batch_size=1438"], ["a batch of 1438 is more than the 1437 training images"]),
         (["data.batch_size=719", "--device", "cpu:2"], ["a batch of 1438 is more than the 1437 training images"]),

@@ -165,7 +165,7 @@ class ScheduleSettings:
     factor: float = setting(0.1, "what the learning rate is multiplied by at each of the steps (step)", above=0, high=1)
     power: float = setting(2.0, "power of the share of the run that is left (poly)", above=0)
     final_lr: float = setting(0.0, "the learning rate at the end (cosine, poly)", low=0)
-    warmup_epochs: float = setting(0.0, "epochs of linear rise from warmup_lr to lr, in every mode", low=0)
+    warmup_epochs: float = setting(0.0, "linear rise from warmup_lr to lr in this many epochs, in every mode", low=0)
     warmup_lr: float = setting(0.0, "the learning rate at the start of the warm-up", low=0)
 
 

@@ -20,7 +20,7 @@ import yaml
 
 from ..errors import FusionError
 
-#: A config of ours has less than 3,000 bytes. Its comments and values are read in a second at this size.
+#: A config of ours has less than 3,000 bytes. A file of this size is read in a second, or in four at the worst.
 MOST_BYTES = 100_000
 
 #: Section, list and number are three levels.
@@ -60,8 +60,12 @@ class YamlError(FusionError):
 # --- Composing -------------------------------------------------------------------------------------------------------
 
 
-class _Refused(yaml.MarkedYAMLError):
+class _Refused(yaml.YAMLError):
     """YAML that is valid and not read here."""
+
+    def __init__(self, problem: str, line: int):
+        super().__init__(problem)
+        self.line = line
 
 
 class _Loader(yaml.SafeLoader):
@@ -76,7 +80,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            name = shortened(event.anchor)
+            name = shortened(str(event.anchor))
             self._refuse(f"an alias such as *{name} is not read here: write out what it stands for", event)
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
@@ -103,7 +107,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refuse(self, problem: str, where: Any) -> None:
-        raise _Refused(problem=problem, problem_mark=where.start_mark)
+        raise _Refused(problem, where.start_mark.line + 1)
 
 
 def compose(text: str) -> Optional[yaml.Node]:
@@ -122,7 +126,7 @@ def compose(text: str) -> Optional[yaml.Node]:
     try:
         return loader.get_single_node()
     except _Refused as error:
-        raise YamlError(str(error.problem), error.problem_mark.line + 1) from None
+        raise YamlError(str(error), error.line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(filter(None, (error.context, error.problem)))
@@ -212,7 +216,9 @@ def read_freely(node: yaml.Node) -> Any:
         return {_hashable(read_freely(key)): read_freely(value) for key, value in node.value}
     if _is_null(node):
         return None
-    for item in (bool, int, float) if node.style is None else ():
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+        return node.value
+    for item in (bool, int, float):
         try:
             return _read_scalar(node, item)
         except ValueError:
