@@ -210,6 +210,9 @@ def test_mistyped_model_is_no_model(folder, capsys):
     assert "--model aff_resnet8_digit: no such model; did you mean 'aff_resnet8_digits'" in said
     assert main(["predict", "--model", "aff_resnet50", str(folder / "photos" / "a.png")]) == 2
     assert "--checkpoint FILE" in capsys.readouterr().err
+    words = ["predict", "--model", "aff_resnet50", "--checkpoint", "best", str(folder / "photos" / "a.png")]
+    assert main(words) == 2
+    assert "--checkpoint best: this is for --run DIR; with --model, name a file" in capsys.readouterr().err
 
 
 def test_empty_folder_is_refused(tmp_path, predict):

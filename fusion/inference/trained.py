@@ -284,4 +284,7 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
             f"--model {arguments.model}: say which weights with --checkpoint FILE; with the package come those of "
             f"{', '.join(list_pretrained())}"
         )
-    return load_model(arguments.model, Path(arguments.checkpoint), arguments.device)
+    file = Path(arguments.checkpoint)
+    if arguments.checkpoint in ("best", "last", "average") and not file.exists():
+        raise ConfigError(f"--checkpoint {file}: this is for --run DIR; with --model, name a file of weights")
+    return load_model(arguments.model, file, arguments.device)
