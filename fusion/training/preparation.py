@@ -73,8 +73,9 @@ def build_network(settings: Settings, classes: int) -> Any:
     ConfigError
         If the model section asks for something impossible, or for batch norm over a single vector.
     """
+    outputs = count_outputs(settings, classes)
     try:
-        net = get_model(settings.model.name, classes=count_outputs(settings, classes), **model_keywords(settings))
+        net = get_model(settings.model.name, classes=outputs, **model_keywords(settings))
         use_norm_layer(net, settings.model.norm_layer)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
