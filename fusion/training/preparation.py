@@ -73,8 +73,8 @@ def build_network(settings: Settings, classes: int) -> Any:
     ConfigError
         If the model section asks for something impossible.
     """
+    outputs = task_of(settings).outputs(settings, classes)
     try:
-        outputs = task_of(settings).outputs(settings, classes)
         net = get_model(settings.model.name, classes=outputs, **model_keywords(settings))
         use_norm_layer(net, settings.model.norm_layer)
     except ValueError as error:
