@@ -80,7 +80,7 @@ def whole_picture(path: Path) -> Iterator[Path]:
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
-def new_figure(height: float, title: str, width: float = WIDTH) -> Any:
+def new_figure(height: float, title: str, width: float = WIDTH, layout: str = "constrained") -> Any:
     """An empty page.
 
     Parameters
@@ -91,18 +91,20 @@ def new_figure(height: float, title: str, width: float = WIDTH) -> Any:
         Above everything.
     width : float
         In inches.
+    layout : str
+        Matplotlib's way to place panels: "compressed" where their heights and widths belong together, as of images.
     """
     # The object interface: pyplot would keep every figure alive and may want a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
-def new_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, np.ndarray]:
+def new_page(rows: int, columns: int, height: float, title: str, layout: str = "constrained") -> Tuple[Any, np.ndarray]:
     """A page with a grid of panels.
 
     Parameters
@@ -113,13 +115,15 @@ def new_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, n
         Of the page, in inches.
     title : str
         Above everything.
+    layout : str
+        As in `new_figure`.
 
     Returns
     -------
     figure, ndarray of axes
         The second (rows, columns).
     """
-    figure = new_figure(height, title)
+    figure = new_figure(height, title, layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

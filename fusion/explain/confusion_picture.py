@@ -12,7 +12,7 @@ from ..drawing import WIDTH, new_page, plain, save_page
 from ..errors import DataError
 from ..words import counted
 from .answers import EXAMPLES, Answers, images_at
-from .panels import LARGEST, name_row, show_picture
+from .panels import LARGEST, name_row, new_image_page, show_picture
 
 #: Up to this number of classes each cell has its number in it, and up to the second each class has its name beside it.
 _NUMBERED, _NAMED = 20, 50
@@ -102,12 +102,12 @@ def draw_confused_pairs(answers: Answers, data: DataSet, title: str, path: Path)
     columns = max(sum(len(numbers[index]) for index in row) for row in rows)
     side = min(LARGEST, WIDTH / columns - _BESIDE)
     height = _ABOVE + len(rows) * (side + _BELOW)
-    figure, grid = new_page(len(rows), columns, height, f"{title}: the most confused pairs")
+    figure, grid = new_image_page(len(rows), columns, height, f"{title}: the most confused pairs")
     for panels, row in zip(grid, rows):
         free = list(panels)
         for index in row:
             pair, own = pairs[index], numbers[index]
-            name_row(free[0], f"{answers.in_words(pair)}, {pair.count} of {pair.total}", room=16)
+            name_row(free[0], f"{answers.in_words(pair)}\n{pair.count} of {pair.total}", room=16)
             for number in own:
                 axes = free.pop(0)
                 show_picture(axes, pictures[int(number)])
