@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Sequence, Tuple
@@ -13,7 +12,7 @@ import numpy as np
 
 from .errors import ConfigError
 from .files import whole_file
-from .fonts import families_for
+from .fonts import families_for, quiet_fonts
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
@@ -142,8 +141,7 @@ def save_page(figure: Any, path: Path) -> None:
     if families:
         for text in texts:
             text.set_fontfamily(families)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+")  # said better, and once, by `families_for`
+    with quiet_fonts():
         figure.savefig(path, dpi=DPI, format="png" if path.suffix == _PART else picture_format(path, "picture"))
 
 
