@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Sequence, Tuple
@@ -13,7 +12,7 @@ import numpy as np
 
 from .errors import ConfigError
 from .files import whole_file
-from .fonts import families_for
+from .fonts import families_for, quiet_fonts
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
@@ -80,7 +79,7 @@ def whole_picture(path: Path) -> Iterator[Path]:
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
-def new_figure(height: float, title: str, width: float = WIDTH) -> Any:
+def new_figure(height: float, title: str, width: float = WIDTH, layout: str = "constrained") -> Any:
     """An empty page.
 
     Parameters
@@ -91,18 +90,20 @@ def new_figure(height: float, title: str, width: float = WIDTH) -> Any:
         Above everything.
     width : float
         In inches.
+    layout : str
+        Matplotlib's way to place panels: "compressed" where their heights and widths belong together, as of images.
     """
     # The object interface: pyplot would keep every figure alive and may want a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
-def new_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, np.ndarray]:
+def new_page(rows: int, columns: int, height: float, title: str, layout: str = "constrained") -> Tuple[Any, np.ndarray]:
     """A page with a grid of panels.
 
     Parameters
@@ -113,13 +114,15 @@ def new_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, n
         Of the page, in inches.
     title : str
         Above everything.
+    layout : str
+        As in `new_figure`.
 
     Returns
     -------
     figure, ndarray of axes
         The second (rows, columns).
     """
-    figure = new_figure(height, title)
+    figure = new_figure(height, title, layout=layout)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
@@ -138,8 +141,7 @@ def save_page(figure: Any, path: Path) -> None:
     if families:
         for text in texts:
             text.set_fontfamily(families)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+")  # said better, and once, by `families_for`
+    with quiet_fonts():
         figure.savefig(path, dpi=DPI, format="png" if path.suffix == _PART else picture_format(path, "picture"))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import FrozenSet, List, Tuple
+from typing import FrozenSet, Iterator, List, Tuple
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,20 @@ def families_for(text: str) -> List[str]:
     if left:
         _advise(_script(left))
     return [*_usual(), *found] if found else []
+
+
+@contextmanager
+def quiet_fonts() -> Iterator[None]:
+    """Keep matplotlib's own remarks on fonts off the terminal: one per missing character, one per weight of a font."""
+    own = logging.getLogger("matplotlib.font_manager")
+    level = own.level
+    own.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph \d+")
+            yield
+    finally:
+        own.setLevel(level)
 
 
 def _usual() -> List[str]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..data.loader import Batch
 from ..devices import count_devices
-from ..drawing import new_page, plain, save_page
+from ..drawing import plain, save_page
 from ..training.preparation import build_batches, load_split
 from ..training.settings import Settings
-from .panels import bare
+from .panels import bare, new_image_page
 
 #: Images of a sheet unless another number is asked for.
 IMAGES = 32
@@ -121,7 +121,7 @@ def draw_contact_sheet(pictures: np.ndarray, captions: Sequence[str], title: str
     columns = _COLUMNS if small else _COLUMNS_OF_PHOTOS
     rows = -(-len(pictures) // columns)
     lines = max(caption.count("\n") + 1 for caption in captions)
-    figure, grid = new_page(rows, columns, rows * (8.6 / columns + 0.17 * lines) + 0.6, title)
+    figure, grid = new_image_page(rows, columns, rows * (8.6 / columns + 0.17 * lines) + 0.6, title)
     panels = list(grid.flat)
     for axes, picture, caption in zip(panels, pictures, captions):
         axes.imshow(picture, interpolation="nearest" if small else "antialiased")

@@ -12,13 +12,16 @@ from ..drawing import WIDTH, new_page, plain, save_page
 from ..errors import DataError
 from ..words import counted
 from .answers import EXAMPLES, Answers, images_at
-from .panels import LARGEST, name_row, show_picture
+from .panels import LARGEST, name_row, new_image_page, show_picture
 
 #: Up to this number of classes each cell has its number in it, and up to the second each class has its name beside it.
 _NUMBERED, _NAMED = 20, 50
 
-#: Inches of a row of images: beside each for its name, below it for its caption, and above all rows for the title.
-_BESIDE, _BELOW, _ABOVE = 0.2, 0.25, 0.6
+#: Inches for the name of a pair, between two images, for a caption, and for the title of the page.
+_NAME, _BETWEEN, _CAPTION, _TITLE = 0.45, 0.1, 0.25, 0.6
+
+#: Letters of a name per inch.
+_LETTERS = 14
 
 
 # --- The matrix ------------------------------------------------------------------------------------------------------
@@ -100,14 +103,14 @@ def draw_confused_pairs(answers: Answers, data: DataSet, title: str, path: Path)
     pictures = images_at(data, [int(number) for own in numbers for number in own])
     rows = in_rows([len(own) for own in numbers], EXAMPLES)
     columns = max(sum(len(numbers[index]) for index in row) for row in rows)
-    side = min(LARGEST, WIDTH / columns - _BESIDE)
-    height = _ABOVE + len(rows) * (side + _BELOW)
-    figure, grid = new_page(len(rows), columns, height, f"{title}: the most confused pairs")
+    side = min(LARGEST, (WIDTH - _NAME * max(map(len, rows))) / columns - _BETWEEN)
+    height = _TITLE + len(rows) * (side + _CAPTION)
+    figure, grid = new_image_page(len(rows), columns, height, f"{title}: the most confused pairs")
     for panels, row in zip(grid, rows):
         free = list(panels)
         for index in row:
             pair, own = pairs[index], numbers[index]
-            name_row(free[0], f"{answers.in_words(pair)}, {pair.count} of {pair.total}", room=16)
+            name_row(free[0], f"{answers.in_words(pair)}\n{pair.count} of {pair.total}", room=int(_LETTERS * side))
             for number in own:
                 axes = free.pop(0)
                 show_picture(axes, pictures[int(number)])

@@ -7,12 +7,15 @@ from typing import Any, List, Mapping, Sequence
 
 import numpy as np
 
-from ..drawing import BLUE, FAINT, GREY, ORANGE, new_page, plain, save_page
+from ..drawing import BLUE, FAINT, GREY, ORANGE, WIDTH, new_page, plain, save_page
 from .fusion_maps import BINS, WeightDistribution, WeightMap
-from .panels import add_bar, bare, new_sheet, preference_colours, show_picture
+from .panels import LARGEST, add_bar, bare, new_image_page, new_sheet, preference_colours, show_picture
 
 #: Panels side by side in the picture of one image.
 _COLUMNS = 6
+
+#: Inches between two panels side by side, above and below a panel, and for the title and the scale of the page.
+_BETWEEN, _AROUND, _TITLE_AND_BAR = 0.1, 0.5, 1.3
 
 #: The scale of the maps reaches at least this far from ½. With less, noise would look like a preference.
 _LEAST_REACH = 0.02
@@ -95,13 +98,15 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
         Written in the format that its name ends in.
     """
     rows = -(-(len(maps) + 1) // _COLUMNS)
-    figure, grid = new_page(rows, min(_COLUMNS, len(maps) + 1), 1.95 * rows + 1.2, title)
+    columns = -(-(len(maps) + 1) // rows)
+    side = min(LARGEST, WIDTH / columns - _BETWEEN)
+    figure, grid = new_image_page(rows, columns, rows * (side + _AROUND) + _TITLE_AND_BAR, title)
     panels = list(grid.flat)
     show_picture(panels[0], picture)
     panels[0].set_title("image", fontsize=8)
     reach = _reach(maps)
     for axes, found in zip(panels[1:], maps):
-        axes.set_title(plain(found.title), fontsize=8)
+        axes.set_title(plain(found.title.replace(", pass", "\npass")), fontsize=8)
         shown = _show_weights(axes, found, index, reach)
     for axes in panels[len(maps) + 1 :]:
         axes.axis("off")

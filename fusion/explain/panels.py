@@ -18,7 +18,7 @@ HEAT = "inferno"
 
 #: Panels side by side at the most, and the side of the largest panel in inches.
 _PANELS = 8
-LARGEST = 1.9
+LARGEST = 2.2
 
 #: Letters of a file's name in a sheet.
 _LETTERS = 18
@@ -28,6 +28,11 @@ _DIMMED = 0.8
 
 #: How much of the image the highest heat hides.
 _OPACITY = 0.75
+
+
+def new_image_page(rows: int, columns: int, height: float, title: str) -> Tuple[Any, np.ndarray]:
+    """As `fusion.drawing.new_page`, for panels that all show images: they stay close to each other and their titles."""
+    return new_page(rows, columns, height, title, layout="compressed")
 
 
 def new_sheet(
@@ -56,8 +61,8 @@ def new_sheet(
     rows = -(-len(pictures) // across)
     side = min(LARGEST, (WIDTH - 0.4) / (across * wide))
     lines = max(heading.count("\n") for heading in headings) + 1
-    height = (0.96 * side + 0.24) * rows + 0.14 * lines + 1.25
-    figure, grid = new_page(rows, across * wide, height, title)
+    height = (0.96 * side + 0.24) * rows + 0.14 * lines + 1.3
+    figure, grid = new_image_page(rows, across * wide, height, title)
     groups = [panels[start : start + wide] for panels in grid for start in range(0, across * wide, wide)]
     for panels in groups[:across]:
         for axes, heading in zip(panels, ("image", *headings)):
@@ -86,10 +91,11 @@ def bare(axes: Any) -> None:
 
 
 def name_row(axes: Any, name: str, room: int = 18) -> None:
-    """Write a row's name at the left of its first panel, in lines of at most `room` letters."""
+    """Write a row's name at the left of its first panel, in at most four lines of at most `room` letters."""
     import textwrap
 
-    axes.set_ylabel(plain("\n".join(textwrap.wrap(name, room)[:4])), fontsize=8)
+    lines = [line for part in name.split("\n") for line in textwrap.wrap(part, room)]
+    axes.set_ylabel(plain("\n".join(lines[:4])), fontsize=8)
 
 
 def image_name(file: Path) -> str:
