@@ -56,7 +56,7 @@ def test_order_does_not_depend_on_the_threads(root):
 
 
 def test_progress_ends_at_the_whole(root, caplog):
-    caplog.set_level("INFO", "fusion.data")
+    caplog.set_level("INFO", "fusion")
     load(root)
     assert caplog.records[-1].getMessage().endswith("100 % of 3 images")
 
@@ -80,11 +80,34 @@ def test_jpeg_names(root, name):
     assert sorted(np.abs(loaded.images[:, 4, 4].astype(int) - (200, 100, 50)).max(axis=1))[0] <= 3
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 77), ("P", 0), ("RGBA", (9, 9, 9, 0)), ("LA", (5, 255)), ("1", 1)])
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("L", 77), ("P", 0), ("RGBA", (9, 8, 7, 255)), ("LA", (5, 255)), ("1", 1)]
+)
 def test_other_modes_become_rgb(root, mode, colour):
     save(root / "train" / "cat" / "a.png", colour, mode=mode)
     expected = np.asarray(Image.open(root / "train" / "cat" / "a.png").convert("RGB"))
     assert (load(root).images[0] == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGBA", (9, 9, 9, 0), (255, 255, 255)),
+        ("RGBA", (0, 100, 200, 51), (204, 224, 244)),  # a fifth of the colour, four fifths of white
+        ("LA", (5, 0), (255, 255, 255)),
+    ],
+)
+@pytest.mark.parametrize("fit", ["exact", "resize"])
+def test_transparent_parts_are_on_white(root, mode, colour, expected, fit):
+    save(root / "train" / "cat" / "a.png", colour, mode=mode)
+    assert (load(root, fit=fit).images[0] == expected).all()
+
+
+def test_transparent_colour_of_a_palette_is_white(root):
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.save(root / "train" / "cat" / "a.png", transparency=1)
+    assert (load(root).images[0] == 255).all()
 
 
 def test_sixteen_bit_pixels_are_refused(root):
@@ -171,7 +194,22 @@ def test_training_class_without_test_images_keeps_the_labels(root, caplog):
     (root / "test" / "cat").rmdir()
     loaded = load(root, "test")
     assert (loaded.labels.tolist(), loaded.classes) == ([1], ("cat", "dog"))
-    assert "no folder for 1 of 2 classes" in caplog.text
+    assert "test has no image of 1 of 2 classes: cat" in caplog.text
+
+
+def test_test_class_without_images_is_as_one_without_a_folder(root, caplog):
+    for path in (root / "test" / "cat").iterdir():
+        path.unlink()
+    assert load(root, "test").labels.tolist() == [1]
+    assert "test has no image of 1 of 2 classes: cat" in caplog.text
+
+
+def test_training_class_without_images_is_refused(root):
+    (root / "train" / "empty").mkdir()
+    with pytest.raises(DataError, match="of 3 class folders 1 are without images: fill or remove them"):
+        load(root)
+    with pytest.raises(DataError, match="of 3 class folders 1 are without images"):
+        load_dataset("imagenet", "train", root, size=8)
 
 
 def test_missing_parts(root, tmp_path):

@@ -11,18 +11,15 @@ from photos import encoded, smooth
 from PIL import Image
 
 from fusion.data.autoaugment import POLICIES
-from fusion.data.photos import photo
+from fusion.data.photos import decoding, photo
+from fusion.data.photos.decoding import BadPhotoError, Header, decode, read_header
 from fusion.data.photos.photo import (
-    BadPhotoError,
     Box,
-    Header,
     PhotoAugmentation,
     centre_crop,
     colour_change,
-    decode,
     decode_box,
     random_box,
-    read_header,
     reduction_for,
     resized_side,
 )
@@ -156,7 +153,7 @@ def encoded_by_pillow():
 
 
 def test_opencv_that_cannot_be_imported_is_told(monkeypatch):
-    photo.opencv.cache_clear()
+    decoding.opencv.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match="opencv-python-headless"):
         decode(encoded_by_pillow())

@@ -17,6 +17,7 @@ from fusion.__main__ import main
 from fusion.compat import mx
 from fusion.data import imagenet
 from fusion.data.photos import prepare as prepare_imagenet
+from fusion.data.photos import writing
 from fusion.data.photos.prepare import prepare, read_val_classes
 from fusion.errors import DataError
 
@@ -61,7 +62,7 @@ def test_records_are_mxnets_and_hold_the_files_as_they_are(source, target):
 
 
 def test_index_finds_the_photos_of_all_stretches(source, target, monkeypatch):
-    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
+    monkeypatch.setattr(writing, "STRETCH", 5)
     prepare(source, target)
     assert photos(target, "train") == photos(source, "train")
 
@@ -247,7 +248,7 @@ RENAMES = [(number + 1, Path, "replace") for number in range(17)]
 
 @pytest.mark.parametrize("stop", [*WRITES, *RENAMES])
 def test_stopped_anywhere_it_goes_on_to_the_same_files(source, tmp_path, monkeypatch, stop):
-    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
+    monkeypatch.setattr(writing, "STRETCH", 5)
     (source / "train" / "b" / "000.JPEG").write_bytes(b"")
     prepare(source, tmp_path / "whole")
     target = tmp_path / "target"
@@ -265,15 +266,15 @@ def test_stopped_anywhere_it_goes_on_to_the_same_files(source, tmp_path, monkeyp
 
 
 def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
+    monkeypatch.setattr(writing, "STRETCH", 5)
     target = tmp_path / "target"
     with monkeypatch.context() as patch:
         stop_at(patch, 8)  # the classes, a stretch of four files and its journal, and into the second
         with pytest.raises(StoppedError):
             prepare(source, target)
     checked = []
-    real = prepare_imagenet.check
-    monkeypatch.setattr(prepare_imagenet, "check", lambda entry: checked.append(entry.name) or real(entry))
+    real = writing.check
+    monkeypatch.setattr(writing, "check", lambda entry: checked.append(entry.name) or real(entry))
     prepare(source, target)
     assert len(checked) == 24 - 5
     checked.clear()
@@ -303,7 +304,7 @@ def test_records_of_others_are_not_overwritten(source, target):
 
 def test_no_room_is_told_before_anything_is_written(source, target, monkeypatch):
     usage = shutil.disk_usage(source)._replace(free=1000)
-    monkeypatch.setattr(prepare_imagenet.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="has room for 0.0 GB"):
         prepare(source, target)
 

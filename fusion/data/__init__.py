@@ -8,36 +8,31 @@ RecordIO files when they are needed. Importing this needs nothing but NumPy.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, Mapping
+from pathlib import Path
+from typing import Any, Mapping
 
 from ..errors import DataError, nearest
 from . import cifar, digits, image_folder, imagenet
+from .description import Description
 from .imageset import DataSet, ImageSet
 
-__all__ = ["DataSet", "ImageSet", "list_datasets", "load_dataset"]
+__all__ = ["DataSet", "Description", "ImageSet", "describe", "list_datasets", "load_dataset"]
 
 SPLITS = ("train", "test")
 
-
-@dataclass(frozen=True)
-class _Source:
-    """How to load a data set, and which of the options of `load_dataset` mean something to it."""
-
-    load: Callable[..., DataSet]
-    options: tuple[str, ...] = ()
-
-
-_SOURCES = {
-    "digits": _Source(digits.load),
-    "cifar10": _Source(partial(cifar.load, cifar.CIFAR10), ("root", "url", "download")),
-    "cifar100": _Source(partial(cifar.load, cifar.CIFAR100), ("root", "labels", "url", "download")),
-    "image_folder": _Source(image_folder.load, ("root", "size", "fit")),
-    "imagenet": _Source(imagenet.load, ("root", "size", "source", "classes", "crop_share", "workers")),
+#: Every data set. To add one, write its file, which ends with its description, and a line here.
+_DESCRIPTIONS = {
+    description.name: description
+    for description in (
+        digits.DESCRIPTION,
+        cifar.CIFAR10_DESCRIPTION,
+        cifar.CIFAR100_DESCRIPTION,
+        image_folder.DESCRIPTION,
+        imagenet.DESCRIPTION,
+    )
 }
 
-# What an option is when nobody has set it: any other value must mean something to the data set.
+#: What an option is when nobody has set it: any other value must mean something to the data set.
 _UNSET = {
     "labels": "fine",
     "url": None,
@@ -57,7 +52,20 @@ def list_datasets() -> list[str]:
     list of str
         Sorted.
     """
-    return sorted(_SOURCES)
+    return sorted(_DESCRIPTIONS)
+
+
+def describe(name: str) -> Description:
+    """The description of a data set.
+
+    Raises
+    ------
+    DataError
+        If there is none of this name; the nearest are named.
+    """
+    if name not in _DESCRIPTIONS:
+        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), _DESCRIPTIONS)}")
+    return _DESCRIPTIONS[name]
 
 
 def load_dataset(
@@ -116,29 +124,36 @@ def load_dataset(
         If the name, split or an option is unknown or means nothing to this data set, or the data is missing or
         damaged.
     """
-    if name not in _SOURCES:
-        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), _SOURCES)}")
+    known = describe(name)
     if split not in SPLITS:
         raise DataError(f"{name} has no split {split!r}; expected 'train' or 'test'")
-    known = _SOURCES[name]
     given: dict[str, Any] = {"root": root, "labels": labels, "url": url, "size": size, "fit": fit, "download": download}
     given.update(source=source, classes=classes, crop_share=crop_share, workers=workers)
-    _refuse_meaningless(name, known, given)
-    if "root" in known.options and root is None:
+    _refuse_meaningless(known, given)
+    if known.needs_folder and root is None:
         raise DataError(f"{name} needs the folder of its data; say where with data.dir=PATH")
-    return known.load(split=split, **{option: given[option] for option in known.options})
+    try:
+        return known.load(split=split, **{option: given[option] for option in known.options})
+    except DataError as error:
+        raise _with_place(error, root) from None
 
 
-def _refuse_meaningless(name: str, source: _Source, given: Mapping[str, object]) -> None:
-    """A setting without effect is a mistake that would otherwise show only in the results."""
+def _with_place(error: DataError, root: str | os.PathLike[str] | None) -> DataError:
+    """The error, with where the folder was looked for if it is not there and was given relative to another one."""
+    path = None if root is None else Path(root).expanduser()
+    if path is None or path.is_absolute() or path.exists():
+        return error
+    return DataError(
+        f"{error}. The folder {path} was looked for in {Path.cwd()}: a relative data.dir is relative to the folder in "
+        "which a command runs, and a run may have begun in another one; give data.dir=PATH, best an absolute one"
+    )
+
+
+def _refuse_meaningless(known: Description, given: Mapping[str, object]) -> None:
+    """Refuse an option that has no effect: such a mistake would otherwise show only in the results."""
     for option, unset in _UNSET.items():
-        if given[option] != unset and option not in source.options:
-            fitting = ", ".join(other for other in list_datasets() if option in _SOURCES[other].options)
-            raise DataError(f"{option}={given[option]!r} means nothing to {name}; it is for {fitting}: leave it out")
-
-
-def describe(name: str) -> Any:
-    """Until the descriptions are here."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(task="classification", kind="photos" if name == "imagenet" else "images")
+        if given[option] != unset and option not in known.options:
+            fitting = ", ".join(name for name in list_datasets() if option in describe(name).options)
+            raise DataError(
+                f"{option}={given[option]!r} means nothing to {known.name}; it is for {fitting}: leave it out"
+            )

@@ -24,7 +24,10 @@ import numpy as np
 from ..errors import DataError, nearest
 from ..processors import processors
 from ..progress import progress
+from .description import Description
 from .imageset import ImageSet
+from .listing import SUFFIXES, is_image, subfolders, visible
+from .transparency import on_white
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
-SUFFIXES = (".jpg", ".jpeg", ".png")
 FORMATS = ("JPEG", "PNG")  # Pillow chooses by content, and some of its other decoders start programs
 SHOWN = 5  # faulty files that a message names
 BATCH = 128  # files a thread takes at a time
@@ -105,55 +107,67 @@ def split_folder(root: Path, split: str) -> Path:
         if (root / name).is_dir():
             return root / name
     wanted = " or ".join(f"{name}/<class>/*.jpg" for name in SPLIT_FOLDERS[split])
-    found = ", ".join(path.name for path in _subfolders(root)[:SHOWN]) if root.is_dir() else "not a folder itself"
+    found = ", ".join(path.name for path in subfolders(root)[:SHOWN]) if root.is_dir() else "not a folder itself"
     raise DataError(f"{root} has no {split} part; expected {wanted} in it (found: {found or 'no folders'})")
 
 
 def class_names(train: Path) -> tuple[str, ...]:
     """The names of the folders in a folder, sorted."""
-    classes = tuple(path.name for path in _subfolders(train))
+    classes = tuple(path.name for path in subfolders(train))
     if not classes:
         raise DataError(f"{train} has no folders; expected one for each class, with its images in it")
     return classes
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
 def list_files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
     """Paths of the images, class by class and sorted, and their labels (N,) int64."""
-    present = [path.name for path in _subfolders(folder)]
+    present = [path.name for path in subfolders(folder)]
     strange = [name for name in present if name not in classes]
     if strange:
         raise DataError(
             f"{folder}: no training class is named {', '.join(map(repr, strange[:SHOWN]))} "
             f"({len(strange)} such folders); {nearest(strange[0], classes)}"
         )
-    absent = [name for name in classes if name not in present]
-    if absent:
-        logger.warning("%s has no folder for %d of %d classes: %s", folder, len(absent), len(classes), absent[:SHOWN])
     paths: list[Path] = []
     labels: list[int] = []
-    for name in present:
-        files = _image_files(folder / name)
+    empty: list[str] = []
+    for label, name in enumerate(classes):
+        files = _image_files(folder / name) if name in present else []
         paths += files
-        labels += [classes.index(name)] * len(files)
+        labels += [label] * len(files)
+        if not files:
+            empty.append(name)
+    if empty and paths:
+        _tell_empty(folder, empty, len(classes))
     if not paths:
         raise DataError(f"{folder} has no folders; expected one for each class, with its images in it")
     return paths, np.array(labels, np.int64)
 
 
+def _tell_empty(folder: Path, empty: list[str], classes: int) -> None:
+    """Refuse classes without a training image, and warn of classes without a test image.
+
+    It makes no difference whether a folder is missing or has no image in it.
+    """
+    if folder.name in SPLIT_FOLDERS["train"]:
+        other = ", ".join(path.name for path in visible(folder / empty[0])[:SHOWN]) or "nothing"
+        raise DataError(
+            f"{folder}: class folder {empty[0]} is empty; expected *{', *'.join(SUFFIXES)} in it (found: {other}); of "
+            f"{classes} class folders {len(empty)} are without images: fill or remove them"
+        )
+    logger.warning(
+        "%s has no image of %d of %d classes: %s; the figures say nothing about these",
+        *(folder, len(empty), classes, ", ".join(empty[:SHOWN])),
+    )
+
+
 def _image_files(folder: Path) -> list[Path]:
     """Sorted images of a class; hidden files (such as macOS's `._name.jpg`) and other kinds do not count."""
-    entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    names = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES))
-    if not names:
-        other = ", ".join(sorted(entry.name for entry in entries)[:SHOWN]) or "nothing"
-        raise DataError(f"class folder {folder} is empty; expected *{', *'.join(SUFFIXES)} in it (found: {other})")
-    if len(names) < len(entries):
-        logger.warning("%s: %d entries are no %s, left out", folder, len(entries) - len(names), "/".join(SUFFIXES))
-    return [folder / name for name in names]
+    entries = visible(folder)
+    images = [entry for entry in entries if is_image(entry)]
+    if images and len(images) < len(entries):
+        logger.warning("%s: %d entries are no %s, left out", folder, len(entries) - len(images), "/".join(SUFFIXES))
+    return images
 
 
 def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers: int) -> np.ndarray:
@@ -220,7 +234,7 @@ def _read_image(path: Path, size: int, fit: Callable[[Image, int], Image]) -> np
     with Image.open(path, formats=FORMATS) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"pixels of mode {image.mode!r}, expected 8 bits a channel")  # RGB would clip them
-        return np.asarray(fit(image, size).convert("RGB"))
+        return np.asarray(on_white(fit(image, size)))
 
 
 def _exact(image: Image, size: int) -> Image:
@@ -237,7 +251,7 @@ def _resize(image: Image, size: int) -> Image:
     shorter = min(width, height)
     width, height = round(width * size / shorter), round(height * size / shorter)
     left, top = (width - size) // 2, (height - size) // 2
-    scaled = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)  # a palette cannot be interpolated
+    scaled = on_white(image).resize((width, height), Image.Resampling.BILINEAR)  # a palette cannot be interpolated
     return scaled.crop((left, top, left + size, top + size))
 
 
@@ -274,3 +288,6 @@ def _reason(fault: _Fault) -> str:
     if isinstance(fault.error, OSError) and fault.error.strerror:
         return fault.error.strerror
     return str(fault.error) or type(fault.error).__name__
+
+
+DESCRIPTION = Description("image_folder", load, options=("root", "size", "fit"))

@@ -14,7 +14,7 @@ from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from ..data.image_folder import SUFFIXES
+from ..data.listing import SUFFIXES, images_below
 from ..errors import ConfigError, DataError
 from .trained import Preparation
 
@@ -102,13 +102,7 @@ def images_in_folder(folder: Path) -> List[Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder}: no images: expected a folder, and this is {found}")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    files = images_below(folder)
     if not files:
         raise DataError(f"{folder}: no images in this folder; expected *{', *'.join(SUFFIXES)} in it or deeper")
     return files

@@ -9,9 +9,12 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..data import describe
 from ..data.augment import Normalisation
+from ..data.description import PHOTOS
 from ..data.image_folder import read_scaled
-from ..data.photos.photo import BadPhotoError, centre_crop, resized_side
+from ..data.photos.decoding import BadPhotoError
+from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError, nearest
 from ..models import get_model, list_pretrained
@@ -156,7 +159,7 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     names, title = _classes_of_run(run, settings)
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
-    photos = settings.data.name == "imagenet"
+    photos = describe(settings.data.name).kind == PHOTOS
     preparation = Preparation(
         size=settings.data.size,
         share=settings.data.crop_share if photos else 1.0,

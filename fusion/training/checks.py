@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 
+from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import model_arguments
 from .photo_training import photo_problems
@@ -152,14 +153,15 @@ def _check_data(found: _Written) -> None:
     if augment.crop_padding >= data.size:
         contradiction = ("is not less than", "data.size")
         found.refuse_together("augment.crop_padding", [contradiction], "add augment.crop_padding=0, or a few pixels")
-    if data.labels == "coarse" and data.name != "cifar100":
+    known = describe(data.name)
+    if data.labels == "coarse" and "labels" not in known.options:
         mend = "only cifar100 has superclasses; add data.labels=fine, or data.name=cifar100"
         found.refuse_together("data.labels", [("does not go with", "data.name")], mend)
-    if data.name != "digits" and data.dir is None:
+    if known.needs_folder and data.dir is None:
         mend = f"{data.name} needs the folder that it is in, or that it is downloaded to; add data.dir=PATH"
         found.refuse_together("data.dir", [("does not go with", "data.name")], mend)
-    if data.name not in ("image_folder", "imagenet") and data.size != 32:
-        mend = f"{data.name} has images of 32 pixels; add data.size=32"
+    if known.size is not None and data.size != known.size:
+        mend = f"{data.name} has images of {known.size} pixels; add data.size={known.size}"
         found.refuse_together("data.size", [("does not go with", "data.name")], mend)
     for key, _, expected in photo_problems(found.settings):
         # The problem names the other setting; add where that one was set.

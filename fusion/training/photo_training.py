@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterator, Tuple
 
+from ..data import describe
+from ..data.description import PHOTOS
 from .settings import AugmentSettings, DataSettings, Settings
 
 #: Settings that mean something to photos alone.
@@ -17,7 +19,7 @@ Problem = Tuple[str, Any, str]
 
 def photo_problems(settings: Settings) -> Iterator[Problem]:
     """The settings about photos that cannot be honoured, each as its key, its value and what was expected."""
-    if settings.data.name != "imagenet":
+    if describe(settings.data.name).kind != PHOTOS:
         yield from _settings_without_photos(settings)
         return
     data, augment = settings.data, settings.augment

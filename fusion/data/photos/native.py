@@ -1,8 +1,9 @@
 """Training batches by MXNet's own ImageRecordIter, for recipes that it can honour.
 
 It decodes and augments in C++ and draws from the same distributions as `fusion.data.photos.photo`, but not the same
-numbers: a run with it is repeatable on the same number of `data.workers`, and differs from the run by the Python
-pipeline. It reads records only, has no AutoAugment, no replacement of bad photos and no parts of a batch for several processes.
+numbers: a run with it can be repeated with the same number of `data.workers`, and differs from the run of the Python
+pipeline. It reads records only. It has no AutoAugment, does not replace bad photos, and makes no parts of a batch for
+several processes.
 
 Its `seed_aug` is left alone: with it MXNet 1.9.1 starts its random numbers again at every batch, so that an epoch has
 no more different crops than a batch has photos. Without it they start again where an iterator is made, which here is
@@ -21,10 +22,10 @@ import numpy as np
 from ...compat import mx
 from ...errors import DataError
 from ..augment import Normalisation
-from ..imagenet import PhotoSet, RecordPhotos
 from ..loader import Batch, Batches, generator
 from .batches import Targets
 from .photo import PhotoAugmentation
+from .photoset import PhotoSet, RecordPhotos
 
 #: What a random draw is for: see `fusion.data.photos.batches`.
 _BATCH, _NATIVE = 1, 12

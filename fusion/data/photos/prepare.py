@@ -12,100 +12,22 @@ name until it is whole; after an interruption the same command goes on where it 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import re
-import shutil
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ...compat import mx
 from ...errors import DataError, nearest
+from ...files import write_text
 from ...processors import processors
-from ...progress import progress
-from ..image_folder import SPLIT_FOLDERS, SUFFIXES, class_names, list_files, split_folder
-from ..imagenet import CLASSES_FILE, SHOWN
-from .photo import BadPhotoError, decode, read_header
+from ..image_folder import SPLIT_FOLDERS, class_names, list_files, split_folder
+from ..listing import SUFFIXES, is_image, subfolders, visible
+from .photoset import CLASSES_FILE, SHOWN
+from .writing import Entry, PartWriter, Report
 
 TRAIN_ARCHIVE, VAL_ARCHIVE = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
-
-#: Photos between two points that an interrupted run goes on from.
-STRETCH = 512
-
-#: The smallest size that JPEG can be decoded at finds the same faults.
-_CHECK_REDUCTION = 8
-_CMYK = 4
-
-#: A part's files, the records last, so that they are there only when all the others are.
-_SUFFIXES = (".idx", ".lst", ".report.txt", ".rec")
-
-
-class Entry(NamedTuple):
-    """A photo of the source.
-
-    Attributes
-    ----------
-    path : str
-        The file that holds it: its own, or an archive.
-    offset, length : int
-        Where in that file.
-    name : str
-        What lists and reports call it.
-    label : int
-        Its class.
-    """
-
-    path: str
-    offset: int
-    length: int
-    name: str
-    label: int
-
-
-class Finding(NamedTuple):
-    """What checking a photo came to.
-
-    Attributes
-    ----------
-    data : bytes or None
-        The file, unless it cannot be read.
-    remark : str
-        For the report; empty for a sound photo.
-    """
-
-    data: Optional[bytes]
-    remark: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of one part.
-
-    Attributes
-    ----------
-    part : str
-        "train" or "val".
-    records : str
-        The .rec file.
-    classes, images : int
-        How many were written.
-    left_out, remarked : int
-        Photos that cannot be read, and others with something to know about them.
-    examples : list of str
-        The first few of both; the .report.txt file beside the records has all.
-    """
-
-    part: str
-    records: str
-    classes: int
-    images: int
-    left_out: int
-    remarked: int
-    examples: List[str]
 
 
 def prepare(source: Path, target: Path, val_classes: Optional[Path] = None, workers: int = 1) -> List[Report]:
@@ -137,7 +59,7 @@ def prepare(source: Path, target: Path, val_classes: Optional[Path] = None, work
     classes, parts = _list_parts(source, val_classes)
     target.mkdir(parents=True, exist_ok=True)
     _write_classes(target / CLASSES_FILE, classes)
-    return [_Part(target, part, entries).write(workers) for part, entries in parts.items()]
+    return [PartWriter(target, part, entries).write(workers) for part, entries in parts.items()]
 
 
 # --- What there is ---------------------------------------------------------------------------------------------------
@@ -154,7 +76,7 @@ def _list_parts(source: Path, val_classes: Optional[Path]) -> Tuple[Tuple[str, .
     else:
         raise DataError(f"{source} has neither train/ with a folder for each class nor {TRAIN_ARCHIVE}")
     folders = [source / name for name in SPLIT_FOLDERS["test"] if (source / name).is_dir()]
-    if folders and any(path.is_dir() for path in folders[0].iterdir()):
+    if folders and subfolders(folders[0]):
         parts["val"] = _folder_entries(split_folder(source, "test"), classes)
     elif folders:
         parts["val"] = _with_classes(_flat_entries(folders[0]), folders[0], val_classes, classes)
@@ -172,8 +94,8 @@ def _folder_entries(folder: Path, classes: Tuple[str, ...]) -> List[Entry]:
 
 
 def _flat_entries(folder: Path) -> List[Entry]:
-    paths = sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
-    return [Entry(str(path), 0, path.stat().st_size, path.name, 0) for path in paths if path.name[0] != "."]
+    paths = [path for path in visible(folder) if is_image(path)]
+    return [Entry(str(path), 0, path.stat().st_size, path.name, 0) for path in paths]
 
 
 def _archive_entries(archive: Path, start: int, label: int, folder: str = "") -> Iterator[Entry]:
@@ -285,172 +207,11 @@ def _stem(name: str) -> str:
 # --- Checking and writing --------------------------------------------------------------------------------------------
 
 
-def check(entry: Entry) -> Finding:
-    """Read and decode a photo; what is wrong with it, or worth knowing."""
-    try:
-        data = _read(entry)
-        header = read_header(data)
-        decode(data, _CHECK_REDUCTION if header.is_jpeg else 1)
-    except BadPhotoError as error:
-        return Finding(None, f"left out: {error}")
-    remarks = []
-    if header.is_jpeg and header.channels == _CMYK:
-        remarks.append("CMYK, converted when it is decoded")
-    if not header.is_jpeg and not entry.name.lower().endswith(".png"):
-        remarks.append("a PNG file by another name")
-    return Finding(data, "; ".join(remarks))
-
-
-def _read(entry: Entry) -> bytes:
-    try:
-        with open(entry.path, "rb") as file:  # noqa: PTH123  a million of them
-            file.seek(entry.offset)
-            return file.read(entry.length)
-    except OSError as error:
-        raise BadPhotoError(error.strerror or type(error).__name__) from None
-
-
 def _write_classes(path: Path, classes: Tuple[str, ...]) -> None:
     text = "".join(f"{name}\n" for name in classes)
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise DataError(f"{path} names other classes than the source: empty the folder, or name another --target")
-    _replace(path, text)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file at once: there is the old one or the new one, never a part of it."""
-    aside = path.with_name(f"{path.name}.part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-class _Part:
-    """Writes one part, in stretches that are noted in a journal when they are on the disk."""
-
-    def __init__(self, target: Path, part: str, entries: List[Entry]) -> None:
-        self.part = part
-        self.entries = entries
-        self.finals = {suffix: target / f"{part}{suffix}" for suffix in _SUFFIXES}
-        self.asides = {suffix: target / f"{part}{suffix}.part" for suffix in _SUFFIXES}
-        self.journal = target / f"{part}.journal.json"
-        self.stretch = target / f"{part}.stretch"
-        listed = "\n".join(f"{entry.label} {entry.length} {entry.name}" for entry in entries)
-        self.fingerprint = hashlib.sha256(listed.encode()).hexdigest()
-
-    def write(self, workers: int) -> Report:
-        """Go on until all photos are written, then give the files their names."""
-        state = self._state()
-        if not state["finished"]:
-            self._check_room(state)
-            title = f"{self.part}, checking and writing"
-            with ThreadPoolExecutor(workers) as pool, progress(
-                title, len(self.entries), unit="photos", done=state["done"]
-            ) as meter:
-                while state["done"] < len(self.entries):
-                    stretch = self.entries[state["done"] : state["done"] + STRETCH]
-                    state = self._append(state, stretch, list(pool.map(check, stretch)))
-                    meter.update(len(stretch))
-            self._publish(state)
-        return self._report()
-
-    def _state(self) -> Dict[str, Any]:
-        """Where an earlier run stopped, with its files cut off there; or the beginning."""
-        if self.journal.exists():
-            state: Dict[str, Any] = json.loads(self.journal.read_text(encoding="utf-8"))
-            if state["fingerprint"] != self.fingerprint:
-                raise DataError(
-                    f"{self.journal} is of other photos than the source has now: remove {self.part}.* there, "
-                    "or name another --target"
-                )
-            if not state["finished"]:
-                self._cut(state)
-            return state
-        if self.finals[".rec"].exists():
-            raise DataError(f"{self.finals['.rec']} was not written by this command: name another --target")
-        state = {"fingerprint": self.fingerprint, "done": 0, "written": 0, "finished": False}
-        state["lengths"] = dict.fromkeys(_SUFFIXES, 0)
-        for path in self.asides.values():
-            path.write_bytes(b"")
-        return state
-
-    def _cut(self, state: Dict[str, Any]) -> None:
-        for suffix, length in state["lengths"].items():
-            path = self.asides[suffix]
-            if path.exists():
-                os.truncate(path, length)
-            elif state["done"] < len(self.entries):
-                raise DataError(f"{path} is gone, so that {self.journal} is of no use: remove it and begin again")
-
-    def _check_room(self, state: Dict[str, Any]) -> None:
-        needed = sum(entry.length for entry in self.entries[state["done"] :])
-        free = shutil.disk_usage(self.journal.parent).free
-        if needed > free:
-            raise DataError(
-                f"{self.journal.parent} has room for {free / 1e9:,.1f} GB, and the rest of the {self.part} photos are "
-                f"{needed / 1e9:,.1f} GB: free some, or name another --target"
-            )
-
-    def _append(self, state: Dict[str, Any], stretch: Sequence[Entry], findings: Sequence[Finding]) -> Dict[str, Any]:
-        """Write a stretch by MXNet's own writer, put it after what there is, and note it."""
-        lengths, number = dict(state["lengths"]), state["written"]
-        texts = {".idx": "", ".lst": "", ".report.txt": ""}
-        writer = mx.recordio.MXIndexedRecordIO(f"{self.stretch}.idx", f"{self.stretch}.rec", "w")
-        for entry, finding in zip(stretch, findings):
-            if finding.remark:
-                texts[".report.txt"] += f"{entry.name}\t{finding.remark}\n"
-            if finding.data is None:
-                continue
-            texts[".idx"] += f"{number}\t{lengths['.rec'] + writer.tell()}\n"
-            texts[".lst"] += f"{number}\t{entry.label}\t{entry.name}\n"
-            writer.write_idx(number, mx.recordio.pack(mx.recordio.IRHeader(0, entry.label, number, 0), finding.data))
-            number += 1
-        writer.close()
-        with Path(f"{self.stretch}.rec").open("rb") as records:
-            lengths[".rec"] += self._extend(".rec", records.read())
-        for suffix, text in texts.items():
-            lengths[suffix] += self._extend(suffix, text.encode())
-        new = {**state, "done": state["done"] + len(stretch), "written": number, "lengths": lengths}
-        _replace(self.journal, json.dumps(new))
-        return new
-
-    def _extend(self, suffix: str, data: bytes) -> int:
-        with self.asides[suffix].open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return len(data)
-
-    def _publish(self, state: Dict[str, Any]) -> None:
-        if not state["written"]:
-            raise DataError(f"none of the {len(self.entries):,} {self.part} photos can be read: {self._remarks()[:1]}")
-        for suffix in _SUFFIXES:
-            if self.asides[suffix].exists():
-                self.asides[suffix].replace(self.finals[suffix])
-        _replace(self.journal, json.dumps({**state, "finished": True}))
-        for suffix in (".rec", ".idx"):
-            stretch = Path(f"{self.stretch}{suffix}")
-            if stretch.exists():
-                stretch.unlink()
-
-    def _remarks(self) -> List[str]:
-        paths = (self.finals[".report.txt"], self.asides[".report.txt"])
-        return next(path for path in paths if path.exists()).read_text(encoding="utf-8").splitlines()
-
-    def _report(self) -> Report:
-        lines = self._remarks()
-        left_out = sum("\tleft out: " in line for line in lines)
-        return Report(
-            part=self.part,
-            records=str(self.finals[".rec"]),
-            classes=len({entry.label for entry in self.entries}),
-            images=len(self.entries) - left_out,
-            left_out=left_out,
-            remarked=len(lines) - left_out,
-            examples=[line.replace("\t", ": ") for line in lines[:SHOWN]],
-        )
+    write_text(path, text)
 
 
 # --- The command -----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Tuple
 
 from ...data import describe
 from ...data.augment import Augmentation, Normalisation, named_policy
+from ...data.description import IMAGES, PHOTOS
 from ...data.loader import TrainingBatches
 from ...data.photos.batches import PhotoBatches, Targets
 from ...data.photos.native import NativeBatches
@@ -91,4 +92,4 @@ def _photo_batches(
     return PhotoBatches(data, augmentation, normalise, targets, batch_size, seed, workers, bad, shard)
 
 
-_MAKERS = {"images": _image_batches, "photos": _photo_batches}
+_MAKERS = {IMAGES: _image_batches, PHOTOS: _photo_batches}
