@@ -120,7 +120,7 @@ def spied(monkeypatch, owner, name, note):
 
 
 def trained_batches(monkeypatch):
-    return spied(monkeypatch, engine, "take_step", lambda net, trainer, loss, batch, devices: batch)
+    return spied(monkeypatch, engine, "take_step", lambda net, trainer, loss, batch, *rest: batch)
 
 
 def signalled(monkeypatch, batch, *numbers):

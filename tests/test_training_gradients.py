@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusion.compat import mx, nn
-from fusion.training.gradients import clip_before_updates, clip_gradients
+from fusion.training.gradients import clip_gradients, update
 
 CPU, TWO = [mx.cpu()], [mx.cpu(0), mx.cpu(1)]
 RATE = 0.5
@@ -25,14 +25,13 @@ def moved(ctx, limit, images, scale=1.0):
     net = network(ctx)
     arguments = {"learning_rate": RATE, "momentum": 0.0, "wd": 0.0}
     trainer = mx.gluon.Trainer(net.collect_params(), "sgd", arguments, update_on_kvstore=False)
-    clip_before_updates(trainer, limit)
     trained = [parameter for parameter in net.collect_params().values() if parameter.grad_req != "null"]
     before = [[value.asnumpy() for value in parameter.list_data()] for parameter in trained]
     parts = mx.gluon.utils.split_and_load(mx.nd.array(images), ctx)
     with mx.autograd.record():
         losses = [scale * (net[2](net[0](part)) ** 2).sum() for part in parts]
     mx.autograd.backward(losses)
-    trainer.step(len(images), ignore_stale_grad=True)
+    update(trainer, len(images), limit, ignore_stale_grad=True)
     return [
         np.concatenate([(old[device] - parameter.list_data()[device].asnumpy()).ravel() for old, parameter in pairs])
         for device, pairs in ((device, list(zip(before, trained))) for device in range(len(ctx)))

@@ -28,6 +28,7 @@ from . import checkpoint, distributed
 from .averaging import build_average
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
+from .gradients import update
 from .history import History
 from .logbook import RunDirectory
 from .precision import input_dtype
@@ -130,7 +131,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         run.create(settings)
     run.write_classes(train_set.classes)
     workers.check_alike("step to go on at", state.epoch, state.batch)
-    epochs, length = settings.train.epochs, len(batches)
+    epochs, length, clip = settings.train.epochs, len(batches), settings.optimizer.clip_gradient_norm
     company = Company(usable())
     compiling: ContextManager[None] = without_native_log()  # of the first step
     with run.log(), Interruption() as interruption:
@@ -153,7 +154,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
                     with compiling:
-                        output = take_step(net, trainer, loss, batch, devices)
+                        output = take_step(net, trainer, loss, batch, devices, clip)
                     compiling = nullcontext()
                     sums.later(output)
                     if average is not None:
@@ -204,15 +205,15 @@ def seed_network(seed: int, epoch: int, batch: int) -> None:
     mx.random.seed(int(generator(seed, _NETWORK, epoch, batch).integers(_MXNET_SEEDS)))
 
 
-def take_step(net: Any, trainer: Any, loss: Any, batch: Batch, devices: Sequence[Any]) -> StepOutput:
-    """Forward, backward and update on one batch, split over the devices."""
+def take_step(net: Any, trainer: Any, loss: Any, batch: Batch, devices: Sequence[Any], clip: float = 0.0) -> StepOutput:
+    """Forward, backward and update on one batch, split over the devices; `clip` bounds the length of the gradient."""
     images = split_over(devices, batch.images, input_dtype(net))
     targets = split_over(devices, batch.targets)
     with mx.autograd.record():
         outputs = [net(part) for part in images]
         losses = part_losses(loss, outputs, targets, images)
     mx.autograd.backward(losses)
-    trainer.step(len(batch.images))
+    update(trainer, len(batch.images), clip)
     return StepOutput(losses, outputs, batch.targets)
 
 

@@ -10,28 +10,27 @@ from ..compat import mx
 _TINY = 1e-8
 
 
-def clip_before_updates(trainer: Any, limit: float) -> None:
-    """Make a trainer shorten each gradient to a length before it moves the weights.
+def update(trainer: Any, batch_size: int, limit: float = 0.0, ignore_stale_grad: bool = False) -> None:
+    """Add up the gradients of all devices and workers, shorten them to a limit, and move the weights.
 
-    The gradient is the mean over the total batch, summed over all devices and workers: the trainer's update is where
-    it is known, whichever the trainer's class is. No step waits for the devices.
+    Without a limit it is `trainer.step(batch_size)`. Between the two documented halves of that step the gradient is
+    known, whichever the trainer's class is; no step waits for the devices.
 
     Parameters
     ----------
     trainer : gluon.Trainer
         That updates on its own devices (`update_on_kvstore=False`).
+    batch_size : int
+        Images of this worker's batch; the gradient is the mean over the images of all workers.
     limit : float
-        The largest length; 0 leaves the trainer alone.
+        The largest length of the gradient of all parameters together; 0 is none.
+    ignore_stale_grad : bool
+        As in `gluon.Trainer.step`.
     """
-    if limit == 0:
-        return
-    update = trainer._update
-
-    def clipped_update(*arguments: Any, **keywords: Any) -> None:
-        clip_gradients(trainer._params, limit / trainer._optimizer.rescale_grad)
-        update(*arguments, **keywords)
-
-    trainer._update = clipped_update
+    trainer.allreduce_grads()
+    if limit:
+        clip_gradients(trainer._params, limit / (trainer._scale / batch_size))
+    trainer.update(batch_size, ignore_stale_grad)
 
 
 def clip_gradients(parameters: List[Any], limit: float) -> None:

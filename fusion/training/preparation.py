@@ -16,7 +16,6 @@ from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
-from .gradients import clip_before_updates
 from .photo_training import photo_options
 from .precision import cast_network
 from .settings import Settings
@@ -141,9 +140,7 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
         "wd": optimizer.weight_decay,
         "multi_precision": True,  # float32 master weights of those that are float16
     }
-    trainer = workers.trainer(net.collect_params(), optimizer.name, arguments)
-    clip_before_updates(trainer, optimizer.clip_gradient_norm)
-    return trainer
+    return workers.trainer(net.collect_params(), optimizer.name, arguments)
 
 
 def build_normalisation(settings: Settings) -> Normalisation:
