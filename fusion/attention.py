@@ -72,7 +72,7 @@ def _ones_row(F: Any, image: Any) -> Any:
     return F.ones_like(F.Flatten(F.slice_axis(image, axis=1, begin=0, end=1)))
 
 
-def spread(F: Any, vector: Any, like: Any) -> Any:
+def repeat_over_pixels(F: Any, vector: Any, like: Any) -> Any:
     """Repeat a vector per image over every pixel.
 
     Parameters
@@ -362,7 +362,7 @@ class MSCAM(HybridBlock):
             self.global_att = GlobalContext(channels, r, norm)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        logits = self.local_att(x) + spread(F, self.global_att(x), x)
+        logits = self.local_att(x) + repeat_over_pixels(F, self.global_att(x), x)
         return x * F.Activation(logits, act_type="sigmoid")
 
 

@@ -8,7 +8,8 @@ their classes state as attributes:
 
 - **attends_to**: what the attention looks at, x or x + y;
 - **passes**: which context branches make its logits; a second pass looks at the result of the first;
-- **combine**: how the weight w = σ(logits) is applied to x and y: a `Combination`, or any function of x, y and w.
+- **combine**: how the weight w = σ(logits) is applied to x and y: a `fusion.combination.Combination`, which says what
+  the weight does to which input, or any function of x, y and w.
 
 Which is which: **AFF** is `ASKCFuse`, **iAFF** is `ResGlobLocaforGlobLocaCha`, and MS-CAM is the pair of bottleneck
 branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AFF, `AXYforXY` as iAFF and
@@ -17,13 +18,18 @@ branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AF
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Callable, Dict, List, Type
 
-from .attention import MSCAM, NORMS, GlobalContext, LocalContext, Typed, in_convolution_layout, in_equations, spread
+from .attention import MSCAM, NORMS, GlobalContext, repeat_over_pixels
+from .attentional import G1, G2, L1, L2, AttentionalFusion, G2_full, L2_full, x_alone
+from .combination import gated_sum, gated_x_plus_y, gated_y_plus_x, soft_selection, weighted_mean
 from .compat import HybridBlock, nn
 from .errors import nearest
+
+__all__ = [
+    *("AFF", "ASKCFuse", "AttentionalFusion", "find_fusion", "fusion_aliases", "get_fusion", "iAFF", "list_fusions"),
+    "register",
+]
 
 #: Every name that `get_fusion` knows, aliases too, with its class.
 _REGISTRY: Dict[str, Type[Any]] = {}
@@ -42,217 +48,7 @@ def register(*aliases: str) -> Callable[[BlockClass], BlockClass]:
     return add
 
 
-# --- What the attention looks at ------------------------------------------------------------------------------------
-
-
-def x_alone(x: Any, y: Any) -> Any:
-    """X."""
-    return x
-
-
-def x_plus_y(x: Any, y: Any) -> Any:
-    """X + y."""
-    return x + y
-
-
-# --- How the weight is applied --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Combination:
-    """How a weight w makes one map of x and y: base + factor·(w − shift)⊗gated.
-
-    Called with x, y and w it computes its equation as it is written.
-
-    Attributes
-    ----------
-    equation : callable
-        From x, y and w to the result.
-    base : tuple of two int
-        What the weight does not touch: so many x and so many y.
-    gated : tuple of two int
-        What the weight multiplies, likewise.
-    factor, shift : float
-        See above.
-    """
-
-    equation: Callable[[Any, Any, Any], Any]
-    base: Tuple[int, int]
-    gated: Tuple[int, int]
-    factor: float = 1.0
-    shift: float = 0.0
-
-    def __call__(self, x: Any, y: Any, w: Any) -> Any:
-        return self.equation(x, y, w)
-
-
-def _soft_selection(x: Any, y: Any, w: Any) -> Any:
-    double = 2 * w
-    return x * double + y * (2 - double)
-
-
-#: 2·x⊗w + 2·y⊗(1−w), which is x + y + 2·(w − ½)⊗(x − y): what one side gains the other loses, and w = ½ is addition.
-soft_selection = Combination(_soft_selection, base=(1, 1), gated=(1, -1), factor=2.0, shift=0.5)
-
-#: x⊗w + y⊗(1−w): soft selection without its factor 2.
-average = Combination(lambda x, y, w: x * w + y * (1 - w), base=(0, 1), gated=(1, -1))
-
-#: w⊗y + x.
-gated_y_plus_x = Combination(lambda x, y, w: w * y + x, base=(1, 0), gated=(0, 1))
-
-#: w⊗x + y.
-gated_x_plus_y = Combination(lambda x, y, w: w * x + y, base=(0, 1), gated=(1, 0))
-
-#: w⊗(x + y).
-gated_sum = Combination(lambda x, y, w: w * (x + y), base=(0, 0), gated=(1, 1))
-
-
-# --- Which branches make the logits ---------------------------------------------------------------------------------
-
-#: Attribute name of each branch, with what builds it from (channels, r, norm).
-Pass = Mapping[str, Callable[[int, int, str], Any]]
-
-
-def L1(channels: int, r: int, norm: str) -> Any:
-    """Local context, one convolution."""
-    return LocalContext(channels)
-
-
-def L2(channels: int, r: int, norm: str) -> Any:
-    """Local context, a bottleneck of C / r channels."""
-    return LocalContext(channels, r)
-
-
-def G1(channels: int, r: int, norm: str) -> Any:
-    """Global context, one convolution."""
-    return GlobalContext(channels, norm=norm)
-
-
-def G2(channels: int, r: int, norm: str) -> Any:
-    """Global context, a bottleneck of C / r channels."""
-    return GlobalContext(channels, r, norm)
-
-
-def L2_full(channels: int, r: int, norm: str) -> Any:
-    """Local context, two convolutions of all C channels."""
-    return LocalContext(channels, 1)
-
-
-def G2_full(channels: int, r: int, norm: str) -> Any:
-    """Global context, two convolutions of all C channels."""
-    return GlobalContext(channels, 1, norm)
-
-
-# --- Applied fast ---------------------------------------------------------------------------------------------------
-
-
-class _Combining:
-    """A combination of two maps in operators whose forward and backward passes are cheap: see `fusion.attention`.
-
-    Only the product is MXNet's own operator. What goes into it and what comes out of it passes through a convolution,
-    so that values and gradients around it stay in oneDNN's layout, in which their sums are cheap.
-    """
-
-    def __init__(self, layout: Callable[..., Any], x: Any, y: Any, combination: Combination) -> None:
-        self._layout = layout
-        self._combination = combination
-        self._base = self._sum(x, y, combination.base)
-        same = combination.gated == combination.base
-        self._gated = layout(self._base if same else self._sum(x, y, combination.gated))
-
-    def _sum(self, x: Any, y: Any, counts: Tuple[int, int]) -> Optional[Any]:
-        of_x, of_y = counts
-        if of_x and of_y:
-            return x + (y if of_y == 1 else self._layout(y, factor=of_y))
-        return x if of_x else y if of_y else None
-
-    def __call__(self, x: Any, y: Any, w: Any) -> Any:
-        about = self._combination
-        centred = w - about.shift if about.shift else w
-        share = self._layout(centred * self._gated, factor=about.factor)
-        return share if self._base is None else self._base + share
-
-
 # --- The blocks -----------------------------------------------------------------------------------------------------
-
-
-class AttentionalFusion(Typed):
-    """What the attentional blocks have in common; a new one states its three attributes (see the module).
-
-    Parameters
-    ----------
-    channels : int
-        C, of both inputs and of the output.
-    r : int, default 4
-        Reduction of the bottleneck branches (L2, G2); of no effect on a block without them.
-    norm : {'batch', 'group', 'none'}
-        What normalises the vectors of a global branch. 'batch' is the paper's and needs two images a device or more:
-        see `fusion.attention.GlobalContext`.
-
-    Inputs
-        - **x**: transformed features (B, C, H, W).
-        - **residual**: shortcut features (B, C, H, W).
-    Outputs
-        - fused features (B, C, H, W).
-
-    Raises
-    ------
-    ValueError
-        If `channels` is not divisible by r, r leaves no channel, or norm is unknown.
-    """
-
-    attends_to: ClassVar[Any] = staticmethod(x_plus_y)
-    passes: ClassVar[Tuple[Pass, ...]] = ()
-    combine: ClassVar[Any]
-
-    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._channels = channels
-        with self.name_scope():
-            for branches in self.passes:
-                for name, build in branches.items():
-                    setattr(self, name, build(channels, r, norm))
-
-    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        combine = self.combine
-        if isinstance(combine, Combination) and not in_equations():
-            layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self.dtype)
-            combine = _Combining(layout, x, residual, combine)
-        fused = self.attends_to(x, residual)
-        for index in range(len(self.passes)):
-            fused = combine(x, residual, self.weight(F, fused, index))
-        return fused
-
-    def weight(self, F: Any, features: Any, index: int) -> Any:
-        """The weight w of pass `index` on the features it looks at.
-
-        Parameters
-        ----------
-        F : module
-            `mxnet.nd` or `mxnet.sym`.
-        features : NDArray or Symbol
-            (B, C, H, W).
-        index : int
-            Which of `passes`, from 0.
-
-        Returns
-        -------
-        NDArray or Symbol
-            (B, C, H, W), between 0 and 1.
-        """
-        local, pooled = None, None
-        for name in self.passes[index]:
-            branch = getattr(self, name)
-            logits = branch(features)
-            if isinstance(branch, GlobalContext):
-                pooled = logits if pooled is None else pooled + logits
-            else:
-                local = logits if local is None else local + logits
-        if local is None:  # One weight a channel: the sigmoid of a vector is cheaper than that of a map.
-            return spread(F, F.Activation(pooled, act_type="sigmoid"), features)
-        if pooled is not None:
-            local = local + spread(F, pooled, features)
-        return F.Activation(local, act_type="sigmoid")
 
 
 @register("add")
@@ -343,7 +139,7 @@ class ResGlobLocaforGlobLocaCha(AttentionalFusion):
     """iAFF, iterative attentional feature fusion: averaging by MS-CAM on x + y, then by MS-CAM on that (equation 5)."""
 
     passes = ({"local_att": L2, "global_att": G2}, {"local_att2": L2, "global_att2": G2})
-    combine = average
+    combine = weighted_mean
 
 
 @register()
@@ -421,7 +217,7 @@ class SKFuse(AttentionalFusion):
     def weight(self, F: Any, features: Any, index: int) -> Any:
         """Softmax over two logits, which is the sigmoid of their difference. As `AttentionalFusion.weight`."""
         for_x, for_y = F.split(self.global_att(features), num_outputs=2, axis=1)
-        return spread(F, F.Activation(for_x - for_y, act_type="sigmoid"), features)
+        return repeat_over_pixels(F, F.Activation(for_x - for_y, act_type="sigmoid"), features)
 
 
 _REGISTRY["mscam"] = MSCAM

@@ -16,7 +16,7 @@ from fusion.attention import (
     as_equations,
     bottleneck_width,
     normalises_over_images,
-    spread,
+    repeat_over_pixels,
 )
 from fusion.compat import mx, nn
 
@@ -189,7 +189,10 @@ def test_network_normalises_over_images_where_a_block_deep_inside_does():
 def test_spread_repeats_the_vector_with_broadcasting_s_gradient(size):
     vector, like, head = features(1, 3, 4, 1, 1), features(2, 3, 4, *size), features(3, 3, 4, *size)
     gradients = []
-    for repeat in (lambda v, m: spread(mx.nd, v, m), lambda v, m: mx.nd.broadcast_add(v, mx.nd.zeros_like(m))):
+    for repeat in (
+        lambda v, m: repeat_over_pixels(mx.nd, v, m),
+        lambda v, m: mx.nd.broadcast_add(v, mx.nd.zeros_like(m)),
+    ):
         given = parity.double(vector)
         given.attach_grad()
         with mx.autograd.record():
@@ -205,14 +208,14 @@ def test_spread_takes_nothing_but_the_shape_of_its_pattern():
     vector, like = parity.double(features(1, 2, 4, 1, 1)), parity.double(np.full((2, 4, 3, 3), np.nan))
     like.attach_grad()
     with mx.autograd.record():
-        found = spread(mx.nd, vector, like)
+        found = repeat_over_pixels(mx.nd, vector, like)
     found.backward()
     assert np.isfinite(found.asnumpy()).all()
     assert (like.grad.asnumpy() == 0).all()
 
 
 def test_spread_is_half_precision_where_its_inputs_are():
-    found = spread(mx.sym, mx.sym.Variable("vector"), mx.sym.Variable("like"))
+    found = repeat_over_pixels(mx.sym, mx.sym.Variable("vector"), mx.sym.Variable("like"))
     assert found.infer_type(vector="float16", like="float16")[1] == [np.float16]
     assert found.infer_shape(vector=(2, 4, 1, 1), like=(2, 4, 3, 5))[1] == [(2, 4, 3, 5)]
 

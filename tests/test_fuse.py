@@ -9,7 +9,7 @@ import parity
 import pytest
 
 import fusion
-from fusion import fuse
+from fusion import attentional, combination, fuse
 from fusion.attention import NORMS, GlobalContext, as_equations, in_equations, normalises_over_images
 from fusion.compat import mx, nn
 from fusion.fuse import AttentionalFusion, find_fusion, fusion_aliases, get_fusion, list_fusions, register
@@ -200,11 +200,11 @@ def test_unknown_norm_is_refused(name):
 @pytest.mark.parametrize(
     ("combine", "expected"),
     [
-        (fuse.soft_selection, 2 * 3 * 0.25 + 2 * 10 * 0.75),
-        (fuse.average, 3 * 0.25 + 10 * 0.75),
-        (fuse.gated_y_plus_x, 0.25 * 10 + 3),
-        (fuse.gated_x_plus_y, 0.25 * 3 + 10),
-        (fuse.gated_sum, 0.25 * (3 + 10)),
+        (combination.soft_selection, 2 * 3 * 0.25 + 2 * 10 * 0.75),
+        (combination.weighted_mean, 3 * 0.25 + 10 * 0.75),
+        (combination.gated_y_plus_x, 0.25 * 10 + 3),
+        (combination.gated_x_plus_y, 0.25 * 3 + 10),
+        (combination.gated_sum, 0.25 * (3 + 10)),
     ],
 )
 def test_combination_of_three_ten_and_a_quarter(combine, expected):
@@ -215,8 +215,8 @@ def test_combination_of_three_ten_and_a_quarter(combine, expected):
 
 
 def test_attention_looks_at_x_or_at_the_sum():
-    assert fuse.x_alone(3.0, 10.0) == 3.0
-    assert fuse.x_plus_y(3.0, 10.0) == 13.0
+    assert attentional.x_alone(3.0, 10.0) == 3.0
+    assert attentional.x_plus_y(3.0, 10.0) == 13.0
 
 
 def choose_three_quarters(block):
@@ -422,7 +422,7 @@ def test_norm_is_checked_in_every_block(name):
 # --- Two formulations ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("combination", [v for v in vars(fuse).values() if isinstance(v, fuse.Combination)])
+@pytest.mark.parametrize("combination", [v for v in vars(fuse).values() if isinstance(v, combination.Combination)])
 def test_a_combination_is_its_base_and_what_it_gates(combination):
     draw = np.random.default_rng(0)
     x, y, w = draw.standard_normal((3, 50))

@@ -2,28 +2,26 @@
 
 A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`). In AFF and iAFF w multiplies
 x and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds,
-or averages, like a plain ResNet. Other blocks gate x or y alone. What w multiplies is read off each block's own
-`combine`, and w itself is caught as the block computes it.
+or averages, like a plain ResNet. Other blocks gate x or y alone. What w does to which input is stated by each block's
+`combine`, and the block shows w as it computes it (`fusion.fuse.AttentionalFusion.watched`).
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
+from ..attentional import WeightWatcher
+from ..combination import Combination
 from ..compat import mx
 from ..errors import ConfigError
-from ..fuse import AttentionalFusion
 from .layers import Place, fusion_places, imperative, walk
 
 #: Bins of w from 0 to 1 in a distribution, with an edge at ½.
 BINS = 1000
-
-#: Weights at which it is tried what a block does with them.
-_TRIED = (0.25, 0.75)
 
 
 @dataclass(frozen=True)
@@ -123,31 +121,20 @@ def _title(place: Place, number: int, passes: int) -> str:
 
 
 def role_of(block: Any) -> str:
-    """What the weight of a fusion block does, found by trying its `combine` on x = 1, y = 0 and the reverse.
+    """What the weight of a fusion block does.
 
     Returns
     -------
     str
         'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', or 'none' for a block
-        without a weight (addition, concatenation).
+        without a weight (addition, concatenation), or whose `combine` does not say.
     """
-    if not isinstance(block, AttentionalFusion):
-        return "none"
-    (x_low, y_low), (x_high, y_high) = (_shares(block, np.array(w)) for w in _TRIED)
-    x_changes, y_changes = not np.isclose(x_low, x_high), not np.isclose(y_low, y_high)
-    if x_changes and y_changes:
-        return "selects" if y_high < y_low else "gates both"
-    return "gates x" if x_changes else "gates y"
-
-
-def _shares(block: Any, w: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """What x and y are multiplied by at a weight."""
-    one, nothing = np.ones_like(w), np.zeros_like(w)
-    return block.combine(one, nothing, w), block.combine(nothing, one, w)
+    combine = getattr(block, "combine", None)
+    return combine.role if isinstance(combine, Combination) else "none"
 
 
 def _prefers_identity(block: Any, w: np.ndarray) -> np.ndarray:
-    of_x, of_y = _shares(block, w)
+    of_x, of_y = block.combine.shares(w)
     return of_y > of_x
 
 
@@ -159,25 +146,13 @@ def _caught(net: Any, places: Iterable[Place]) -> Iterator[Dict[str, List[Any]]]
     """The weights of each block by its name, pass by pass, of what the network computes within."""
     caught: Dict[str, List[Any]] = {}
 
-    def catch(place: Place) -> Any:
-        own = place.block.weight
+    def catch(name: str) -> WeightWatcher:
+        return lambda index, weight: caught.setdefault(name, []).append(weight)
 
-        def weight(F: Any, features: Any, index: int) -> Any:
-            w = own(F, features, index)
-            caught.setdefault(place.name, []).append(w)
-            return w
-
-        return weight
-
-    weighted = [place for place in places if role_of(place.block) != "none"]
-    with imperative(block for _, block in walk(net)):
-        for place in weighted:
-            place.block.weight = catch(place)
-        try:
-            yield caught
-        finally:
-            for place in weighted:
-                del place.block.weight  # the class's own is there again
+    with ExitStack() as watching, imperative(block for _, block in walk(net)):
+        for place in places:
+            watching.enter_context(place.block.watched(catch(place.name)))
+        yield caught
 
 
 def weighted_places(net: Any) -> List[Place]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, Optional
 
-from ..attention import GlobalAveragePool, spread
+from ..attention import GlobalAveragePool, repeat_over_pixels
 from ..compat import HybridBlock, mx, nn
 from .layers import (
     Shortcut,
@@ -95,7 +95,7 @@ class ResNeXtBlock(HybridBlock):
         body = self.body(x)
         if self.se is not None:
             pooled = F.contrib.AdaptiveAvgPooling2D(body, output_size=1)
-            body = body * spread(F, self.se(pooled), body)
+            body = body * repeat_over_pixels(F, self.se(pooled), body)
         shortcut = x if self.downsample is None else self.downsample(x)
         return F.Activation(self.attention(body, shortcut), act_type="relu")
 
