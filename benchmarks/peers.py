@@ -35,7 +35,8 @@ from fusion.deploy.onnx import require, to_onnx  # noqa: E402
 from fusion.deploy.optimise import optimise, quantise  # noqa: E402
 from fusion.deploy.symbols import trace  # noqa: E402
 from fusion.deploy.verify import relative_difference  # noqa: E402
-from fusion.processors import processors, with_threads  # noqa: E402
+from fusion.machine import processors  # noqa: E402
+from fusion.processors import with_threads  # noqa: E402
 from fusion.speed.measuring import IN_PLACE, NotPossibleError  # noqa: E402
 from fusion.speed.timing import Times, gain  # noqa: E402
 

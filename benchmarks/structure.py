@@ -18,7 +18,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fusion"
 
 #: What every room may use, which is drawn as one.
 GROUND = "ground"
-_GROUND = ("errors", "files", "memory", "processors", "progress", "signals", "words", "command", "compat", "devices")
+_GROUND = (
+    *("errors", "files", "machine", "memory", "processors", "progress", "signals", "words", "command", "compat"),
+    *("devices", "drawing", "fonts", "native_log", "tables", "timing", "gpus"),
+)
 
 _BLUE, _GREY = "#0072B2", "#888888"
 

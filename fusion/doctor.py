@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .processors import Threads, Usable, chosen, usable
+from .machine import Usable, usable
+from .processors import Threads, chosen
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 

@@ -11,7 +11,8 @@ import pytest
 from fusion import doctor
 from fusion.__main__ import main
 from fusion.doctor import ADVICE, BROKEN, GPU, OK
-from fusion.processors import Threads, Usable, choose
+from fusion.machine import Usable
+from fusion.processors import Threads, choose
 
 ROOT = Path(__file__).parents[1]
 

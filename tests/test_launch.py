@@ -17,7 +17,8 @@ from together import still_running
 
 from fusion import launch
 from fusion.command import INTERRUPTED
-from fusion.processors import Threads, processors
+from fusion.machine import processors
+from fusion.processors import Threads
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120  # seconds until a test gives a job up
@@ -160,7 +161,8 @@ def test_workers_share_what_is_usable_and_know_that_it_was_not_the_user(monkeypa
 #: Writes down what a worker finds and what the package makes of it, and for whom.
 TELL = """
 import json, os
-from fusion.processors import Usable, choose
+from fusion.machine import Usable
+from fusion.processors import choose
 found = Usable(frozenset(range(8)), 8)
 names = ("OMP_NUM_THREADS", "FUSION_CHOSEN_THREADS")
 choice = choose(os.environ, found=found, sleep=lambda seconds: 1 / 0)  # which would be to look for other programs

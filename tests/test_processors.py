@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from fusion import processors
-from fusion.processors import Company, Threads, Usable, choose, usable
+from fusion.machine import Usable, usable
+from fusion.machine import processors as count_of_processors
+from fusion.processors import Company, Threads, choose
 
 ROOT = Path(__file__).resolve().parents[1]
 TWO = frozenset({0, 1})
@@ -59,7 +61,7 @@ def test_affinity_of_one(machine):
 
 def test_own_affinity_is_taken_where_none_is_given(tmp_path):
     assert usable(tmp_path).affinity == os.sched_getaffinity(0)
-    assert processors.processors() == usable().count >= 1
+    assert count_of_processors() == usable().count >= 1
 
 
 @pytest.mark.parametrize("name", ["core_cpus_list", "thread_siblings_list"])

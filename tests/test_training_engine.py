@@ -21,7 +21,8 @@ from fusion import data as datasets
 from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
-from fusion.processors import Company, Threads, Usable
+from fusion.machine import Usable
+from fusion.processors import Company, Threads
 from fusion.progress import EpochProgress
 from fusion.signals import Interruption
 from fusion.tasks.base import StepOutput

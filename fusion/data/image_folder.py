@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from ..errors import DataError, nearest
-from ..processors import processors
+from ..machine import processors
 from ..progress import progress
 from .description import Description
 from .imageset import ImageSet

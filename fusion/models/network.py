@@ -27,17 +27,20 @@ class Network(HybridBlock):
         The number of logits.
     dtype : str
         Of the images that it takes, and of its logits.
+    classifier : str
+        The structural name of its last layer, which has one row per class.
     """
 
     input_size = 224
     dtype = "float32"
+    classifier = "output"
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.classes = positive("classes", classes)
 
     def initialize(self, init: Any = None, ctx: Any = None, verbose: bool = False, force_reinit: bool = False) -> None:
-        """Start the weights, with the family's own initialiser unless told otherwise.
+        """Initialise the weights, with the family's own initialiser unless another one is given.
 
         Parameters
         ----------
@@ -124,8 +127,18 @@ def read_parameters(filename: str) -> Dict[str, Any]:
 
 
 def count_classes(arrays: Mapping[str, Any]) -> int:
-    """The rows of a network's last parameter, the bias of its classifier."""
-    return int(next(reversed(list(arrays.values()))).shape[0])
+    """How many classes the network has whose parameters these are.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        By structural name, in the network's order. The classifier of our networks is `Network.classifier`. Those of
+        GluonCV have several names for it, and it is their last layer: there the last parameter is its bias.
+    """
+    bias = arrays.get(f"{Network.classifier}.bias")
+    if bias is None:
+        bias = next(reversed(list(arrays.values())))
+    return int(bias.shape[0])
 
 
 def mismatches(

@@ -16,10 +16,11 @@ from typing import Any, ContextManager, Dict, Sequence
 from ..compat import mx
 from ..data.loader import Batch, generator
 from ..devices import contexts
+from ..machine import usable
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
 from ..native_log import without_native_log
-from ..processors import Company, chosen, processes_of_job, usable
+from ..processors import Company, chosen, processes_of_job
 from ..progress import EpochProgress, duration
 from ..signals import Interruption
 from ..tasks import Task, task_of

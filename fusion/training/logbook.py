@@ -27,7 +27,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
-from ..processors import chosen, processors
+from ..machine import processors
+from ..processors import chosen
 from ..tasks import task_of
 from . import checkpoint
 from .config import read_config, to_yaml

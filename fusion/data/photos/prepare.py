@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...errors import DataError, nearest
 from ...files import write_text
-from ...processors import processors
+from ...machine import processors
 from ..image_folder import SPLIT_FOLDERS, class_names, list_files, split_folder
 from ..listing import SUFFIXES, is_image, subfolders, visible
 from .photoset import CLASSES_FILE, SHOWN
