@@ -35,7 +35,7 @@ setup(
         "gluoncv==0.10.5.post0",
         "numpy<2",  # MXNet 1.9.1 is built for NumPy 1
         "scipy<2",  # of gluoncv; MXNet reads a namespace that SciPy 2 removes
-        "matplotlib",
+        "matplotlib>=3.7",  # fonts by character, panels of images
         "jinja2>=3.1",
         "tabulate>=0.9",
         "PyYAML",

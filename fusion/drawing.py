@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, Iterator, Literal, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from .fonts import families_for, quiet_fonts
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
+
+#: Matplotlib's ways to place panels that are used here.
+Layout = Literal["constrained", "compressed"]
 
 #: The colour of the lines of a grid.
 FAINT = "#dddddd"
@@ -79,7 +82,7 @@ def whole_picture(path: Path) -> Iterator[Path]:
 # --- Pages -----------------------------------------------------------------------------------------------------------
 
 
-def new_figure(height: float, title: str, width: float = WIDTH, layout: str = "constrained") -> Any:
+def new_figure(height: float, title: str, width: float = WIDTH, layout: Layout = "constrained") -> Any:
     """An empty page.
 
     Parameters
@@ -90,7 +93,7 @@ def new_figure(height: float, title: str, width: float = WIDTH, layout: str = "c
         Above everything.
     width : float
         In inches.
-    layout : str
+    layout : {'constrained', 'compressed'}
         Matplotlib's way to place panels: "compressed" where their heights and widths belong together, as of images.
     """
     # The object interface: pyplot would keep every figure alive and may want a display.
@@ -103,7 +106,9 @@ def new_figure(height: float, title: str, width: float = WIDTH, layout: str = "c
     return figure
 
 
-def new_page(rows: int, columns: int, height: float, title: str, layout: str = "constrained") -> Tuple[Any, np.ndarray]:
+def new_page(
+    rows: int, columns: int, height: float, title: str, layout: Layout = "constrained"
+) -> Tuple[Any, np.ndarray]:
     """A page with a grid of panels.
 
     Parameters
@@ -114,7 +119,7 @@ def new_page(rows: int, columns: int, height: float, title: str, layout: str = "
         Of the page, in inches.
     title : str
         Above everything.
-    layout : str
+    layout : {'constrained', 'compressed'}
         As in `new_figure`.
 
     Returns

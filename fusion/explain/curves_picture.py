@@ -71,7 +71,7 @@ def refuse_mixed(curves: Sequence[RunCurve]) -> None:
 
 
 def _question(curve: RunCurve) -> str:
-    data, classes, images = (curve.facts.get(key) for key in _QUESTION)
+    data, classes, images = (curve.facts[key] for key in _QUESTION)
     return f"{data} ({counted(classes, 'class', 'classes')}, {counted(images, 'test image')})"
 
 
