@@ -23,7 +23,9 @@ from fusion.published.compare import (
     read_run,
     same_network,
     standard_error,
+    unlike_settings,
 )
+from fusion.training import configs
 
 CIFAR10 = find_row("cifar10_v1_aff_resnet32")
 FINE = find_row("cifar100_fine_aff_resnet32")
@@ -154,6 +156,27 @@ def test_differences_are_named(tmp_path):
     assert "20 epochs beside one of 400" in lines
     assert "schedule.steps [10] ([300, 350])" in lines
     assert "augment.mixup_off_epochs 1 (20)" in lines
+
+
+def test_settings_that_cannot_be_compared_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(configs, "_PLACES", (tmp_path / "nowhere",))
+    run = run_of(tmp_path, words=["runtime.device='0'"])
+    assert unlike_settings(run, CIFAR10) is None
+    (line,) = compare(CIFAR10, run).differences
+    assert line.startswith("Whether its settings are the row's could not be checked: ")
+    assert "cifar10_aff_resnet32.yaml" in line
+    assert main(["reproduce", CIFAR10.id, "--runs", str(tmp_path)]) == 0
+    assert "settings not checked" in capsys.readouterr().out
+    assert main(["reproduce", CIFAR10.id, "--runs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["own"]["unlike"] is None
+
+
+def test_run_whose_settings_could_not_be_checked_does_not_count_as_by_the_recipe(tmp_path, monkeypatch):
+    run = run_of(tmp_path, words=["runtime.device='0'"])
+    assert unlike_settings(run, CIFAR10) == []
+    assert compare(CIFAR10, run).differences == []
+    monkeypatch.setattr(configs, "_PLACES", (tmp_path / "nowhere",))
+    assert unlike_settings(run, CIFAR10) != []
 
 
 def test_total_batch_counts_devices(tmp_path):

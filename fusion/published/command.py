@@ -112,8 +112,15 @@ def _own_words(row: Row, own: Optional[OwnRun]) -> str:
         return "-" if row.configs else ""
     figure = _in_its_unit(row, own.curve.best)
     progress = "" if own.finished else f"\n{own.progress}"
-    recipe = "\nother settings" if unlike_settings(own, row) else ""
-    return f"{figure:.2f} % ({figure - _in_its_unit(row, row.error):+.2f})\n{own.path}{progress}{recipe}"
+    difference = figure - _in_its_unit(row, row.error)
+    return f"{figure:.2f} % ({difference:+.2f})\n{own.path}{progress}{_recipe_words(unlike_settings(own, row))}"
+
+
+def _recipe_words(unlike: Optional[List[str]]) -> str:
+    """Whether a run is by the recipe of its row: nothing where it is."""
+    if unlike is None:
+        return "\nsettings not checked"
+    return "\nother settings" if unlike else ""
 
 
 def _in_its_unit(row: Row, error: float) -> float:

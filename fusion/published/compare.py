@@ -17,6 +17,7 @@ from ..devices import count_devices
 from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
+from ..training.configs import packaged_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
 from .curves import Curve, read_curve
@@ -138,8 +139,11 @@ def differences(run: OwnRun, row: Row) -> List[str]:
             f"A run of {settings.train.epochs} epochs beside one of {published}: at the same epoch their learning "
             "rates are not at the same stage."
         )
-    unlike = unlike_settings(run, row)
-    return [*lines, f"Settings unlike the row's, its own in brackets: {', '.join(unlike)}."] if unlike else lines
+    try:
+        unlike = _unlike(run, row, _recipe(row))
+    except ConfigError as error:
+        return [*lines, f"Whether its settings are the row's could not be checked: {error}."]
+    return [*lines, f"Settings unlike the row's, which are in brackets: {', '.join(unlike)}."] if unlike else lines
 
 
 def _starts_alike(run: OwnRun, row: Row) -> bool:
@@ -147,12 +151,20 @@ def _starts_alike(run: OwnRun, row: Row) -> bool:
     return (run.settings.train.initial_parameters is not None) == (len(row.configs) > 1)
 
 
-def unlike_settings(run: OwnRun, row: Row) -> List[str]:
-    """Where the run's recipe leaves the row's config; nothing where configs/ is not at hand."""
-    path = Path(__file__).parents[2] / "configs" / row.configs[-1]
-    if not path.is_file():
-        return []
-    wanted = read_config(path)
+def unlike_settings(run: OwnRun, row: Row) -> Optional[List[str]]:
+    """The settings in which the run departs from the row's recipe; None where the row's config cannot be read."""
+    try:
+        return _unlike(run, row, _recipe(row))
+    except ConfigError:
+        return None
+
+
+def _recipe(row: Row) -> Settings:
+    """The settings of a row's config."""
+    return read_config(packaged_config(row.configs[-1]))
+
+
+def _unlike(run: OwnRun, row: Row, wanted: Settings) -> List[str]:
     own_batch = run.settings.data.batch_size * count_devices(run.settings.runtime.device)
     batch = wanted.data.batch_size * count_devices(row.devices)
     unlike = [] if own_batch == batch else [f"total batch {own_batch} ({batch})"]
@@ -324,5 +336,5 @@ def best_run(row: Row, runs: Sequence[OwnRun]) -> Optional[OwnRun]:
         and same_network(run, row)
         and _starts_alike(run, row)
     ]
-    by_the_recipe = [run for run in fitting if not unlike_settings(run, row)]
+    by_the_recipe = [run for run in fitting if unlike_settings(run, row) == []]
     return min(by_the_recipe or fitting, key=lambda run: run.curve.best, default=None)
