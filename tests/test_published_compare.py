@@ -279,6 +279,17 @@ def test_unfinished_run_is_shown_with_its_epochs_so_far(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_makes_a_run_unlike_the_row_comes_first_and_it_is_called_neither_better_nor_worse(tmp_path, capsys):
+    words = ["model.blocks=1", "train.epochs=1", "schedule.warmup_epochs=0", "schedule.steps=[]"]
+    run = run_of(tmp_path, errors=[10.0], words=[*words, "augment.mixup_off_epochs=0"])
+    assert main(["reproduce", CIFAR10.id, "--run", str(run.path)]) == 0
+    text = capsys.readouterr().out
+    first, second = text.index("Another network"), text.index("Verdict: below the published curve. At epoch 1 ")
+    assert text.index("not alike") < first < text.index("A run of 1 epoch beside one of 400") < second
+    assert "better" not in text
+    assert "10.00 % against" in text
+
+
 def test_comparison_as_json(tmp_path, capsys):
     run = run_of(tmp_path, errors=list(read_curve(CIFAR10.id).errors))
     assert main(["reproduce", CIFAR10.id, "--run", str(run.path), "--json"]) == 0

@@ -20,6 +20,7 @@ from ..training.config import differing_keys, model_keywords, read_config, value
 from ..training.configs import packaged_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
+from ..words import counted
 from .curves import Curve, read_curve
 from .rows import Row
 
@@ -136,8 +137,8 @@ def differences(run: OwnRun, row: Row) -> List[str]:
     published = read_curve(row.id).epochs
     if settings.train.epochs != published:
         lines.append(
-            f"A run of {settings.train.epochs} epochs beside one of {published}: at the same epoch their learning "
-            "rates are not at the same stage."
+            f"A run of {counted(settings.train.epochs, 'epoch')} beside one of {published}: at the same epoch their "
+            "learning rates are not at the same stage."
         )
     try:
         unlike = _unlike(run, row, _recipe(row))
@@ -206,14 +207,18 @@ class Verdict:
         """Own error less the published, in points."""
         return self.own - self.published
 
-    def __str__(self) -> str:
+    @property
+    def figures(self) -> str:
+        """The errors, in words."""
         side = "more" if self.difference > 0 else "less"
-        words = {"within": "within the published curve", "above": "above the published curve: worse"}
         return (
-            f"{words.get(self.word, 'below the published curve: better')}. At epoch {self.epoch} the error is "
-            f"{self.own:.2f} % against {self.published:.2f} %, {abs(self.difference):.2f} points {side}; "
-            f"within is from {self.low:.2f} to {self.high:.2f} %"
+            f"At epoch {self.epoch} the error is {self.own:.2f} % against {self.published:.2f} %, "
+            f"{abs(self.difference):.2f} points {side}; within is from {self.low:.2f} to {self.high:.2f} %"
         )
+
+    def __str__(self) -> str:
+        judgement = {"above": ": worse", "below": ": better"}.get(self.word, "")
+        return f"{self.word} the published curve{judgement}. {self.figures}"
 
 
 def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
@@ -275,6 +280,13 @@ class Comparison:
     def published(self) -> Curve:
         """The published curve."""
         return read_curve(self.row.id)
+
+    @property
+    def conclusion(self) -> str:
+        """The verdict in words; a run that differs from the row is called neither better nor worse."""
+        if self.differences:
+            return f"{self.verdict.word} the published curve. {self.verdict.figures}"
+        return str(self.verdict)
 
     def lines_at(self) -> List[Tuple[int, Optional[float], float]]:
         """Epochs to show, with the run's error and the published one."""

@@ -108,9 +108,8 @@ class Row:
 
     @property
     def commands(self) -> List[str]:
-        """What to run, in order; nothing in a row of others."""
-        script = "train_imagenet.py" if self.test_set is IMAGENET else "train_cifar.py"
-        return [f"python {script} --config configs/{name} --device {self.devices}" for name in self.configs]
+        """What to run, in order and from any folder; nothing in a row of others."""
+        return [f"python -m fusion train --config {Path(name).stem} --device {self.devices}" for name in self.configs]
 
 
 def _read() -> Tuple[Row, ...]:
