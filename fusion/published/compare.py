@@ -22,7 +22,7 @@ from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
 from ..words import counted
 from .curves import Curve, read_curve
-from .rows import Row
+from .rows import Row, labellings
 
 #: Epochs on either side of the one compared, whose spread is the tolerance.
 REACH = 5
@@ -104,7 +104,7 @@ def refusal(run: OwnRun, row: Row) -> Optional[str]:
     about = f"{run.path} is on {found}, and {row.id} on {wanted.title}"
     if data.name not in (wanted.dataset, "image_folder"):
         return f"{about}: different images"
-    if data.name == "cifar100" and data.labels != wanted.labels:
+    if data.labels != wanted.labels and len(labellings(data.name)) > 1:
         return f"{about}: another question about the same images, so that their errors do not compare (data.labels)"
     if data.name == "image_folder" and run.facts["classes"] != wanted.classes:
         return f"{about}: {run.facts['classes']:,} classes and {wanted.classes:,}"
