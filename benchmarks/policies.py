@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """A contact sheet: every operation of AutoAugment at every magnitude, draws from the policies, and CutMix and mixup.
 
-    python benchmarks/policies.py --image PHOTO.jpg --target docs/policies.png
+    python benchmarks/policies.py --image PHOTO.jpg --output policies.png
+    python benchmarks/policies.py --output docs/policies.png --force      # the picture of docs/augmentation.md
 
 Without a photo it draws one: shapes and a gradient, so that colours and directions can be told apart.
 """
@@ -10,21 +11,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from fusion.command import reported
 from fusion.data.augment import cutmix, mixup
 from fusion.data.autoaugment import MAGNITUDES, OPERATIONS, apply_operation, auto_augment, named_policy
 from fusion.data.loader import generator
+from fusion.explain.output import add_output_file, written_picture
 
 SIDE = 64
 POLICIES = (("CIFAR-10", "cifar10"), ("ImageNet", "imagenet"), ("RandAugment 2, 9", "randaugment"))
 
 
 def photo(path: Optional[Path]) -> Any:
-    """The middle of a photo, or a drawn one."""
+    """The central square of a photo, or a drawn image."""
     if path is not None:
         image = Image.open(path).convert("RGB")
         side = min(image.size)
@@ -42,8 +45,8 @@ def photo(path: Optional[Path]) -> Any:
     return image
 
 
-def draw_sheet(image: Any, target: Path) -> None:
-    """Rows of operations, then of policies and of mixed pairs."""
+def draw_sheet(image: Any, path: Path) -> None:
+    """Draw rows of operations, then rows of draws from the policies and of mixed pairs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -70,12 +73,11 @@ def draw_sheet(image: Any, target: Path) -> None:
                 spine.set_visible(False)
     for magnitude, cell in enumerate(axes[0]):
         cell.set_title(f"magnitude {magnitude}" if magnitude == 0 else str(magnitude), fontsize=8)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=110)
+    figure.savefig(path, dpi=110)
 
 
 def mixed_rows(image: Any) -> List[List[np.ndarray]]:
-    """The photo with its inverted self as partner, at ten values of λ."""
+    """The photo mixed with its negative, at ten values of λ."""
     pair = np.stack([np.asarray(image), 255 - np.asarray(image)]).transpose(0, 3, 1, 2).astype(np.float32)
     targets = np.eye(2, dtype=np.float32)
     shares = np.arange(MAGNITUDES) / MAGNITUDES
@@ -86,13 +88,17 @@ def mixed_rows(image: Any) -> List[List[np.ndarray]]:
     return [[found[0].transpose(1, 2, 0).round().astype(np.uint8) for found in row] for row in rows]
 
 
-def main() -> int:
+@reported
+def main(words: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--image", type=Path, metavar="FILE", help="a photo (default: a drawn one)")
-    parser.add_argument("--target", type=Path, default=Path("docs/policies.png"), metavar="FILE")
-    arguments = parser.parse_args()
-    draw_sheet(photo(arguments.image), arguments.target)
-    print(arguments.target)
+    parser.add_argument("--image", type=Path, metavar="FILE", help="a photo (default: a drawn image)")
+    add_output_file(parser, "policies.png here")
+    arguments = parser.parse_args(words)
+    image = photo(arguments.image)
+    output = arguments.output or Path("policies.png")
+    with written_picture(output, arguments.force) as aside:
+        draw_sheet(image, aside)
+    print(output)
     return 0
 
 

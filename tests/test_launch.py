@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from together import still_running
 
-from fusion import launch
 from fusion.command import INTERRUPTED
 from fusion.machine import processors
 from fusion.processors import Threads
+from fusion.training.distributed import launch
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 120  # seconds until a test gives a job up
@@ -52,9 +52,9 @@ def start(tmp_path):
     mark = uuid.uuid4().hex
     started = []
 
-    def begin(*words, count=2):
+    def begin(*words, count=2, child=("child.py",)):
         job = subprocess.Popen(
-            [sys.executable, "-m", "fusion.launch", "-n", str(count), "child.py", *words],
+            [sys.executable, "-m", "fusion.launch", "-n", str(count), *child, *words],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "FUSION_TEST": mark},
             stdout=subprocess.PIPE,
@@ -87,6 +87,15 @@ def test_end_of_all_is_its_end_and_the_first_is_heard(start):
     assert job.returncode == 0
     assert out == "worker 0 of 2 by worker\n"
     assert err == "my status is 0\n"
+
+
+def test_module_is_started_with_all_words_that_follow_it(start, tmp_path):
+    told = "print(__spec__.name, sys.argv[3:], flush=True)\n"
+    (tmp_path / "child.py").write_text(CHILD.replace("word = ", f"{told}word = "))
+    job = start("0", "0", "-n", "9", "--json", "a=b", child=("-m", "child"))
+    out, err = job.communicate(timeout=PATIENCE)
+    assert (job.returncode, err) == (0, "my status is 0\n")
+    assert out == "worker 0 of 2 by worker\nchild ['-n', '9', '--json', 'a=b']\n"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +206,10 @@ def test_workers_follow_the_launcher(start, tmp_path, monkeypatch, own, share):
         ([], "say what to start"),
         (["-n", "2", "--"], "say what to start"),
         (["missing.py", "--config", "x"], "missing.py: no such file"),
+        (["-n", "2", "-m"], "say what to start"),
+        (["-m", "no_such_module", "train"], "-m no_such_module: there is no such Python module"),
+        (["-m", "", "train"], "there is no such Python module"),
+        (["--", "-m", "no_such_module"], "-m no_such_module: there is no such Python module"),
     ],
 )
 def test_nothing_to_start_is_refused(words, complaint, capsys):

@@ -125,9 +125,12 @@ from fusion.compat import mx
 from fusion.data.imageset import ImageSet
 from fusion.devices import contexts
 from fusion.models.normalisation import synchronise_batch_norm
+from fusion.tasks import find_task
 from fusion.training import engine
 from fusion.training.config import read_config
 from fusion.training.preparation import build_batches, build_network, build_trainer, start_weights
+
+TASK = find_task("classification")
 
 
 def train(device, batch_size, synchronised):

@@ -23,7 +23,9 @@ from fusion.published.compare import (
     read_run,
     same_network,
     standard_error,
+    unlike_settings,
 )
+from fusion.training import configs
 
 CIFAR10 = find_row("cifar10_v1_aff_resnet32")
 FINE = find_row("cifar100_fine_aff_resnet32")
@@ -156,6 +158,27 @@ def test_differences_are_named(tmp_path):
     assert "augment.mixup_off_epochs 1 (20)" in lines
 
 
+def test_settings_that_cannot_be_compared_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(configs, "_PLACES", (tmp_path / "nowhere",))
+    run = run_of(tmp_path, words=["runtime.device='0'"])
+    assert unlike_settings(run, CIFAR10) is None
+    (line,) = compare(CIFAR10, run).differences
+    assert line.startswith("Whether its settings are the row's could not be checked: ")
+    assert "cifar10_aff_resnet32.yaml" in line
+    assert main(["reproduce", CIFAR10.id, "--runs", str(tmp_path)]) == 0
+    assert "settings not checked" in capsys.readouterr().out
+    assert main(["reproduce", CIFAR10.id, "--runs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["own"]["unlike"] is None
+
+
+def test_run_whose_settings_could_not_be_checked_does_not_count_as_by_the_recipe(tmp_path, monkeypatch):
+    run = run_of(tmp_path, words=["runtime.device='0'"])
+    assert unlike_settings(run, CIFAR10) == []
+    assert compare(CIFAR10, run).differences == []
+    monkeypatch.setattr(configs, "_PLACES", (tmp_path / "nowhere",))
+    assert unlike_settings(run, CIFAR10) != []
+
+
 def test_total_batch_counts_devices(tmp_path):
     two = run_of(tmp_path, "cifar100_fine_aff_resnet32.yaml", words=["runtime.device='0,1'"], classes=100)
     assert not any("batch" in line for line in differences(two, FINE))
@@ -254,6 +277,17 @@ def test_unfinished_run_is_shown_with_its_epochs_so_far(tmp_path, capsys):
     assert f" 12 {published[11] + 30:.2f} % {published[11]:.2f} % +30.00 " in words
     assert " 400 - " in words
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_makes_a_run_unlike_the_row_comes_first_and_it_is_called_neither_better_nor_worse(tmp_path, capsys):
+    words = ["model.blocks=1", "train.epochs=1", "schedule.warmup_epochs=0", "schedule.steps=[]"]
+    run = run_of(tmp_path, errors=[10.0], words=[*words, "augment.mixup_off_epochs=0"])
+    assert main(["reproduce", CIFAR10.id, "--run", str(run.path)]) == 0
+    text = capsys.readouterr().out
+    first, second = text.index("Another network"), text.index("Verdict: below the published curve. At epoch 1 ")
+    assert text.index("not alike") < first < text.index("A run of 1 epoch beside one of 400") < second
+    assert "better" not in text
+    assert "10.00 % against" in text
 
 
 def test_comparison_as_json(tmp_path, capsys):

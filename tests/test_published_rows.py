@@ -10,6 +10,7 @@ from fusion.models.zoo import get_model
 from fusion.published import ROWS, find_row, read_curve
 from fusion.published.curves import FOLDER, read_runs
 from fusion.published.rows import COARSE, FINE, IMAGENET
+from fusion.training.configs import packaged_config
 
 #: Figures of PUBLISHED tables by table and title, so that a row that goes missing is missed.
 TABLES = {
@@ -131,8 +132,9 @@ def test_commands_name_what_is_there():
     for row in ROWS:
         for name in (*row.configs, *([row.as_described] if row.as_described else [])):
             assert (root / "configs" / name).is_file()
-        for command in row.commands:
-            assert f"--device {row.devices}" in command
+        for command, name in zip(row.commands, row.configs):
+            assert command == f"python -m fusion train --config {Path(name).stem} --device {row.devices}"
+            assert packaged_config(command.split()[5]) == root / "configs" / name
 
 
 def test_unknown_row_is_refused_with_the_nearest():

@@ -11,8 +11,9 @@ import pytest
 from fusion import get_model
 from fusion.compat import mx
 from fusion.errors import CheckpointError
+from fusion.files import whole_file as replacing
 from fusion.training import checkpoint
-from fusion.training.checkpoint import TrainingState, load_network, replacing, restore, save
+from fusion.training.checkpoint import TrainingState, load_network, restore, save
 
 CPU = [mx.cpu()]
 TWO = [mx.cpu(0), mx.cpu(1)]

@@ -418,7 +418,7 @@ def test_batch_of_one_a_device_is_refused_with_batch_norm(feed, tmp_path, capsys
     words = ("model.fusion=aff", "data.batch_size=1", "--device", device)
     assert command("--run-dir", tmp_path / "run", *words) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: data.batch_size is 1 a device")
+    assert message.startswith("error: data.batch_size is 1 per device")
     assert "model.norm=group" in message
     assert "model.norm=none" in message
     assert not (tmp_path / "run").exists()

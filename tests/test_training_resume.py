@@ -280,7 +280,7 @@ def test_run_killed_in_mid_epoch_goes_on_as_if_it_had_not_been(words, whole, tmp
 
 def test_run_killed_before_its_first_epoch_ends_starts_over(words, whole, tmp_path):
     run = tmp_path / "run"
-    break_at("Progress.advance", 5, signal.SIGKILL, *words, "--run-dir", run)
+    break_at("EpochProgress.advance", 5, signal.SIGKILL, *words, "--run-dir", run)
     assert not list((run / "checkpoints").iterdir())
     assert not (run / "metrics.csv").exists()
     assert_identical(resume(run), whole)
@@ -290,13 +290,13 @@ def test_run_killed_before_its_first_epoch_ends_starts_over(words, whole, tmp_pa
 def test_run_killed_at_each_awkward_moment_loses_nothing(words, whole, tmp_path):
     """One run, killed and resumed time and again."""
     run = tmp_path / "run"
-    break_at("checkpoint.os.fsync", 1, signal.SIGKILL, *words, "--run-dir", run)  # while the last is being written
+    break_at("checkpoint.np.savez", 1, signal.SIGKILL, *words, "--run-dir", run)  # while the last is being written
     assert (run / "checkpoints" / "best.params").exists()
     assert not (run / "checkpoints" / "last.npz").exists()
     break_at("RunDirectory.write_epoch", 1, signal.SIGKILL, "--resume", run)  # after that, but before the metrics
     assert last(run)[1]["epoch"] == 1
     assert not (run / "metrics.csv").exists()
-    break_at("evaluate", 1, signal.SIGKILL, "--resume", run)
+    break_at("Evaluator._evaluate", 1, signal.SIGKILL, "--resume", run)
     assert table(run) == table(whole)[:1]
     break_at("RunDirectory.write_epoch", 3, signal.SIGKILL, "--resume", run)  # 1 on resuming, 2 in the second epoch
     assert last(run)[1]["epoch"] == 3
@@ -355,10 +355,10 @@ def test_resumed_run_may_have_two_cpu_contexts(stopped, whole):
 def test_run_interrupted_time_and_again_loses_nothing(words, whole, tmp_path):
     """Twice in one epoch, between epochs, in an evaluation, and in the last one, where it comes too late."""
     run = tmp_path / "run"
-    assert_stopped_at(break_at("Progress.advance", 5, signal.SIGINT, *words, "--run-dir", run), run, 0, 5)
-    assert_stopped_at(break_at("Progress.advance", 7, signal.SIGTERM, "--resume", run), run, 0, 12)
+    assert_stopped_at(break_at("EpochProgress.advance", 5, signal.SIGINT, *words, "--run-dir", run), run, 0, 5)
+    assert_stopped_at(break_at("EpochProgress.advance", 7, signal.SIGTERM, "--resume", run), run, 0, 12)
     assert_stopped_at(break_at("log_epoch", 1, signal.SIGINT, "--resume", run), run, 1, 0)
-    assert_stopped_at(break_at("evaluate", 1, signal.SIGTERM, "--resume", run), run, 2, 0)
+    assert_stopped_at(break_at("Evaluator._evaluate", 1, signal.SIGTERM, "--resume", run), run, 2, 0)
     assert table(run) == table(whole)[:2]
     done = call("-c", DRIVER, "evaluate", 1, "SIGINT", SCRIPT, "--resume", run)
     assert done.returncode == 0, done.stdout

@@ -24,6 +24,7 @@ from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
 from ..signals import Forwarding
 from ..training.config import differing_keys, read_config
+from ..training.configs import find_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
@@ -263,7 +264,7 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
 def ablate(arguments: argparse.Namespace) -> None:
     """Plan, run and report the grid that the command line asks for."""
     cells = plan_grid(
-        arguments.config,
+        find_config(arguments.config),
         [name for name in arguments.fusions.split(",") if name],
         _numbers(arguments.blocks),
         arguments.seeds,

@@ -9,6 +9,7 @@ from typing import Any
 from ..command import log_to_terminal
 from ..errors import ConfigError
 from ..training.config import read_config
+from ..training.configs import find_config
 from ..words import counted
 from .browse_picture import IMAGES, draw_fed_images
 from .output import add_output_file, written_picture
@@ -20,7 +21,13 @@ _MOST = 200
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `browse`."""
     parser = commands.add_parser("browse", help="a sheet of the augmented images that a config's network is fed")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, or a run's config")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the experiment, such as quickstart, or a run's config",
+    )
     parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help=f"default: {IMAGES}")
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="from 1 (default: the first)")
     add_output_file(parser, "browse.png here")
@@ -30,7 +37,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     log_to_terminal("stderr")
-    settings = read_config(arguments.config, arguments.settings)
+    settings = read_config(find_config(arguments.config), arguments.settings)
     if not 1 <= arguments.images <= _MOST:
         raise ConfigError(f"--images {arguments.images}: expected from 1 to {_MOST}")
     if not 1 <= arguments.epoch <= settings.train.epochs:

@@ -70,14 +70,13 @@ def published_section(known: Known) -> List[Part]:
 
 def _beside(row: Row, own: Any) -> List[Part]:
     found = compare(row, own)
-    parts: List[Part] = [
-        Paragraph(f"{row.title}, published as {row.figure}: the run is {found.verdict}."),
+    unlike = f"The run and the published {row.title} are not alike. Their errors may differ for these reasons alone:"
+    return [
+        *([Paragraph(unlike), Bullets(found.differences)] if found.differences else []),
+        Paragraph(f"{row.title}, published as {row.figure}: the run is {found.conclusion}."),
         Paragraph(row.produced),
         picture(lambda path: draw_comparison(found, path), f"This run and {row.title} as published, by epoch"),
     ]
-    if found.differences:
-        parts += [Paragraph("What differs between them:"), Bullets(found.differences)]
-    return parts
 
 
 def curves_section(known: Known) -> List[Part]:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import textwrap
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..drawing import picture_format, whole_picture
@@ -21,6 +22,9 @@ _GAP = 2
 _RULE = "-" * (sum(_COLUMNS.values()) + _GAP * (len(_COLUMNS) - 1))
 _WIDTH = 118
 _INDENT = "    "
+
+#: Stands above what is unlike in a run and a row.
+_UNLIKE = "The run and the row are not alike. Their errors may differ for these reasons alone:"
 
 #: Spaces between the columns of a comparison.
 _WIDE_GAP = 3
@@ -87,7 +91,7 @@ def format_rows(rows: Sequence[Row], own: Dict[str, Optional[OwnRun]]) -> str:
         lines += _wrap(row.produced, _WIDTH - len(_INDENT), _INDENT)
         lines += [f"{_INDENT}{command}" for command in row.commands]
         if row.as_described:
-            lines.append(f"{_INDENT}as described: configs/{row.as_described}")
+            lines.append(f"{_INDENT}as described: --config {Path(row.as_described).stem}")
         lines.append("")
     return "\n".join(lines).rstrip()
 
@@ -112,8 +116,15 @@ def _own_words(row: Row, own: Optional[OwnRun]) -> str:
         return "-" if row.configs else ""
     figure = _in_its_unit(row, own.curve.best)
     progress = "" if own.finished else f"\n{own.progress}"
-    recipe = "\nother settings" if unlike_settings(own, row) else ""
-    return f"{figure:.2f} % ({figure - _in_its_unit(row, row.error):+.2f})\n{own.path}{progress}{recipe}"
+    difference = figure - _in_its_unit(row, row.error)
+    return f"{figure:.2f} % ({difference:+.2f})\n{own.path}{progress}{_recipe_words(unlike_settings(own, row))}"
+
+
+def _recipe_words(unlike: Optional[List[str]]) -> str:
+    """Whether a run is by the recipe of its row: nothing where it is."""
+    if unlike is None:
+        return "\nsettings not checked"
+    return "\nother settings" if unlike else ""
 
 
 def _in_its_unit(row: Row, error: float) -> float:
@@ -165,7 +176,7 @@ def _show_comparison(arguments: argparse.Namespace) -> None:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """A comparison as text: the verdict, what is unlike, and the errors side by side."""
+    """A comparison as text: what is unlike comes before the verdict, and the errors side by side after it."""
     row, run, own, published = comparison.row, comparison.run, comparison.run.curve, comparison.published
     state = "finished" if run.finished else "so far"
     unlike = [line for words in comparison.differences for line in _wrap(f"- {words}", _WIDTH, hanging="  ")]
@@ -173,9 +184,9 @@ def format_comparison(comparison: Comparison) -> str:
         f"{run.path}: {run.facts['model']} on {run.facts['data']}, {run.progress} ({state})",
         f"{row.id}: {row.title} on {row.test_set.title}, {row.table}",
         "",
-        *_wrap(f"Verdict: {comparison.verdict}.", _WIDTH),
+        *([_UNLIKE, *unlike, ""] if unlike else []),
+        *_wrap(f"Verdict: {comparison.conclusion}.", _WIDTH),
         "",
-        *([*unlike, ""] if unlike else []),
     ]
     cells = [(str(epoch), *_errors(error, reference)) for epoch, error, reference in comparison.lines_at()]
     heading = ("epoch", "own error", "published", "difference")

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ..data import describe
 from ..devices import count_devices
 from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
+from ..training.configs import packaged_config
 from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
+from ..words import counted
 from .curves import Curve, read_curve
-from .rows import Row
+from .rows import Row, labellings
 
 #: Epochs on either side of the one compared, whose spread is the tolerance.
 REACH = 5
@@ -102,9 +105,9 @@ def refusal(run: OwnRun, row: Row) -> Optional[str]:
     about = f"{run.path} is on {found}, and {row.id} on {wanted.title}"
     if data.name not in (wanted.dataset, "image_folder"):
         return f"{about}: different images"
-    if data.name == "cifar100" and data.labels != wanted.labels:
+    if data.labels != wanted.labels and len(labellings(data.name)) > 1:
         return f"{about}: another question about the same images, so that their errors do not compare (data.labels)"
-    if data.name == "image_folder" and run.facts["classes"] != wanted.classes:
+    if not describe(data.name).fixed_classes and run.facts["classes"] != wanted.classes:
         return f"{about}: {run.facts['classes']:,} classes and {wanted.classes:,}"
     if run.facts["test_images"] != wanted.images:
         return f"{about}: {run.facts['test_images']:,} test images and {wanted.images:,}, so not the same test set"
@@ -120,7 +123,7 @@ def same_network(run: OwnRun, row: Row) -> bool:
 def differences(run: OwnRun, row: Row) -> List[str]:
     """What is unlike in a run and a row that can be compared, a sentence each."""
     settings, facts, lines = run.settings, run.facts, []
-    if settings.data.name == "image_folder":
+    if settings.data.name != row.test_set.dataset:
         lines.append(f"It read {facts['data']}: taken for {row.test_set.title} by its classes and test images.")
     if facts["train_images"] != row.test_set.train_images:
         lines.append(f"{facts['train_images']:,} training images, the row's {row.test_set.train_images:,}.")
@@ -135,11 +138,14 @@ def differences(run: OwnRun, row: Row) -> List[str]:
     published = read_curve(row.id).epochs
     if settings.train.epochs != published:
         lines.append(
-            f"A run of {settings.train.epochs} epochs beside one of {published}: at the same epoch their learning "
-            "rates are not at the same stage."
+            f"A run of {counted(settings.train.epochs, 'epoch')} beside one of {published}: at the same epoch their "
+            "learning rates are not at the same stage."
         )
-    unlike = unlike_settings(run, row)
-    return [*lines, f"Settings unlike the row's, its own in brackets: {', '.join(unlike)}."] if unlike else lines
+    try:
+        unlike = _unlike(run, row, _recipe(row))
+    except ConfigError as error:
+        return [*lines, f"Whether its settings are the row's could not be checked: {error}."]
+    return [*lines, f"Settings unlike the row's, which are in brackets: {', '.join(unlike)}."] if unlike else lines
 
 
 def _starts_alike(run: OwnRun, row: Row) -> bool:
@@ -147,12 +153,20 @@ def _starts_alike(run: OwnRun, row: Row) -> bool:
     return (run.settings.train.initial_parameters is not None) == (len(row.configs) > 1)
 
 
-def unlike_settings(run: OwnRun, row: Row) -> List[str]:
-    """Where the run's recipe leaves the row's config; nothing where configs/ is not at hand."""
-    path = Path(__file__).parents[2] / "configs" / row.configs[-1]
-    if not path.is_file():
-        return []
-    wanted = read_config(path)
+def unlike_settings(run: OwnRun, row: Row) -> Optional[List[str]]:
+    """The settings in which the run departs from the row's recipe; None where the row's config cannot be read."""
+    try:
+        return _unlike(run, row, _recipe(row))
+    except ConfigError:
+        return None
+
+
+def _recipe(row: Row) -> Settings:
+    """The settings of a row's config."""
+    return read_config(packaged_config(row.configs[-1]))
+
+
+def _unlike(run: OwnRun, row: Row, wanted: Settings) -> List[str]:
     own_batch = run.settings.data.batch_size * count_devices(run.settings.runtime.device)
     batch = wanted.data.batch_size * count_devices(row.devices)
     unlike = [] if own_batch == batch else [f"total batch {own_batch} ({batch})"]
@@ -194,14 +208,18 @@ class Verdict:
         """Own error less the published, in points."""
         return self.own - self.published
 
-    def __str__(self) -> str:
+    @property
+    def figures(self) -> str:
+        """The errors, in words."""
         side = "more" if self.difference > 0 else "less"
-        words = {"within": "within the published curve", "above": "above the published curve: worse"}
         return (
-            f"{words.get(self.word, 'below the published curve: better')}. At epoch {self.epoch} the error is "
-            f"{self.own:.2f} % against {self.published:.2f} %, {abs(self.difference):.2f} points {side}; "
-            f"within is from {self.low:.2f} to {self.high:.2f} %"
+            f"At epoch {self.epoch} the error is {self.own:.2f} % against {self.published:.2f} %, "
+            f"{abs(self.difference):.2f} points {side}; within is from {self.low:.2f} to {self.high:.2f} %"
         )
+
+    def __str__(self) -> str:
+        judgement = {"above": ": worse", "below": ": better"}.get(self.word, "")
+        return f"{self.word} the published curve{judgement}. {self.figures}"
 
 
 def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
@@ -264,6 +282,13 @@ class Comparison:
         """The published curve."""
         return read_curve(self.row.id)
 
+    @property
+    def conclusion(self) -> str:
+        """The verdict in words; a run that differs from the row is called neither better nor worse."""
+        if self.differences:
+            return f"{self.verdict.word} the published curve. {self.verdict.figures}"
+        return str(self.verdict)
+
     def lines_at(self) -> List[Tuple[int, Optional[float], float]]:
         """Epochs to show, with the run's error and the published one."""
         own = self.run.curve
@@ -324,5 +349,5 @@ def best_run(row: Row, runs: Sequence[OwnRun]) -> Optional[OwnRun]:
         and same_network(run, row)
         and _starts_alike(run, row)
     ]
-    by_the_recipe = [run for run in fitting if not unlike_settings(run, row)]
+    by_the_recipe = [run for run in fitting if unlike_settings(run, row) == []]
     return min(by_the_recipe or fitting, key=lambda run: run.curve.best, default=None)

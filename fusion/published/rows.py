@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Optional, Set, Tuple
 
 import yaml
 
@@ -44,6 +44,11 @@ FINE = TestSet("CIFAR-100, 100 fine labels", "cifar100", "fine", 100, 10_000, 50
 COARSE = TestSet("CIFAR-100, 20 superclasses", "cifar100", "coarse", 20, 10_000, 50_000)
 
 _TEST_SETS = {"imagenet": IMAGENET, "cifar10": CIFAR10, "cifar100 fine": FINE, "cifar100 coarse": COARSE}
+
+
+def labellings(dataset: str) -> Set[str]:
+    """The kinds of labels, such as fine and coarse, with which figures on a data set were published."""
+    return {known.labels for known in _TEST_SETS.values() if known.dataset == dataset}
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,8 @@ class Row:
 
     @property
     def commands(self) -> List[str]:
-        """What to run, in order; nothing in a row of others."""
-        script = "train_imagenet.py" if self.test_set is IMAGENET else "train_cifar.py"
-        return [f"python {script} --config configs/{name} --device {self.devices}" for name in self.configs]
+        """What to run, in order and from any folder; nothing in a row of others."""
+        return [f"python -m fusion train --config {Path(name).stem} --device {self.devices}" for name in self.configs]
 
 
 def _read() -> Tuple[Row, ...]:

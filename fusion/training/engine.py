@@ -138,8 +138,8 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     with run.log(), Interruption() as interruption:
         facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
         title = f"{facts['model']} on {train_set.title}"
-        logger.info("run folder %s", run.path)
         logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", _shape_of_run(batches, devices))
+        logger.info("run folder: %s", run.path)
         if resume:
             run.write_environment(settings)
             logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, List, Optional, Sequence
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
 from .config import differing_keys, read_config, to_yaml
+from .configs import find_config
 from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
 from .settings import Settings
@@ -26,7 +27,9 @@ RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the experiment: a YAML file of configs/")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the experiment: a YAML file, or the name of one of configs/"
+    )
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything goes (default: runs/CONFIG)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
@@ -89,6 +92,7 @@ def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         raise ConfigError("say what to train with --config FILE, such as configs/quickstart.yaml, or --resume DIR")
     if arguments.run_dir is not None and (arguments.run_dir / "config.yaml").exists():
         raise ConfigError(f"{arguments.run_dir}: holds a run already; go on with --resume, or name another folder")
+    arguments.config = find_config(arguments.config)
     return read_config(arguments.config, overrides)
 
 

@@ -1,0 +1,90 @@
+"""Finds the experiments that come with the package, such as `quickstart`, from any folder.
+
+They are the files of configs/: in a checkout these lie beside the package, and an installed package has a copy in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Union
+
+from ..errors import ConfigError, nearest
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+#: Where configs/ can be: beside the package, in a checkout; in it, where it was installed.
+_PLACES = (_PACKAGE.parent / "configs", _PACKAGE / "configs")
+
+#: What the name of a config's file ends with.
+_SUFFIX = ".yaml"
+
+
+def packaged_configs() -> Dict[str, Path]:
+    """The file of each packaged experiment, by its name, such as `quickstart`."""
+    for place in _PLACES:
+        found = {path.stem: path for path in sorted(place.glob(f"*{_SUFFIX}"))}
+        if "quickstart" in found:  # another program's folder of this name may lie beside an installed package
+            return found
+    return {}
+
+
+def packaged_config(name: str) -> Path:
+    """The file of a packaged experiment.
+
+    Parameters
+    ----------
+    name : str
+        Such as `quickstart`; `configs/` before it and `.yaml` behind it may be left out.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name; the nearest ones are named.
+    """
+    known = packaged_configs()
+    if not known:
+        raise ConfigError(f"{name}: cannot read this config: the configs that come with the package are missing")
+    stem = _stem(name)
+    if stem in known:
+        return known[stem]
+    hint = nearest(Path(stem).name, known)
+    raise ConfigError(
+        f"{name}: cannot read this config: no such file, nor a config of the package by that name; {hint}"
+    )
+
+
+def find_config(word: Union[str, Path]) -> Path:
+    """The file that `--config` names.
+
+    Parameters
+    ----------
+    word : str or Path
+        A file that exists; otherwise the name of a packaged experiment, such as `quickstart`, `quickstart.yaml` or
+        `configs/quickstart.yaml`.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither; the nearest names are in the message.
+    """
+    path = Path(word)
+    is_folder = path.is_dir()
+    if path.exists() and not is_folder:  # not is_file: what a shell makes of <(...) is a pipe
+        return path
+    try:
+        return packaged_config(str(word))
+    except ConfigError:
+        if is_folder:
+            raise ConfigError(f"{path}: cannot read this config: it is a folder; expected a YAML file") from None
+        raise
+
+
+def _stem(name: str) -> str:
+    """A name without `configs/` before it and `.yaml` behind it."""
+    name = name[: -len(_SUFFIX)] if name.endswith(_SUFFIX) else name
+    return name[len("configs/") :] if name.startswith("configs/") else name
