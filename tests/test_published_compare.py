@@ -163,7 +163,7 @@ def test_settings_that_cannot_be_compared_are_said(tmp_path, monkeypatch, capsys
     run = run_of(tmp_path, words=["runtime.device='0'"])
     assert unlike_settings(run, CIFAR10) is None
     (line,) = compare(CIFAR10, run).differences
-    assert line.startswith("Whether its settings are the row's could not be checked: ")
+    assert line.startswith("Whether the run has the settings of the row could not be checked: ")
     assert "cifar10_aff_resnet32.yaml" in line
     assert main(["reproduce", CIFAR10.id, "--runs", str(tmp_path)]) == 0
     assert "settings not checked" in capsys.readouterr().out
@@ -285,7 +285,7 @@ def test_what_makes_a_run_unlike_the_row_comes_first_and_it_is_called_neither_be
     assert main(["reproduce", CIFAR10.id, "--run", str(run.path)]) == 0
     text = capsys.readouterr().out
     first, second = text.index("Another network"), text.index("Verdict: below the published curve. At epoch 1 ")
-    assert text.index("not alike") < first < text.index("A run of 1 epoch beside one of 400") < second
+    assert text.index("may not be comparable") < first < text.index("A run of 1 epoch beside one of 400") < second
     assert "better" not in text
     assert "10.00 % against" in text
 

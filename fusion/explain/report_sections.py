@@ -70,7 +70,7 @@ def published_section(known: Known) -> List[Part]:
 
 def _beside(row: Row, own: Any) -> List[Part]:
     found = compare(row, own)
-    unlike = f"The run and the published {row.title} are not alike. Their errors may differ for these reasons alone:"
+    unlike = f"The run and the published {row.title} may not be comparable, for these reasons:"
     return [
         *([Paragraph(unlike), Bullets(found.differences)] if found.differences else []),
         Paragraph(f"{row.title}, published as {row.figure}: the run is {found.conclusion}."),

@@ -1,4 +1,4 @@
-"""The published figures and curves as data, and how a run here compares with them.
+"""The published figures and curves as data, and the comparison of a run of this package with them.
 
 Source: the tables, checkpoint names, commands and training logs of the original release of "Attentional Feature
 Fusion", arXiv 2009.14082 (YimianDai/open-aff); `curves/SOURCE.md` says what is in the files.

@@ -1,4 +1,4 @@
-"""python -m fusion reproduce: the published rows, and a run beside one of them."""
+"""python -m fusion reproduce: lists the published rows, or compares a run with one of them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _RULE = "-" * (sum(_COLUMNS.values()) + _GAP * (len(_COLUMNS) - 1))
 _WIDTH = 118
 _INDENT = "    "
 
-#: Stands above what is unlike in a run and a row.
-_UNLIKE = "The run and the row are not alike. Their errors may differ for these reasons alone:"
+#: The line above the differences between a run and a row.
+_UNLIKE = "First of all, the run and the row may not be comparable, for these reasons:"
 
 #: Spaces between the columns of a comparison.
 _WIDE_GAP = 3
 
 
 def reproduce(arguments: argparse.Namespace) -> None:
-    """Show the rows, or a run beside one of them, as the command line asks for."""
+    """List the rows, or compare a run with one of them, as the command line says."""
     if arguments.row is None and (arguments.run or arguments.output):
-        raise ConfigError("say which row to hold the run against: python -m fusion reproduce ROW --run DIR")
+        raise ConfigError("say which row to compare the run with: python -m fusion reproduce ROW --run DIR")
     if arguments.output and not arguments.run:
-        raise ConfigError("--output is for the picture of a run: add --run DIR")
+        raise ConfigError("--output names the picture of a run and a row: add --run DIR")
     if arguments.run:
         _show_comparison(arguments)
         return
@@ -52,7 +52,7 @@ def reproduce(arguments: argparse.Namespace) -> None:
 
 
 def describe_row(row: Row, own: Optional[OwnRun]) -> Dict[str, Any]:
-    """A row with its commands and its best run here, as plain types for JSON."""
+    """A row with its commands and the best run of this package, in plain types for JSON."""
     fields = dataclasses.asdict(row)
     found = None
     if own is not None:
@@ -72,14 +72,14 @@ def describe_row(row: Row, own: Optional[OwnRun]) -> Dict[str, Any]:
 
 
 def format_rows(rows: Sequence[Row], own: Dict[str, Optional[OwnRun]]) -> str:
-    """The rows as text, under the heading of their table: their figures, what produced them, and what to run.
+    """The rows as text, under the headings of their tables: figures, what produced them, and the commands to run.
 
     Parameters
     ----------
     rows : sequence of Row
-        What to show.
+        The rows to show.
     own : dict
-        The best run here of each row by its id, or None.
+        For the id of each row, the best run of this package, or None.
     """
     lines = [*_cells(list(_COLUMNS)), _RULE, ""]
     table = ""
@@ -103,7 +103,7 @@ def _published(row: Row) -> str:
 
 
 def _measured(row: Row) -> str:
-    """What the figure was measured on, with the last epoch's figure: the tables print that of the best epoch."""
+    """What the figure was measured on, and the figure of the last epoch: the tables print that of the best epoch."""
     words = f"{row.test_set.title}\n{row.measured}"
     if not row.curve:
         return words
@@ -121,7 +121,7 @@ def _own_words(row: Row, own: Optional[OwnRun]) -> str:
 
 
 def _recipe_words(unlike: Optional[List[str]]) -> str:
-    """Whether a run is by the recipe of its row: nothing where it is."""
+    """A line about a run's settings; nothing if they are those of its row."""
     if unlike is None:
         return "\nsettings not checked"
     return "\nother settings" if unlike else ""
@@ -176,7 +176,7 @@ def _show_comparison(arguments: argparse.Namespace) -> None:
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """A comparison as text: what is unlike comes before the verdict, and the errors side by side after it."""
+    """A comparison as text: first the differences, then the verdict, then the errors of both in one table."""
     row, run, own, published = comparison.row, comparison.run, comparison.run.curve, comparison.published
     state = "finished" if run.finished else "so far"
     unlike = [line for words in comparison.differences for line in _wrap(f"- {words}", _WIDTH, hanging="  ")]
@@ -196,7 +196,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def _errors(own: Optional[float], published: float) -> Tuple[str, str, str]:
-    """The cells of an epoch; the run may not have come that far."""
+    """The cells of an epoch; None stands for an epoch that the run has not evaluated."""
     if own is None:
         return "-", f"{published:.2f} %", "-"
     return f"{own:.2f} %", f"{published:.2f} %", f"{own - published:+.2f}"

@@ -1,8 +1,9 @@
-"""A run here beside a published one: what keeps them from being compared, what differs, and how their curves lie.
+"""Compares a run of this package with a published one: whether it can be compared, what differs, and the two curves.
 
-The verdict is on the last epoch that both have. **Within** means no further from the published error than the published
-curve itself strays: in the range of its errors in the five epochs on either side, the highest and lowest fifth left
-out since single epochs leap, widened by one standard error of an error rate on that many test images, sqrt(p(1-p)/n).
+The verdict is about the last epoch that both have. A run is **within** the published curve if its error lies in the
+range of the published errors of that epoch and of the five epochs before and after it. The highest and the lowest fifth
+of these are left out, because single epochs are outliers; the range is then widened on both sides by one standard error
+of an error rate measured on that many test images, sqrt(p(1-p)/n).
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from ..words import counted
 from .curves import Curve, read_curve
 from .rows import Row, labellings
 
-#: Epochs on either side of the one compared, whose spread is the tolerance.
+#: The range of the published errors is taken over this many epochs before and after the one compared.
 REACH = 5
 
-#: The share of them, one in so many, that is left out at either end.
+#: One in this many of the errors in that range is left out as an outlier, at the top and at the bottom.
 _LEAPS = 5
 
-#: Settings in which runs of the same recipe may differ, and those that a sentence of their own is about.
+#: Settings that are not compared: those in which runs of the same recipe may differ, and those that have a sentence of
+#: their own.
 _NOT_RECIPE = ("task", "runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
 
 
@@ -44,9 +46,9 @@ class OwnRun:
     path : Path
         Its folder.
     settings : Settings
-        As resolved when it started.
+        All settings, as they were when the run started.
     facts : dict
-        Its result.json.
+        What its result.json says.
     curve : Curve
         Its top-1 error on the test set after each epoch that was evaluated.
     """
@@ -63,22 +65,22 @@ class OwnRun:
 
     @property
     def finished(self) -> bool:
-        """Whether all its epochs are done."""
+        """Whether all epochs of the run are done."""
         return bool(self.facts["epochs"] >= self.settings.train.epochs)
 
     @property
     def progress(self) -> str:
-        """How far it is, in words."""
+        """How many epochs are done, in words."""
         return f"{self.facts['epochs']} of {self.settings.train.epochs} epochs"
 
 
 def read_run(path: Path) -> OwnRun:
-    """What a run has left behind so far.
+    """Read what a run has written so far.
 
     Raises
     ------
     ConfigError
-        If the folder is not a run's, or no epoch is finished.
+        If the folder is not the folder of a run, or no epoch is finished.
     """
     run = RunDirectory.existing(path)
     facts, history = read_result(run), run.history()
@@ -86,13 +88,13 @@ def read_run(path: Path) -> OwnRun:
 
 
 def find_runs(folder: Path) -> Iterator[OwnRun]:
-    """The runs in a folder and in its folders, such as an ablation's, that have a finished epoch."""
+    """The runs in a folder, and in the folders in it such as that of an ablation, that have a finished epoch."""
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; --runs takes the folder that holds runs, such as runs")
+        raise ConfigError(f"{folder}: no such folder; --runs expects a folder with runs in it, such as runs")
     for config in sorted([*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]):
         try:
             yield read_run(config.parent)
-        except FusionError:  # one without a finished epoch, or of another version: not the fault of who asks
+        except FusionError:  # no epoch is finished, or another version wrote it: nothing that the user did wrong
             continue
 
 
@@ -100,56 +102,65 @@ def find_runs(folder: Path) -> Iterator[OwnRun]:
 
 
 def refusal(run: OwnRun, row: Row) -> Optional[str]:
-    """Why a run's error and a row's are not of the same question; None where they are."""
+    """Why a run's error cannot be compared with a row's; None if it can."""
     data, wanted, found = run.settings.data, row.test_set, str(run.facts["data"])
-    about = f"{run.path} is on {found}, and {row.id} on {wanted.title}"
+    about = f"{run.path} was trained on {found}, and {row.id} on {wanted.title}"
     if data.name not in (wanted.dataset, "image_folder"):
         return f"{about}: different images"
     if data.labels != wanted.labels and len(labellings(data.name)) > 1:
-        return f"{about}: another question about the same images, so that their errors do not compare (data.labels)"
+        return (
+            f"{about}: the images are the same and the labels are not, so the errors cannot be compared (data.labels)"
+        )
     if not describe(data.name).fixed_classes and run.facts["classes"] != wanted.classes:
-        return f"{about}: {run.facts['classes']:,} classes and {wanted.classes:,}"
+        return f"{about}: {run.facts['classes']:,} classes and {wanted.classes:,} classes"
     if run.facts["test_images"] != wanted.images:
-        return f"{about}: {run.facts['test_images']:,} test images and {wanted.images:,}, so not the same test set"
+        return (
+            f"{about}: {run.facts['test_images']:,} test images and {wanted.images:,}, so it is not the same test set"
+        )
     return None
 
 
 def same_network(run: OwnRun, row: Row) -> bool:
-    """Whether the run's network is the row's, but for its number of logits."""
+    """Whether the run's network is that of the row; the number of outputs may differ."""
     own = network_identity(run.settings.model.name, model_keywords(run.settings))
     return own == network_identity(row.model["name"], row.model)
 
 
 def differences(run: OwnRun, row: Row) -> List[str]:
-    """What is unlike in a run and a row that can be compared, a sentence each."""
+    """In what a run differs from a row that it can be compared with; one sentence for each difference."""
     settings, facts, lines = run.settings, run.facts, []
     if settings.data.name != row.test_set.dataset:
-        lines.append(f"It read {facts['data']}: taken for {row.test_set.title} by its classes and test images.")
+        title = row.test_set.title
+        lines.append(f"The run read {facts['data']}: taken for {title}, which has as many classes and test images.")
     if facts["train_images"] != row.test_set.train_images:
-        lines.append(f"{facts['train_images']:,} training images, the row's {row.test_set.train_images:,}.")
+        lines.append(f"The run has {facts['train_images']:,} training images, the row's {row.test_set.train_images:,}.")
     if not same_network(run, row):
         own = f"{facts['model']} of {facts['parameters']:,} parameters"
         lines.append(f"Another network: {own}, the row's {row.title} of {row.parameters:,}.")
     if settings.data.size != row.pixels:
-        lines.append(f"Images of {settings.data.size} px, the row's of {row.pixels}.")
+        lines.append(f"The run's images have {settings.data.size} px, the row's have {row.pixels} px.")
     if not _starts_alike(run, row):
-        own, theirs = ("another run's weights", "scratch") if len(row.configs) == 1 else ("scratch", "another run's")
-        lines.append(f"It started from {own}, the row from {theirs}.")
+        own, theirs = "another run's weights", "scratch"
+        if len(row.configs) > 1:
+            own, theirs = theirs, own
+        lines.append(f"The run started from {own}, the row's from {theirs}.")
     published = read_curve(row.id).epochs
     if settings.train.epochs != published:
         lines.append(
             f"A run of {counted(settings.train.epochs, 'epoch')} beside one of {published}: at the same epoch their "
-            "learning rates are not at the same stage."
+            "learning rates are not at the same stage of their schedules."
         )
     try:
         unlike = _unlike(run, row, _recipe(row))
     except ConfigError as error:
-        return [*lines, f"Whether its settings are the row's could not be checked: {error}."]
-    return [*lines, f"Settings unlike the row's, which are in brackets: {', '.join(unlike)}."] if unlike else lines
+        return [*lines, f"Whether the run has the settings of the row could not be checked: {error}."]
+    if unlike:
+        lines.append(f"Settings that differ from the row's, whose values are in brackets: {', '.join(unlike)}.")
+    return lines
 
 
 def _starts_alike(run: OwnRun, row: Row) -> bool:
-    """Whether both are the second half of a chain, or neither."""
+    """Whether both started from another run's weights, or both from scratch."""
     return (run.settings.train.initial_parameters is not None) == (len(row.configs) > 1)
 
 
@@ -182,18 +193,18 @@ def _unlike(run: OwnRun, row: Row, wanted: Settings) -> List[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a run lies to a published curve at the last epoch that both have; errors in percent.
+    """Where a run lies relative to a published curve, at the last epoch that both have; errors in percent.
 
     Attributes
     ----------
     word : {'within', 'above', 'below'}
-        Of the error: below is better.
+        Where its error lies; below is better.
     epoch : int
-        From 1.
+        The epoch, counted from 1.
     own, published : float
-        The errors there.
+        The two errors after that epoch.
     low, high : float
-        Between these is within.
+        An error from `low` to `high` is within.
     """
 
     word: str
@@ -205,7 +216,7 @@ class Verdict:
 
     @property
     def difference(self) -> float:
-        """Own error less the published, in points."""
+        """The run's error minus the published one, in percentage points."""
         return self.own - self.published
 
     @property
@@ -223,16 +234,16 @@ class Verdict:
 
 
 def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
-    """Hold a run's errors against a published curve, at the last epoch that has both.
+    """Compare a run's errors with a published curve, at the last epoch that both have.
 
     Parameters
     ----------
     own : Curve
-        Of the run; at least one of its epochs is no later than the last published one.
+        Errors of the run; at least one of its epochs is no later than the last published one.
     published : Curve
-        The same of the published run.
+        Errors of the published run.
     test_images : int
-        Behind each error.
+        The number of test images that each error was measured on.
     """
     epoch = own.until(published.epochs)
     error, reference = own.at(epoch), published.at(epoch)
@@ -244,32 +255,32 @@ def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
 
 
 def error_range(curve: Curve, epoch: int) -> Tuple[float, float]:
-    """The lowest and highest error around an epoch without those that leap; the epoch's own is always between them."""
+    """The lowest and highest error around an epoch without outliers; the epoch's own error is always between them."""
     near = sorted(curve.around(epoch, REACH))
     left_out = len(near) // _LEAPS
     return min(curve.at(epoch), near[left_out]), max(curve.at(epoch), near[-1 - left_out])
 
 
 def standard_error(error: float, images: int) -> float:
-    """Of an error rate in percent measured on so many images, in points: sqrt(p (1 - p) / n)."""
+    """The standard error of an error rate in percent, measured on a number of images: sqrt(p (1 - p) / n)."""
     share = error / 100
     return 100 * math.sqrt(share * (1 - share) / images)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run held against a row.
+    """A run compared with a row.
 
     Attributes
     ----------
     row : Row
-        The published one.
+        The published row.
     run : OwnRun
-        The one here.
+        The run of this package.
     verdict : Verdict
-        At the last common epoch.
+        Of the last epoch that both have.
     differences : list of str
-        What is unlike in them.
+        In what the two differ; one sentence for each difference.
     """
 
     row: Row
@@ -290,7 +301,7 @@ class Comparison:
         return str(self.verdict)
 
     def lines_at(self) -> List[Tuple[int, Optional[float], float]]:
-        """Epochs to show, with the run's error and the published one."""
+        """The epochs to show, each with the run's error (None where there is none) and the published one."""
         own = self.run.curve
         marks = {1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, own.epochs, own.best_epoch}
         marks |= {self.published.epochs, self.published.best_epoch, self.verdict.epoch}
@@ -298,7 +309,7 @@ class Comparison:
         return [(epoch, own.at(epoch) if epoch in own.evaluated else None, self.published.at(epoch)) for epoch in shown]
 
     def as_dict(self) -> Dict[str, Any]:
-        """All of it in plain types, for JSON."""
+        """The whole comparison in plain types, for JSON."""
         own, published = self.run.curve, self.published
         return {
             "row": self.row.id,
@@ -316,30 +327,35 @@ class Comparison:
 
 
 def compare(row: Row, run: OwnRun) -> Comparison:
-    """Hold a run against a row.
+    """Compare a run with a row.
 
     Raises
     ------
     ConfigError
-        If they are on other images, labels or classes, or no curve of the row was published.
+        If the two have different images, labels or classes, or if no curve of the row was published.
     """
     if not row.curve:
-        raise ConfigError(f"{row.id}: no curve of it was published; python -m fusion reproduce lists the rows with one")
+        raise ConfigError(
+            f"{row.id}: no curve of this row was published; python -m fusion reproduce shows which rows have one"
+        )
     reason = refusal(run, row)
     if reason is not None:
         raise ConfigError(reason)
     published = read_curve(row.id)
     if not run.curve.until(published.epochs):
         raise ConfigError(
-            f"{run.path}: its first evaluation is after epoch {run.curve.evaluated[0]}, and the published curve of "
-            f"{row.id} ends at epoch {published.epochs}: no epoch has both"
+            f"{run.path}: the first evaluation of this run is after epoch {run.curve.evaluated[0]}, and the published "
+            f"curve of {row.id} ends at epoch {published.epochs}: there is no epoch to compare"
         )
     verdict = judge(run.curve, published, row.test_set.images)
     return Comparison(row, run, verdict, differences(run, row))
 
 
 def best_run(row: Row, runs: Sequence[OwnRun]) -> Optional[OwnRun]:
-    """Of the runs of a row's network on its images the one with the lowest error, those by its recipe first."""
+    """The run with the lowest error among those of a row's network on its images.
+
+    Runs with the settings of the row come first: the others count only if there are none of these.
+    """
     fitting = [
         run
         for run in runs

@@ -1,4 +1,4 @@
-"""The per-epoch curves of the published runs."""
+"""The curves of the published runs: their errors after each epoch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ FOLDER = Path(__file__).parent / "curves"
 
 @dataclass(frozen=True)
 class Curve:
-    """A run's top-1 error on its test set, epoch by epoch.
+    """The top-1 errors of a run on its test set, after its epochs.
 
     Attributes
     ----------
     errors : tuple of float
         In percent.
     evaluated : tuple of int
-        The epochs, from 1, after which they were measured; each epoch from the first one on unless given.
+        The epochs, counted from 1, after which the errors were measured; every epoch unless given.
     """
 
     errors: Tuple[float, ...]
     evaluated: Tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Number the epochs where nobody has."""
+        """Number the epochs if they were not given."""
         if not self.evaluated:
             object.__setattr__(self, "evaluated", tuple(range(1, len(self.errors) + 1)))
 
@@ -39,7 +39,7 @@ class Curve:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch, from 1, with the lowest error."""
+        """The first epoch, counted from 1, that has the lowest error."""
         return self.evaluated[self.errors.index(min(self.errors))]
 
     @property
@@ -53,15 +53,15 @@ class Curve:
         return self.errors[-1]
 
     def at(self, epoch: int) -> float:
-        """The error after an epoch that was evaluated, counted from 1, in percent."""
+        """The error in percent after an epoch, counted from 1, that was evaluated."""
         return self.errors[self.evaluated.index(epoch)]
 
     def until(self, epoch: int) -> int:
-        """The last epoch that was evaluated, no later than this one; 0 where there is none."""
+        """The last evaluated epoch that is no later than this one; 0 if there is none."""
         return max((number for number in self.evaluated if number <= epoch), default=0)
 
     def errors_until(self, epoch: int) -> Tuple[float, ...]:
-        """The errors of the epochs that are no later than this one."""
+        """The errors of all epochs up to this one."""
         return tuple(error for number, error in zip(self.evaluated, self.errors) if number <= epoch)
 
     def around(self, epoch: int, reach: int) -> Tuple[float, ...]:
@@ -78,7 +78,7 @@ def read_curve(run: str) -> Curve:
     Parameters
     ----------
     run : str
-        An `id` of runs.json.
+        The `id` of a run in runs.json.
     """
     with (FOLDER / f"{run}.csv").open(newline="", encoding="utf-8") as stream:
         return Curve(tuple(100 * float(row["val_top1_error"]) for row in csv.DictReader(stream)))
@@ -86,6 +86,6 @@ def read_curve(run: str) -> Curve:
 
 @lru_cache(maxsize=None)
 def read_runs() -> Dict[str, Dict[str, Any]]:
-    """What runs.json says of each run, by its id."""
+    """What runs.json says about each run, by its id."""
     runs: List[Dict[str, Any]] = json.loads((FOLDER / "runs.json").read_text(encoding="utf-8"))
     return {run["id"]: run for run in runs}

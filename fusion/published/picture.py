@@ -1,4 +1,4 @@
-"""The picture of a run beside a published one: error against epoch, on the same axes."""
+"""The picture of a run and a published one: their errors over the epochs, on the same axes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ..words import counted
 from .compare import REACH, Comparison, error_range
 from .curves import Curve
 
-#: A run shorter than this share of the published one gets a panel of its own epochs beside the whole.
+#: A run with less than this share of the published epochs gets a second panel, which shows only its own epochs.
 _SHORT = 0.5
 
-#: How far a panel's axes go beyond what is drawn, as a factor.
+#: The factor by which the axes of a panel are longer than what is drawn.
 _MARGIN = 1.05
 
-#: Ticks of the error's axis, in percent.
+#: Ticks of the axis of errors, in percent.
 _TICKS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100)
 
 
 def draw_comparison(comparison: Comparison, path: Path) -> None:
-    """Draw both curves; where the run has few of the published epochs, those epochs also by themselves.
+    """Draw both curves; if the run has few of the published epochs, a second panel shows those epochs only.
 
     Parameters
     ----------
     comparison : Comparison
-        What to draw.
+        The run and the row.
     path : Path
-        Written in the format that its name ends in.
+        The file to write, in the format that its name ends in.
     """
     row, own, published = comparison.row, comparison.run.curve, comparison.published
     short = own.epochs < _SHORT * published.epochs
@@ -63,7 +63,7 @@ def _draw(axes: Any, comparison: Comparison, published: Curve) -> None:
     axes.plot(own.evaluated, own.errors, color=BLUE, linewidth=1.3, marker=marker, markersize=4, label=label)
     label_epochs(axes)
     axes.set_ylabel("top-1 error on the test set (%)")
-    # On a linear axis the last half of both curves would be two lines at the bottom.
+    # With a linear axis the last half of both curves would be two indistinguishable lines at the bottom.
     axes.set_yscale("log")
     axes.set_yticks([mark for mark in _TICKS if min(*own.errors, published.best) / 1.5 < mark])
     axes.set_yticklabels([f"{mark}" for mark in axes.get_yticks().astype(int)])

@@ -1,6 +1,7 @@
-"""Every row of the published tables: its figure, what that was measured on, and what truly produced it.
+"""Every row of the published tables: its figure, what it was measured on, and which run truly produced it.
 
-The rows are data, in rows.yaml. The tables print accuracy on CIFAR and top-1 error on ImageNet; `figure` is as printed.
+The rows are data, in rows.yaml. The tables print accuracy for CIFAR and top-1 error for ImageNet; `figure` is the
+figure as it is printed.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ _FILE = Path(__file__).parent / "rows.yaml"
 
 @dataclass(frozen=True)
 class TestSet:
-    """What a figure was measured on.
+    """The test set that a figure was measured on.
 
     Attributes
     ----------
     title : str
-        With its labels.
+        The data set and its kind of labels, in words.
     dataset, labels : str
-        `data.name` and `data.labels` of the settings.
+        The settings `data.name` and `data.labels`.
     classes, images, train_images : int
-        How many classes, how many images in it, and how many to train on beside it.
+        The numbers of classes, of test images, and of training images.
     """
 
     title: str
@@ -58,35 +59,35 @@ class Row:
     Attributes
     ----------
     id : str
-        For the command line; where there is a curve, that run's.
+        The name of the row on the command line, and of its curve if it has one.
     table, title : str
-        Where it stands, and its model as named there.
+        The table it stands in, and its model as the table names it.
     figure : str
-        As published.
+        The figure as published.
     error : float
-        Top-1 error in percent of that figure.
+        The same as a top-1 error in percent.
     test_set : TestSet
         What it was measured on.
     measured : str
-        How: the size of the images, which epoch.
+        How it was measured: the size of the images, and after which epoch.
     produced : str
-        What truly produced it, where the table does not say.
+        Which run truly produced it, as far as the table does not say so.
     size_published : str
-        Parameters as published; empty where nothing was.
+        The number of parameters as published; empty if none was.
     pixels : int
         Height and width of the images.
     model : mapping
-        The config's model section; empty in a row of others.
+        The model section of the config; empty for the work of others.
     parameters : int
-        What the config's network has; 0 in a row of others.
+        The number of parameters of the config's network; 0 for the work of others.
     configs : tuple of str
-        Files in configs/, in the order to run them; the last is the row's.
+        Files in configs/, in the order in which to run them; the last one trains the row's network.
     as_described : str or None
-        The config of the row as it reads.
+        The config with the recipe as the paper describes it, if that is another one.
     devices : str
-        For `--device`, as published.
+        The devices of the published run, for `--device`.
     curve : bool
-        Whether the run's curve was published.
+        Whether the curve of the run was published.
     """
 
     id: str
@@ -113,7 +114,7 @@ class Row:
 
     @property
     def commands(self) -> List[str]:
-        """What to run, in order and from any folder; nothing in a row of others."""
+        """The commands to run, in order and in any folder; none for the work of others."""
         return [f"python -m fusion train --config {Path(name).stem} --device {self.devices}" for name in self.configs]
 
 
@@ -130,12 +131,12 @@ ROWS = _read()
 
 
 def find_row(row_id: str) -> Row:
-    """The row of an id.
+    """The row with an id.
 
     Raises
     ------
     ConfigError
-        If there is none; the closest are named.
+        If there is none; the message names the closest ids.
     """
     for row in ROWS:
         if row.id == row_id:
