@@ -22,7 +22,7 @@ import fusion
 from fusion.compat import mx
 from fusion.deploy.optimise import load_optimised, optimise, quantise
 from fusion.processors import chosen
-from fusion.speed.timing import gain, interleave
+from fusion.timing import gain, interleave
 
 #: Model, batch size, and the least ratio that is aimed at, of the optimised export.
 SIZES = (("aff_resnet32", 1, 1.2), ("aff_resnet32", 32, 1.2), ("aff_resnet50", 1, 1.2))

@@ -38,7 +38,7 @@ from fusion.deploy.verify import relative_difference  # noqa: E402
 from fusion.machine import processors  # noqa: E402
 from fusion.processors import with_threads  # noqa: E402
 from fusion.speed.measuring import IN_PLACE, NotPossibleError  # noqa: E402
-from fusion.speed.timing import Times, gain  # noqa: E402
+from fusion.timing import Times, gain  # noqa: E402
 
 MODEL = "aff_resnet32"
 TRAINING_BATCH = 32

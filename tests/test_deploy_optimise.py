@@ -17,7 +17,7 @@ from fusion.deploy.rewriting import fold_batch_norms
 from fusion.deploy.symbols import as_block, trace
 from fusion.errors import CheckpointError, ConfigError, DataError, ExportError
 from fusion.inference.trained import load_model, load_run
-from fusion.speed.timing import Times
+from fusion.timing import Times
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.logbook import RunDirectory

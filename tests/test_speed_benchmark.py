@@ -14,7 +14,7 @@ from fusion.speed import benchmark
 from fusion.speed.benchmark import format_table, measure
 from fusion.speed.measuring import WAYS, Candidate, Job, Measurement, in_process, memory, times
 from fusion.speed.picture import draw
-from fusion.speed.timing import WARM_UP, Times, gain, interleave
+from fusion.timing import WARM_UP, Times, gain, interleave
 
 #: Images so small that the named models' least take milliseconds.
 SIZE = 8

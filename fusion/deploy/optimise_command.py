@@ -18,7 +18,7 @@ from ..files import whole_file
 from ..inference.images import images_in_folder
 from ..inference.trained import Trained, add_source, from_arguments
 from ..progress import progress
-from ..speed.timing import gain, interleave
+from ..timing import gain, interleave
 from ..training.config import read_config
 from ..training.distributed import ALONE
 from ..training.evaluation import evaluate

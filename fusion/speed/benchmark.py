@@ -22,7 +22,7 @@ from ..progress import progress
 from ..tables import text_columns
 from .measuring import WAYS, Candidate, Job, Measurement, in_process
 from .picture import draw
-from .timing import Times, gain
+from ..timing import Times, gain
 
 #: What the command line takes by default.
 _BATCH_SIZES = "1,32"

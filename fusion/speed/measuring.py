@@ -26,7 +26,7 @@ from ..errors import ConfigError
 from ..models import get_model
 from ..models.zoo import FAMILIES, family_of
 from ..processors import chosen, with_threads
-from .timing import interleave
+from ..timing import interleave
 
 Call = Callable[[], object]
 
