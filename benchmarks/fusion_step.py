@@ -21,12 +21,15 @@ import numpy as np
 import fusion
 from fusion.compat import HybridBlock, mx, nn
 from fusion.fuse import register
+from fusion.models.normalisation import use_norm_layer
 
 #: Blocks a stage, channel_times, batch size, and the least ratio that is aimed at.
 SIZES = ((1, 1, 128, 1.5), (5, 4, 32, 1.2))
 BLOCKS = ("add", "se", "sk", "aff", "iaff")
 #: The most that is aimed at of a block's step, addition's being 1, at each of `SIZES`.
 MOST = {"aff": (1.7, 1.28), "iaff": (2.3, 1.5)}
+#: The most that is aimed at of a step with group norm throughout, batch norm's being 1.
+MOST_OF_GROUP_NORM = 2.0
 _WARM_UP = 2
 
 
@@ -62,8 +65,9 @@ class NaiveAFF(HybridBlock):
 class Candidate:
     """A network with its optimizer, ready to take steps on one batch."""
 
-    def __init__(self, block: str, blocks: int, channel_times: int, batch: int) -> None:
+    def __init__(self, block: str, blocks: int, channel_times: int, batch: int, norm_layer: str = "batch") -> None:
         self.net = fusion.get_model("cifar_resnet", fusion=block, blocks=blocks, channel_times=channel_times)
+        use_norm_layer(self.net, norm_layer)
         mx.random.seed(0)
         self.net.initialize()
         self.net.hybridize(static_alloc=True, static_shape=True)
@@ -166,6 +170,24 @@ def compare_blocks(count: int) -> int:
     return missed
 
 
+def compare_norms(count: int) -> int:
+    """The whole AFF network's step with group norm and with batch norm; how many goals are missed."""
+    print("A training step of the AFF network with group norm throughout, and its time as a multiple of batch norm's")
+    missed = 0
+    for blocks, channel_times, batch, _ in SIZES:
+        group, base = (Candidate("aff", blocks, channel_times, batch, norm) for norm in ("group", "batch"))
+        interleave([group.step, base.step], count)
+        ratio = group.milliseconds / base.milliseconds
+        missed += ratio > MOST_OF_GROUP_NORM
+        verdict = "met" if ratio <= MOST_OF_GROUP_NORM else "missed"
+        print(
+            f"  blocks={blocks}, channel_times={channel_times}, batch {batch}:  {group.milliseconds:.0f} ms against "
+            f"{base.milliseconds:.0f} ms (×{ratio:.2f}), goal of at most {MOST_OF_GROUP_NORM} {verdict}",
+            flush=True,
+        )
+    return missed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=15, help="of each candidate at each size (default: 15)")
@@ -178,8 +200,8 @@ def main() -> int:
         return 0
     rows = compare_with_naive(arguments.steps)
     missed = sum(row["ratio"] < row["goal"] or row["difference"] > 1e-4 for row in rows)
-    missed += compare_blocks(arguments.steps)
-    goals = len(rows) + len(MOST) * len(SIZES)
+    missed += compare_blocks(arguments.steps) + compare_norms(arguments.steps)
+    goals = len(rows) + (len(MOST) + 1) * len(SIZES)
     print("every goal is met" if not missed else f"{missed} of {goals} goals are missed")
     return 1 if missed else 0
 

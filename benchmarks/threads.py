@@ -25,7 +25,7 @@ from fusion_step import milliseconds_in_process
 ROOT = Path(__file__).parents[1]
 
 #: Blocks per stage, channel_times, batch size, epochs, steps, and the least gain that is aimed at.
-SIZES = ((1, 1, 128, 3, 12, 1.5), (5, 4, 32, 1, 3, 1.8))
+SIZES = ((1, 1, 128, 3, 12, 1.5), (5, 4, 32, 2, 3, 1.8))
 
 #: Of libgomp: how often a thread that waits looks before it sleeps. None leaves libgomp's own number.
 SPIN_COUNTS = (None, 0, 1000, 10000, 30000, 100000, 1000000)
