@@ -111,7 +111,7 @@ def plan_grid(
     Parameters
     ----------
     config : Path
-        The experiment.
+        The experiment: a file, or the name of a packaged one.
     fusions : sequence of str
         Names or aliases; `all` is every one.
     blocks : sequence of int or None
@@ -133,6 +133,7 @@ def plan_grid(
             raise ConfigError(f"command line, {word!r}: the grid sets this; use --fusions, --blocks and --seeds")
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: expected how many runs a cell, at least 1")
+    config = find_config(config)
     names = _class_names(fusions)
     if len(set(blocks)) < len(blocks):
         raise ConfigError(f"--blocks {','.join(map(str, blocks))}: a number is there twice")
@@ -264,7 +265,7 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
 def ablate(arguments: argparse.Namespace) -> None:
     """Plan, run and report the grid that the command line asks for."""
     cells = plan_grid(
-        find_config(arguments.config),
+        arguments.config,
         [name for name in arguments.fusions.split(",") if name],
         _numbers(arguments.blocks),
         arguments.seeds,

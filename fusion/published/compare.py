@@ -71,7 +71,7 @@ class OwnRun:
     @property
     def progress(self) -> str:
         """How many epochs are done, in words."""
-        return f"{self.facts['epochs']} of {self.settings.train.epochs} epochs"
+        return f"{self.facts['epochs']} of {counted(self.settings.train.epochs, 'epoch')}"
 
 
 def read_run(path: Path) -> OwnRun:

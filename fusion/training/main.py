@@ -27,9 +27,7 @@ RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the experiment: a YAML file, or the name of one of configs/"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the experiment: a YAML file of configs/")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything goes (default: runs/CONFIG)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
