@@ -28,8 +28,9 @@ from fusion.compat import mx
 from fusion.data.augment import Normalisation
 from fusion.data.imagenet import load
 from fusion.data.photos.batches import PhotoBatches, Targets
+from fusion.data.photos.decoding import opencv
 from fusion.data.photos.native import NativeBatches
-from fusion.data.photos.photo import PhotoAugmentation, opencv
+from fusion.data.photos.photo import PhotoAugmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOAL = 2.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from fusion.compat import mx
 from fusion.data.augment import Normalisation
-from fusion.data.photos.photo import opencv
+from fusion.data.photos.decoding import opencv
 
 #: Leaves pixels as they are, from 0 to 255.
 AS_THEY_ARE = Normalisation((0, 0, 0), (1 / 255,) * 3)

@@ -10,9 +10,11 @@ from photos import AS_THEY_ARE, encoded, make_folders, smooth, write_records
 
 from fusion.data.augment import Normalisation
 from fusion.data.autoaugment import POLICIES
-from fusion.data.imagenet import PhotoSet, PhotoView, load
+from fusion.data.imagenet import load
 from fusion.data.photos.batches import PhotoBatches, Targets
-from fusion.data.photos.photo import BadPhotoError, PhotoAugmentation
+from fusion.data.photos.decoding import BadPhotoError
+from fusion.data.photos.photo import PhotoAugmentation
+from fusion.data.photos.photoset import PhotoSet, PhotoView
 from fusion.errors import DataError
 
 WHOLE = PhotoAugmentation(8, (1, 1), (1, 1), flip=False, jitter=0.0, lighting=0.0)

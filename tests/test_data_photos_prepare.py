@@ -17,7 +17,9 @@ from fusion.__main__ import main
 from fusion.compat import mx
 from fusion.data import imagenet
 from fusion.data.photos import prepare as prepare_imagenet
-from fusion.data.photos.prepare import prepare, read_val_classes
+from fusion.data.photos import sources
+from fusion.data.photos.prepare import prepare
+from fusion.data.photos.sources import read_val_classes
 from fusion.errors import DataError
 
 CLASSES = ("n01", "n02", "n03")
@@ -125,10 +127,10 @@ def official(tmp_path):
     """The two archives, and the class of each validation photo."""
     root = make_folders(tmp_path / "official", (2, 3, 1), ("train",))
     make_flat(root / "flat")
-    with tarfile.open(root / prepare_imagenet.VAL_ARCHIVE, "w") as tar:
+    with tarfile.open(root / sources.VAL_ARCHIVE, "w") as tar:
         for path in sorted((root / "flat").iterdir(), reverse=True):
             tar.add(path, path.name)
-    with tarfile.open(root / prepare_imagenet.TRAIN_ARCHIVE, "w") as tar:
+    with tarfile.open(root / sources.TRAIN_ARCHIVE, "w") as tar:
         for folder in sorted((root / "train").iterdir(), reverse=True):
             inner = io.BytesIO()
             with tarfile.open(fileobj=inner, mode="w") as class_tar:
@@ -170,7 +172,7 @@ def test_flat_photos_without_their_classes_are_refused(official, target):
 
 def test_damaged_archive_is_refused(official, target):
     shutil.rmtree(official / "train")
-    (official / prepare_imagenet.TRAIN_ARCHIVE).write_bytes(b"no archive" * 100)
+    (official / sources.TRAIN_ARCHIVE).write_bytes(b"no archive" * 100)
     with pytest.raises(DataError, match="not a whole archive"):
         prepare(official, target)
 
@@ -218,6 +220,36 @@ def test_source_that_is_none(tmp_path, target, make):
     make(tmp_path / "source")
     with pytest.raises(DataError, match="source"):
         prepare(tmp_path / "source", target)
+
+
+def test_hidden_folder_does_not_make_a_flat_part_one_of_class_folders(official, tmp_path):
+    prepare(official, tmp_path / "one", official / "classes.csv")
+    (official / "flat").rename(official / "val")
+    (official / "val" / ".thumbnails").mkdir()
+    (official / "val" / "._ILSVRC2012_val_00000001.JPEG").write_bytes(b"resource fork")
+    prepare(official, tmp_path / "other", official / "classes.csv")
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+
+
+def test_training_class_without_photos_is_refused_in_an_archive_too(official, target):
+    with tarfile.open(official / sources.TRAIN_ARCHIVE, "a") as tar:
+        inner = io.BytesIO()
+        tarfile.open(fileobj=inner, mode="w").close()
+        about = tarfile.TarInfo("emu.tar")
+        about.size = len(inner.getvalue())
+        inner.seek(0)
+        tar.addfile(about, inner)
+    shutil.rmtree(official / "train")
+    with pytest.raises(DataError, match="1 of 4 classes have no images: 'emu'"):
+        prepare(official, target, official / "classes.csv")
+    assert not target.exists()
+
+
+def test_class_without_validation_photos_is_told(official, target, caplog):
+    names = flat_names()
+    (official / "classes.csv").write_text("".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(names)))
+    prepare(official, target, official / "classes.csv")
+    assert "has no images for 1 of 3 classes: 'c'" in caplog.text
 
 
 # --- Going on --------------------------------------------------------------------------------------------------------

@@ -2,42 +2,47 @@
 
 `digits` comes with the package; `cifar10` and `cifar100` are read from their official binary archives, which are
 downloaded if need be; `image_folder` reads any folder of images into memory; `imagenet` reads photos from folders or
-RecordIO files when they are needed. Importing this needs nothing but NumPy.
+RecordIO files when they are needed. Each file ends with its data set's `Description`. Importing this package needs
+nothing but NumPy.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, Mapping
+from typing import Any, Mapping
 
 from ..errors import DataError, nearest
 from . import cifar, digits, image_folder, imagenet
+from .description import IMAGES, PHOTOS, Description
 from .imageset import DataSet, ImageSet
 
-__all__ = ["DataSet", "ImageSet", "list_datasets", "load_dataset"]
+__all__ = [
+    "IMAGES",
+    "PHOTOS",
+    "DataSet",
+    "Description",
+    "ImageSet",
+    "describe",
+    "list_datasets",
+    "load_dataset",
+    "settings_of_others",
+]
 
 SPLITS = ("train", "test")
 
-
-@dataclass(frozen=True)
-class _Source:
-    """How to load a data set, and which of the options of `load_dataset` mean something to it."""
-
-    load: Callable[..., DataSet]
-    options: tuple[str, ...] = ()
-
-
-_SOURCES = {
-    "digits": _Source(digits.load),
-    "cifar10": _Source(partial(cifar.load, cifar.CIFAR10), ("root", "url", "download")),
-    "cifar100": _Source(partial(cifar.load, cifar.CIFAR100), ("root", "labels", "url", "download")),
-    "image_folder": _Source(image_folder.load, ("root", "size", "fit")),
-    "imagenet": _Source(imagenet.load, ("root", "size", "source", "classes", "crop_share", "workers")),
+#: Every data set; another one is a file with its description, and a line here.
+DESCRIPTIONS = {
+    description.name: description
+    for description in (
+        digits.DESCRIPTION,
+        cifar.CIFAR10_DESCRIPTION,
+        cifar.CIFAR100_DESCRIPTION,
+        image_folder.DESCRIPTION,
+        imagenet.DESCRIPTION,
+    )
 }
 
-# What an option is when nobody has set it: any other value must mean something to the data set.
+#: The values of options that nobody has set: any other value must mean something to the data set.
 _UNSET = {
     "labels": "fine",
     "url": None,
@@ -57,7 +62,42 @@ def list_datasets() -> list[str]:
     list of str
         Sorted.
     """
-    return sorted(_SOURCES)
+    return sorted(DESCRIPTIONS)
+
+
+def describe(name: str) -> Description:
+    """What is known of a data set without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Of `list_datasets()`.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set; the message names the nearest.
+    """
+    if name not in DESCRIPTIONS:
+        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), DESCRIPTIONS)}")
+    return DESCRIPTIONS[name]
+
+
+def settings_of_others(name: str) -> dict[str, str]:
+    """The settings that mean nothing to a data set, each with the names of the data sets that it is for.
+
+    Parameters
+    ----------
+    name : str
+        Of `list_datasets()`.
+    """
+    known = describe(name).settings
+    found: dict[str, str] = {}
+    for other in DESCRIPTIONS.values():
+        for key in other.settings:
+            if key not in known:
+                found[key] = f"{found[key]}, {other.name}" if key in found else other.name
+    return found
 
 
 def load_dataset(
@@ -84,24 +124,24 @@ def load_dataset(
     split : {"train", "test"}
         Which part.
     root : path-like, optional
-        The folder of the data; needed by all but "digits", which leaves it unread.
+        The folder of the data; needed by all but "digits", which does not read it.
     labels : {"fine", "coarse"}, default "fine"
         For "cifar100": its 100 classes or its 20 superclasses.
     url : str, optional
         For CIFAR: another address of the same archive.
     size : int, default 32
-        For "image_folder": height and width of the loaded images, in pixels; for "imagenet": of the test photos' crop;
-        the others have 32.
+        For "image_folder", the height and width of the loaded images in pixels; for "imagenet", those of the test
+        photos' crop; the images of the others have 32.
     fit : {"exact", "resize"}, default "exact"
         For "image_folder": refuse images of another size, or scale and crop them.
     download : bool, default True
         Whether CIFAR may be downloaded to `root` if it is not there.
     source : {"auto", "folder", "record"}, default "auto"
-        For "imagenet": what to read where `root` holds both.
+        For "imagenet": class folders or RecordIO files; "auto" is whichever of them `root` holds.
     classes : int, optional
-        For "imagenet": how many there must be.
+        For "imagenet": how many classes there must be.
     crop_share : float, default 0.875
-        For "imagenet": what the test photos' centre crop keeps of the shorter side.
+        For "imagenet": how much of the shorter side the centre crop of a test photo keeps.
     workers : int, default 1
         For "imagenet": threads that decode test photos.
 
@@ -116,22 +156,22 @@ def load_dataset(
         If the name, split or an option is unknown or means nothing to this data set, or the data is missing or
         damaged.
     """
-    if name not in _SOURCES:
-        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), _SOURCES)}")
+    known = describe(name)
     if split not in SPLITS:
         raise DataError(f"{name} has no split {split!r}; expected 'train' or 'test'")
-    known = _SOURCES[name]
     given: dict[str, Any] = {"root": root, "labels": labels, "url": url, "size": size, "fit": fit, "download": download}
     given.update(source=source, classes=classes, crop_share=crop_share, workers=workers)
-    _refuse_meaningless(name, known, given)
-    if "root" in known.options and root is None:
+    _refuse_meaningless(known, given)
+    if known.needs_folder and root is None:
         raise DataError(f"{name} needs the folder of its data; say where with data.dir=PATH")
     return known.load(split=split, **{option: given[option] for option in known.options})
 
 
-def _refuse_meaningless(name: str, source: _Source, given: Mapping[str, object]) -> None:
-    """A setting without effect is a mistake that would otherwise show only in the results."""
+def _refuse_meaningless(known: Description, given: Mapping[str, object]) -> None:
+    """Refuse a setting without effect: otherwise the mistake would show only in the results."""
     for option, unset in _UNSET.items():
-        if given[option] != unset and option not in source.options:
-            fitting = ", ".join(other for other in list_datasets() if option in _SOURCES[other].options)
-            raise DataError(f"{option}={given[option]!r} means nothing to {name}; it is for {fitting}: leave it out")
+        if given[option] != unset and option not in known.options:
+            fitting = ", ".join(other for other in list_datasets() if option in DESCRIPTIONS[other].options)
+            raise DataError(
+                f"{option}={given[option]!r} means nothing to {known.name}; it is for {fitting}: leave it out"
+            )

@@ -15,12 +15,14 @@ import os
 import tarfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Mapping
 
 import numpy as np
 
 from ..errors import DataError, nearest
+from .description import IMAGES, Description
 from .download import download as fetch
 from .download import verify
 from .imageset import ImageSet
@@ -309,3 +311,24 @@ def _check_labels(archive: Archive, name: str, table: np.ndarray) -> None:
                 f"{name}: record {record} has the {byte.name} label {table[record, column]}; expected 0 to "
                 f"{len(byte.classes) - 1} ({outside.size} such records): get {archive.url} again"
             )
+
+
+CIFAR10_DESCRIPTION = Description(
+    name="cifar10",
+    title="CIFAR-10",
+    load=partial(load, CIFAR10),
+    kind=IMAGES,
+    options=("root", "url", "download"),
+    fixed_classes=True,
+    size=SIDE,
+)
+
+CIFAR100_DESCRIPTION = Description(
+    name="cifar100",
+    title="CIFAR-100",
+    load=partial(load, CIFAR100),
+    kind=IMAGES,
+    options=("root", "labels", "url", "download"),
+    fixed_classes=True,
+    size=SIDE,
+)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from .description import IMAGES, Description
 from .imageset import ImageSet
 
 TITLE = "UCI digits"
@@ -91,3 +92,8 @@ def _read_scans() -> tuple[np.ndarray, np.ndarray]:
             return stored["scans"], stored["labels"].astype(np.int64)
     except FileNotFoundError:
         raise DataError(f"{SCANS_FILE} is missing; it is part of this package: install the package again") from None
+
+
+DESCRIPTION = Description(
+    name="digits", title=TITLE, load=load, kind=IMAGES, needs_folder=False, fixed_classes=True, size=SIDE
+)

@@ -31,7 +31,7 @@ class DataSet(Protocol):
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every image once, as a test shows it: images (n, H, W, 3) uint8 and labels (n,), n ≤ batch_size.
 
-        With `shard`, the rank and size of a process among several, every so manieth batch.
+        With `shard`, the rank and size of a process among several: every `size`-th batch, starting at `rank`.
         """
 
 
@@ -74,7 +74,7 @@ class ImageSet:
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every image once, as it is: images (n, H, W, 3) uint8 and labels (n,) int64, n ≤ batch_size.
 
-        With `shard`, the rank and size of a process among several, every so manieth batch.
+        With `shard`, the rank and size of a process among several: every `size`-th batch, starting at `rank`.
         """
         rank, size = shard
         for start in range(rank * batch_size, len(self), size * batch_size):

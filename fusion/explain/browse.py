@@ -10,6 +10,7 @@ from typing import Any, List, Sequence
 import numpy as np
 
 from ..command import log_to_terminal
+from ..data import PHOTOS, describe
 from ..data.loader import Batch
 from ..devices import count_devices
 from ..errors import ConfigError
@@ -92,7 +93,8 @@ def target_in_words(target: np.ndarray, classes: Sequence[str]) -> str:
 def describe_augmentation(settings: Settings) -> str:
     """What is done to the training images, in words, as the settings have it."""
     augment, words = settings.augment, []
-    if settings.data.name == "imagenet":
+    photos = describe(settings.data.name).kind == PHOTOS
+    if photos:
         low, high = augment.crop_area
         words.append(f"random crop of {low:g} to {high:g} of the area")
     elif augment.crop_padding:
@@ -100,7 +102,7 @@ def describe_augmentation(settings: Settings) -> str:
     words += ["flip"] if augment.flip else []
     words += [f"AutoAugment: {augment.auto_augment}"] if augment.auto_augment != "none" else []
     for name, value in (("colour jitter", augment.colour_jitter), ("lighting", augment.lighting)):
-        words += [f"{name} {value:g}"] if value and settings.data.name == "imagenet" else []
+        words += [f"{name} {value:g}"] if value and photos else []
     words += [f"mixup α={augment.mixup_alpha:g}"] if augment.mixup_alpha else []
     words += [f"CutMix α={augment.cutmix_alpha:g}"] if augment.cutmix_alpha else []
     words += [f"label smoothing {settings.train.label_smoothing:g}"] if settings.train.label_smoothing else []

@@ -10,7 +10,7 @@ from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from ..data.image_folder import SUFFIXES
+from ..data.listing import SUFFIXES, images_below
 from ..errors import DataError
 from .trained import Preparation
 
@@ -84,13 +84,7 @@ def find_images(words: Sequence[str]) -> List[Path]:
 
 def images_within(folder: Path) -> List[Path]:
     """The images below a folder by their suffixes, sorted; hidden files and folders are left out."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    return sorted(images_below(folder))
 
 
 def _within(folder: Path) -> List[Path]:

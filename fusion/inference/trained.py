@@ -9,9 +9,11 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..data import PHOTOS, describe
 from ..data.augment import Normalisation
 from ..data.image_folder import read_scaled
-from ..data.photos.photo import BadPhotoError, centre_crop, resized_side
+from ..data.photos.decoding import BadPhotoError
+from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
@@ -148,7 +150,7 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     names, title = _classes_of_run(run, settings)
     net = build_network(answering, outputs)
     checkpoint.load_network(file, net, [context])
-    photos = settings.data.name == "imagenet"
+    photos = describe(settings.data.name).kind == PHOTOS
     preparation = Preparation(
         size=settings.data.size,
         share=settings.data.crop_share if photos else 1.0,

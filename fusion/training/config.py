@@ -16,6 +16,7 @@ import omegaconf
 import yaml
 from omegaconf import OmegaConf
 
+from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import model_arguments
 from .photo_training import photo_problems
@@ -229,7 +230,7 @@ def _check_limits(settings: Settings, places: Dict[str, str]) -> None:
 def _check_together(settings: Settings, places: Dict[str, str]) -> None:
     """What no single setting shows: a schedule that does not fit the epochs, a data set without a folder, ..."""
     schedule, epochs, augment, data = settings.schedule, settings.train.epochs, settings.augment, settings.data
-    steps = schedule.steps
+    steps, known = schedule.steps, describe(data.name)
     if steps != sorted(set(steps)) or any(step < 1 for step in steps):
         _refuse(places, "schedule.steps", steps, "expected rising epochs of at least 1, such as [300, 450]")
     if schedule.mode == "step" and steps and steps[-1] >= epochs:
@@ -243,12 +244,12 @@ def _check_together(settings: Settings, places: Dict[str, str]) -> None:
             _refuse(places, name, values, "expected three numbers, red, green and blue; std above 0")
     if augment.crop_padding >= data.size:
         _refuse(places, "augment.crop_padding", augment.crop_padding, f"expected less than the images' {data.size}")
-    if data.labels == "coarse" and data.name != "cifar100":
+    if data.labels == "coarse" and "labels" not in known.options:
         _refuse(places, "data.labels", data.labels, f"only cifar100 has superclasses, and data.name is {data.name}")
-    if data.name != "digits" and data.dir is None:
+    if known.needs_folder and data.dir is None:
         _refuse(places, "data.dir", None, f"{data.name} needs the folder it is in or is downloaded to: data.dir=PATH")
-    if data.name not in ("image_folder", "imagenet") and data.size != 32:
-        _refuse(places, "data.size", data.size, f"{data.name} has images of 32 pixels")
+    if known.size not in (None, data.size):
+        _refuse(places, "data.size", data.size, f"{data.name} has images of {known.size} pixels")
     for key, value, expected in photo_problems(settings):
         _refuse(places, key, value, expected)
     _check_recipe(settings, places)

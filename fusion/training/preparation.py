@@ -7,7 +7,7 @@ from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import DataSet, load_dataset
+from ..data import IMAGES, PHOTOS, DataSet, describe, load_dataset
 from ..data.augment import Augmentation, Normalisation, named_policy
 from ..data.loader import TrainingBatches
 from ..errors import CheckpointError, ConfigError
@@ -149,7 +149,7 @@ def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: 
         If a batch is more than the data set.
     """
     total = settings.data.batch_size * len(devices) * shard[1]
-    make = _BATCHES.get(settings.data.name, _image_batches)
+    make = _BATCHES[describe(settings.data.name).kind]
     try:
         return make(settings, data, build_normalisation(settings), total, shard)
     except ValueError as error:
@@ -174,8 +174,8 @@ def _image_batches(
     return TrainingBatches(data, augmentation, batch_size, settings.train.seed, settings.data.workers, shard)
 
 
-#: Who makes the batches of a data set that is not in memory.
-_BATCHES = {"imagenet": photo_batches}
+#: What makes the batches of each kind of data set.
+_BATCHES = {IMAGES: _image_batches, PHOTOS: photo_batches}
 
 
 def split_over(devices: Sequence[Any], array: Any, dtype: str = "float32") -> List[Any]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, List, Optional
 
 from ..attention import NORMS
+from ..data import DESCRIPTIONS
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
 from ..errors import ConfigError
 from ..models.normalisation import NORM_LAYERS
 
-DATA_SETS = ("digits", "cifar10", "cifar100", "image_folder", "imagenet")
+DATA_SETS = tuple(DESCRIPTIONS)
 DTYPES = ("float32", "float16")
 
 #: Mean and standard deviation of CIFAR's channels as the original normalised by them, for pixels between 0 and 1.

@@ -9,6 +9,7 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 
 from ..compat import mx
+from ..data import describe
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
 from ..models.network import count_classes, describe_mismatches, mismatches, read_parameters
@@ -23,9 +24,6 @@ _GLUONCV = "gluoncv:"
 
 #: What GluonCV's models of ImageNet were trained with, for pixels between 0 and 1.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of GluonCV, a little off ours
-
-#: Data sets whose classes are known by their name.
-_FIXED_CLASSES = ("digits", "cifar10", "cifar100")
 
 #: Mean and standard deviation that a network's input was normalised by.
 _Statistics = Tuple[Sequence[float], Sequence[float]]
@@ -136,7 +134,7 @@ def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any
 def _check_data(settings: Settings, theirs: Settings) -> None:
     """Refuse classes that are as many, and others."""
     mine, other = settings.data, theirs.data
-    both_fixed = mine.name in _FIXED_CLASSES and other.name in _FIXED_CLASSES
+    both_fixed = describe(mine.name).fixed_classes and describe(other.name).fixed_classes
     if both_fixed and (mine.name, mine.labels) != (other.name, other.labels):
         raise ConfigError(
             f"train.teacher is {settings.train.teacher!r}, which was trained on {other.name} ({other.labels} labels), "

@@ -18,9 +18,10 @@ import numpy as np
 
 from ...errors import DataError
 from ..augment import Normalisation, mix, smooth_one_hot
-from ..imagenet import CHUNK, PhotoSet, first_few
 from ..loader import Batch, Batches, generator
-from .photo import BadPhotoError, PhotoAugmentation
+from .decoding import BadPhotoError
+from .photo import PhotoAugmentation
+from .photoset import CHUNK, PhotoSet, first_few
 
 logger = logging.getLogger(__name__)
 

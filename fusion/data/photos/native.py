@@ -1,12 +1,14 @@
 """Training batches by MXNet's own ImageRecordIter, for recipes that it can honour.
 
 It decodes and augments in C++ and draws from the same distributions as `fusion.data.photos.photo`, but not the same
-numbers: a run with it is repeatable on the same number of `data.workers`, and differs from the run by the Python
-pipeline. It reads records only, has no AutoAugment, no replacement of bad photos and no parts of a batch for several processes.
+numbers: a run with it is repeatable with the same number of `data.workers`, and differs from a run with the Python
+pipeline. It reads records only, has no AutoAugment, replaces no bad photos, and cannot share a batch among several
+processes. It drops the alpha channel of a transparent PNG file, whose hidden colours it then shows, where the Python
+pipeline puts the photo on white.
 
-Its `seed_aug` is left alone: with it MXNet 1.9.1 starts its random numbers again at every batch, so that an epoch has
-no more different crops than a batch has photos. Without it they start again where an iterator is made, which here is
-every epoch: the run's seed and the epoch decide the order of the photos, and so which photo meets which draw.
+Its `seed_aug` is not set: with it, MXNet 1.9.1 restarts its random numbers at every batch, so that an epoch has no more
+different crops than a batch has photos. Without it they restart when an iterator is made, which here is once per epoch:
+the run's seed and the epoch decide the order of the photos, and so which random numbers each photo gets.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ import numpy as np
 from ...compat import mx
 from ...errors import DataError
 from ..augment import Normalisation
-from ..imagenet import PhotoSet, RecordPhotos
 from ..loader import Batch, Batches, generator
 from .batches import Targets
 from .photo import PhotoAugmentation
+from .photoset import PhotoSet, RecordPhotos
 
 #: What a random draw is for: see `fusion.data.photos.batches`.
 _BATCH, _NATIVE = 1, 12

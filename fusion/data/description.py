@@ -1,0 +1,52 @@
+"""What the rest of the package knows of a data set: one description, at the end of the data set's own file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
+
+from .imageset import DataSet
+
+#: Kinds of data sets: an `ImageSet` in memory, or a `PhotoSet` whose photos are decoded when they are needed.
+IMAGES, PHOTOS = "images", "photos"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A data set that `load_dataset` knows by name.
+
+    Parameters
+    ----------
+    name : str
+        What `data.name` says.
+    title : str
+        For lists and messages, such as "CIFAR-100".
+    load : callable
+        `load(split=..., **options)` gives one split.
+    kind : {"images", "photos"}
+        "images" are in memory (`ImageSet`); "photos" are decoded when they are needed (`PhotoSet`). Each kind has its
+        own batches and augmentation.
+    options : tuple of str
+        The options of `load_dataset` that mean something to this data set.
+    task : str
+        What is learnt on it unless the settings say otherwise.
+    needs_folder : bool
+        Whether `data.dir` must say where it is.
+    fixed_classes : bool
+        Whether its classes are always the same, so that its name tells them.
+    size : int, optional
+        Height and width of its images in pixels, where they are always the same.
+    settings : tuple of str
+        Settings that mean something to this data set or its kind only, such as "data.source".
+    """
+
+    name: str
+    title: str
+    load: Callable[..., DataSet]
+    kind: str
+    options: Tuple[str, ...] = ()
+    task: str = "classification"
+    needs_folder: bool = True
+    fixed_classes: bool = False
+    size: Optional[int] = None
+    settings: Tuple[str, ...] = ()
