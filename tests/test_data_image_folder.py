@@ -56,7 +56,7 @@ def test_order_does_not_depend_on_the_threads(root):
 
 
 def test_progress_ends_at_the_whole(root, caplog):
-    caplog.set_level("INFO", "fusion.data")
+    caplog.set_level("INFO", "fusion")
     load(root)
     assert caplog.records[-1].getMessage().endswith("100 % of 3 images")
 
