@@ -239,7 +239,7 @@ def test_damaged_record_is_a_bad_photo(tmp_path):
 
 
 def test_set_of_bad_photos_alone_ends():
-    with pytest.raises(DataError, match="photos after another cannot be read"):
+    with pytest.raises(DataError, match="photos in a row cannot be read"):
         list(plain(4, 4, bad=range(4), max_bad=4).epoch(0))
 
 

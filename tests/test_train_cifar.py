@@ -181,7 +181,7 @@ def refusal(capsys, *words):
         (["augment.mean=[0.5]"], ["augment.mean is [0.5]", "three numbers"]),
         (["schedule.lr"], ["'schedule.lr'", "section.key=value"]),
         (["data.name=cifar10"], ["data.dir", "cifar10 needs the folder"]),
-        (["data.name=image_folder", "data.dir=nowhere"], ["nowhere has no train part"]),
+        (["data.name=image_folder", "data.dir=nowhere"], ["nowhere: no such folder in", "data.dir=PATH"]),
         (["model.name=cifar_resnot"], ["model.name is 'cifar_resnot'", "'cifar_resnet'"]),
         (["model.fusion=afff"], ["model", "afff", "aff"]),
         (["model.layers=50"], ["model.layers is 50", "cifar_resnet takes"]),

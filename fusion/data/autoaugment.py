@@ -2,12 +2,13 @@
 
 Source: Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", arXiv 1805.09501: table 6 has the
 operations and their ranges, table 7 the policy of CIFAR-10 and table 9 that of ImageNet. A policy is a list of
-sub-policies of two (operation, probability, magnitude) each; one sub-policy is drawn an image. A magnitude is 0 to 9,
+sub-policies of two (operation, probability, magnitude) each; one sub-policy is drawn per image. A magnitude is 0 to 9,
 ten even steps through its range.
 
 Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", arXiv 1909.13719: N
 operations in a row, each drawn evenly from fourteen, all at one magnitude M. At 10 an operation is at the end of its
-range; the paper's larger networks go beyond, up to 30, where the range is drawn out until the operation has no more.
+range; the paper's larger networks go beyond, up to 30, where the range is extended in proportion, as far as the
+operation allows.
 
 Where the papers are silent this follows what AutoGluon, which the original used, did: the sign of a signed magnitude
 is drawn, translation is a share of the image's side (the paper's 150 pixels are of 331), and corners fill with
@@ -280,7 +281,7 @@ def auto_augment(images: np.ndarray, policy: Policy, draw: np.random.Generator) 
 
 
 def _draw_pairs(policy: SubPolicies, count: int, draw: np.random.Generator) -> List[List[_Drawn]]:
-    """A sub-policy an image, and which of its two operations act."""
+    """One sub-policy per image, and which of its two operations act."""
     chosen = draw.integers(len(policy), size=count)
     chances = draw.random((count, 2))
     signs = _draw_signs((count, 2), draw)

@@ -5,7 +5,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html, which also describes the format: re
 two (CIFAR-100: superclass, then class) and 3,072 bytes of one 32x32 image, the red plane first, rows from the top.
 
 Only the *binary* version is read. The "python" version of the same archives is a set of pickles, and unpickling runs
-whatever code the file carries: a download must never be able to do that, so such archives are refused.
+whatever code a file carries. A download must never be able to do that, and so such archives are refused.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 https://doi.org/10.24432/C50P49, CC BY 4.0 (see `DIGITS_LICENSE.md`). These are the test part of that data set
 (`optdigits.tes`), as scikit-learn ships it; its training part is not included.
 
-It is made for seeing that training works, in seconds. Train and test share their writers, so that the accuracy here
-says little about unseen handwriting and nothing about the results of the paper.
+It is for checking within seconds that training works. The training and test images share their writers, so that the
+accuracy says little about the handwriting of others, and nothing about the results of the paper.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def load(split: str) -> ImageSet:
     Returns
     -------
     ImageSet
-        `images` (1437 or 360, 32, 32, 3); ink is 255 and paper 0.
+        `images` (1437 or 360, 32, 32, 3); ink is 255 and paper is 0.
 
     Raises
     ------

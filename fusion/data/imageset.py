@@ -15,7 +15,7 @@ from ..errors import DataError
 
 
 class DataSet(Protocol):
-    """What training and evaluation ask of a split, whether its images are in memory or decoded when needed."""
+    """What training and evaluation need of a split, whether its images are in memory or decoded when needed."""
 
     @property
     def classes(self) -> Tuple[str, ...]:
@@ -46,7 +46,7 @@ class ImageSet:
     labels : numpy.ndarray, shape (N,), int64
         The class of each image: an index into `classes`.
     classes : tuple of str
-        Class names in label order; a class may be without images in this split.
+        Class names in label order; a class may have no images in this split.
     title : str
         The name for tables and logs, e.g. "CIFAR-100 (20 superclasses)".
 
@@ -62,7 +62,7 @@ class ImageSet:
     title: str
 
     def __post_init__(self) -> None:
-        """Check everything that a later stage takes for granted."""
+        """Check everything that later stages rely on."""
         self._check_images()
         self._check_classes()
         self._check_labels()

@@ -24,7 +24,7 @@ class BadPhotoError(Exception):
 
 
 class Header(NamedTuple):
-    """What a file says of its photo before any pixel.
+    """What the header of a file says of its photo.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> Header:
     Parameters
     ----------
     data : bytes
-        The whole file: a JPEG whose end is missing is refused, which its decoder would fill with grey.
+        The whole file: a JPEG whose end is missing is refused, as its decoder would fill the rest with grey.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Photos(Protocol):
         """The file of a photo, and its label; `BadPhotoError` where it cannot be read."""
 
     def name(self, number: int) -> str:
-        """What a message calls a photo."""
+        """The name of a photo for messages."""
 
 
 class FolderPhotos:
@@ -217,7 +217,7 @@ class PhotoSet:
 
 
 def first_few(photos: Photos, faults: Dict[int, str]) -> str:
-    """The first faulty photos by number, each with what is wrong, as a part of a message."""
+    """The first few faulty photos by number, each with its fault, as a part of a message."""
     numbers = sorted(faults)[:SHOWN]
     shown = ", ".join(f"{photos.name(number)} ({faults[number]})" for number in numbers)
     return shown + (", ..." if len(faults) > SHOWN else "")
