@@ -221,10 +221,11 @@ def test_single_class_is_refused(folders, records):
 
 def test_relative_folder_that_is_missing_says_what_it_is_relative_to(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    told = refusal("photos")
-    assert f"photos: no such folder in {tmp_path}" in told
-    assert "a run's data.dir began at the folder that the run was started from" in told
-    assert "data.dir=PATH" in told and "absolute" in told
+    for source in imagenet.SOURCES:
+        told = refusal("photos", source=source)
+        assert f"photos: no such folder in {tmp_path}" in told
+        assert "a run's data.dir began at the folder that the run was started from" in told
+        assert "absolute" in told and "data.dir=PATH" in told
 
 
 def test_class_count_that_differs(folders, records):

@@ -381,5 +381,5 @@ def test_evaluation_refuses_other_settings_than_the_datas(run, capsys, word):
 
 def test_evaluation_refuses_unknown_data_settings_and_missing_data(run, capsys):
     assert "'data.dir'" in evaluation_refusal(capsys, "--run", run, "data.dirr=x")
-    assert "nowhere has no test part" in evaluation_refusal(capsys, "--run", run, "data.dir=nowhere")
+    assert "nowhere: no such folder in" in evaluation_refusal(capsys, "--run", run, "data.dir=nowhere")
     assert "expected cpu" in evaluation_refusal(capsys, "--run", run, "--device", "tpu")

@@ -26,6 +26,7 @@ from .description import IMAGES, Description
 from .download import download as fetch
 from .download import verify
 from .imageset import ImageSet
+from .listing import relative_to
 
 logger = logging.getLogger(__name__)
 
@@ -227,11 +228,14 @@ def _obtain(archive: Archive, split: str, root: Path, url: str, download: bool) 
         return path
     _refuse_incomplete(archive, split, root)
     _refuse_pickles(archive, root)
+    hint = "" if root.exists() else relative_to(root)
     if not download:
         raise DataError(
-            f"no {archive.file_name} and no {archive.folder} under {root}; "
+            f"no {archive.file_name} and no {archive.folder} under {root}{hint}; "
             f"allow the download, or fetch {url} and put it there"
         )
+    if hint:
+        logger.warning("%s: no such folder%s: the data is downloaded to it", root, hint)
     logger.info("downloading %s to %s", url, path)
     return fetch(url, path, archive.md5)
 

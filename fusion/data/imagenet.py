@@ -66,6 +66,7 @@ def load(
     path = Path(root).expanduser()
     if source not in SOURCES:
         raise DataError(f"source {source!r} is unknown; {nearest(str(source), SOURCES)}")
+    existing_folder(path)
     names, photos = _OPEN[find_source(path) if source == "auto" else source](path, split, classes)
     if classes is not None and len(names) != classes:
         raise DataError(
@@ -85,7 +86,6 @@ def find_source(root: Path) -> str:
     DataError
         If it holds neither, or both.
     """
-    existing_folder(root)
     has_records = any((root / f"train{suffix}").exists() for suffix in (".rec", ".idx"))
     has_folders = (root / "train").is_dir()
     if has_records and has_folders:

@@ -58,12 +58,16 @@ def existing_folder(root: Path) -> Path:
     if root.is_dir():
         return root
     fault = "is a file" if root.exists() else "no such folder"
+    raise DataError(f"{root}: {fault}{relative_to(root)}; say with data.dir=PATH which folder the data is in")
+
+
+def relative_to(root: Path) -> str:
+    """What a relative path is relative to, as part of a message; empty for an absolute path."""
     if root.is_absolute():
-        raise DataError(f"{root}: {fault}; say with data.dir=PATH which folder the data is in")
-    raise DataError(
-        f"{root}: {fault} in {Path.cwd()}. This path is relative: it begins at the folder that a command is run from, "
-        "and a run's data.dir began at the folder that the run was started from. Say with data.dir=PATH which folder "
-        "the data is in, as an absolute path"
+        return ""
+    return (
+        f" in {Path.cwd()} (this path is relative: it begins at the folder that a command is run from, and a run's "
+        "data.dir began at the folder that the run was started from; an absolute path is the same everywhere)"
     )
 
 
