@@ -1,9 +1,9 @@
 """Data sets by name, each an `ImageSet` in memory or a `PhotoSet` on disk.
 
 `digits` comes with the package; `cifar10` and `cifar100` are read from their official binary archives, which are
-downloaded if need be; `image_folder` reads any folder of images into memory; `imagenet` reads photos from folders or
-RecordIO files when they are needed. Each file ends with its data set's `Description`. Importing this package needs
-nothing but NumPy.
+downloaded where they are missing; `image_folder` reads any folder of images into memory; `imagenet` reads photos from
+folders or RecordIO files when they are needed. Each file ends with its data set's `Description`. Importing this package
+needs nothing but NumPy.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def _read_unpacked(archive: Archive, split: str, root: Path) -> dict[str, bytes]
 
 
 def _obtain(archive: Archive, split: str, root: Path, url: str, download: bool) -> Path:
-    """Path of the archive, verified; downloaded if need be and allowed."""
+    """Path of the verified archive, which is downloaded where it is missing, if that is allowed."""
     path = root / archive.file_name
     if path.exists():
         verify(path, archive.md5)

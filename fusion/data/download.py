@@ -96,7 +96,7 @@ def download(
                 if not path.exists():  # else the process that held the lock has just finished it
                     _fetch(url, part, path, retries, backoff, timeout)
                     _verify_part(part, md5, url)
-                    part.replace(path)
+                    _finish(part, path)
         except OSError as error:
             raise DataError(f"cannot write {path}: {error}; make room or give another folder as data.dir") from error
     verify(path, md5)
@@ -144,6 +144,13 @@ def md5_of(path: str | os.PathLike[str]) -> str:
         for block in iter(lambda: handle.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _finish(part: Path, path: Path) -> None:
+    """Give a whole, verified file its name, once its content is on the disk."""
+    with part.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
 
 
 def _verify_part(part: Path, md5: str, url: str) -> None:
@@ -210,7 +217,7 @@ def _settle_unsatisfiable(error: urllib.error.HTTPError, part: Path, held: int) 
     total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
     if total is None or int(total.group(1)) != held:
         part.unlink()
-        raise _TransferError(f"the server has no byte {held} to go on from, starting over")
+        raise _TransferError(f"the server has no byte {held} to continue from; starting over")
 
 
 def _resume_point(response: http.client.HTTPResponse, part: Path, held: int) -> int:
