@@ -230,6 +230,19 @@ def test_nothing_there_and_no_download(small):
         small.load()
 
 
+def test_relative_folder_that_is_missing_says_what_it_is_relative_to(small, monkeypatch, caplog, tmp_path_factory):
+    small.pack()
+    monkeypatch.chdir(small.root.parent)
+    assert len(cifar.load(small.archive, "test", small.root.name, download=False)) == COUNTS["test"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(DataError, match=r"under .* in .*elsewhere.* \(this path is relative.*allow the download"):
+        cifar.load(small.archive, "test", small.root.name, download=False)
+    monkeypatch.setattr(cifar, "fetch", lambda url, path, md5: small.path)
+    cifar.load(small.archive, "test", small.root.name, download=True)
+    assert "the data is downloaded to it" in caplog.text
+
+
 def test_download_is_asked_for_the_archive(small, monkeypatch):
     asked = []
 

@@ -125,7 +125,7 @@ def test_in_order_shows_every_photo_once(folders, workers, batch_size):
     assert np.concatenate(labels).tolist() == [label for _, label in expected]
 
 
-def test_processes_take_every_so_manieth_batch(folders):
+def test_processes_share_the_batches_in_turn(folders):
     data = load(folders, "test")
     alone = list(data.in_order(5))
     shared = [list(data.in_order(5, (rank, 2))) for rank in range(2)]
@@ -193,6 +193,39 @@ def test_source_that_is_not_there(tmp_path, source):
 def test_record_without_its_index_and_index_without_its_record(records, split, suffix):
     (records / {"train": "train", "test": "val"}[split]).with_suffix(suffix).unlink()
     assert "of no use without it" in refusal(records, split)
+
+
+def test_training_class_without_photos_is_refused(folders):
+    (folders / "train" / "emu").mkdir()
+    assert "1 of 4 classes have no images: 'emu' (in emu: nothing)" in refusal(folders)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_class_without_test_photos_is_a_warning_that_names_it(folders, caplog, empty):
+    shutil.rmtree(folders / "val" / "b")
+    if empty:
+        (folders / "val" / "b").mkdir()
+    assert [label for _, label in everything(load(folders, "test"))] == [0] * 4 + [2] * 5
+    assert "has no images for 1 of 3 classes: 'b'" in caplog.text
+
+
+def test_single_class_is_refused(folders, records):
+    for name in "bc":
+        shutil.rmtree(folders / "train" / name)
+    (records / "classes.txt").write_text("a\n")
+    for root in (folders, records):
+        assert "has a single class, 'a'" in refusal(root)
+    (records / "classes.txt").unlink()
+    assert "has a single class, '0'" in refusal(records, classes=1)
+
+
+def test_relative_folder_that_is_missing_says_what_it_is_relative_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for source in imagenet.SOURCES:
+        told = refusal("photos", source=source)
+        assert f"photos: no such folder in {tmp_path}" in told
+        assert "a run's data.dir began at the folder that the run was started from" in told
+        assert "absolute" in told and "data.dir=PATH" in told
 
 
 def test_class_count_that_differs(folders, records):

@@ -1,44 +1,59 @@
-"""Hidden files and folders are no part of a data set, whoever reads it."""
+"""Which entries of a folder count: hidden ones never do, whichever reader looks."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from fusion.data import load_dataset
-from fusion.data.listing import images_below, subfolders, visible
-from fusion.data.photos.prepare import prepare
+from fusion.data.listing import check_classes, images_below, is_image, relative_to, visible, visible_folders
 from fusion.errors import DataError
 
 
-def save(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 8, 3), 100, np.uint8)).save(path)
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt", "._a.JPG", ".b.png"):
+        (tmp_path / name).write_bytes(b"")
+    for name in ("inner", ".cache", "inner/.thumbnails", "inner/deeper", "named.png"):
+        (tmp_path / name).mkdir()
+    for name in ("inner/c.jpeg", "inner/.thumbnails/d.png", "inner/deeper/e.png", ".cache/f.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "gone")
+    return tmp_path
 
 
-def test_hidden_entries_are_left_out_at_every_depth(tmp_path):
-    for name in ("b/2.png", "a/1.JPG", "a/._1.jpg", ".cache/3.png", "a/.thumbs/4.png", "a/notes.txt"):
-        save(tmp_path / "photo.png") if name.endswith("txt") else save(tmp_path / name)
-    assert [path.name for path in visible(tmp_path)] == ["a", "b", "photo.png"]
-    assert [path.name for path in subfolders(tmp_path)] == ["a", "b"]
-    found = [path.relative_to(tmp_path).as_posix() for path in images_below(tmp_path)]
-    assert found == ["a/1.JPG", "b/2.png", "photo.png"]
+def test_hidden_entries_do_not_count(folder):
+    names = [path.name for path in visible(folder)]
+    assert names == ["a.JPG", "b.png", "broken.png", "inner", "named.png", "notes.txt"]
+    assert [path.name for path in visible_folders(folder)] == ["inner", "named.png"]
 
 
-def test_flat_test_part_with_a_hidden_folder_is_flat(tmp_path):
-    """It counted as class folders, and its photos as none."""
-    for name in ("train/n01/1.png", "train/n02/2.png", "val/x1.png", "val/x2.png", "val/.cache/y.png"):
-        save(tmp_path / "source" / name)
-    (tmp_path / "classes.txt").write_text("x1.png n01\nx2.png n02\n")
-    reports = prepare(tmp_path / "source", tmp_path / "target", tmp_path / "classes.txt")
-    assert [(report.part, report.images) for report in reports] == [("train", 2), ("val", 2)]
+def test_images_below_are_visible_files_with_a_suffix_of_images(folder):
+    found = sorted(str(path.relative_to(folder)) for path in images_below(folder))
+    assert found == ["a.JPG", "b.png", "inner/c.jpeg", "inner/deeper/e.png"]
 
 
-def test_relative_folder_that_is_not_there_says_where_it_was_looked_for(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.jpg", True), ("a.PNG", True), ("._a.jpg", False), (".png", False), ("a.gif", False)]
+)
+def test_what_counts_as_an_image(name, expected):
+    assert is_image(name) is expected
+
+
+def test_classes_without_images(tmp_path, caplog):
+    check_classes(tmp_path, ("a", "b"), [0, 1, 1], "train")
+    check_classes(tmp_path, ("a", "b"), [0], "test")
+    assert "has no images for 1 of 2 classes: 'b'" in caplog.text
+    for labels, split in (([0], "train"), ([], "test")):
+        with pytest.raises(DataError, match="of 2 classes have no images"):
+            check_classes(tmp_path, ("a", "b"), labels, split)
+
+
+def test_many_classes_without_images_are_counted_and_the_first_named(tmp_path):
+    names = tuple("abcdefgh")
+    with pytest.raises(DataError, match="7 of 8 classes have no images: 'b', 'c', 'd', 'e', 'f', ...; expected"):
+        check_classes(tmp_path, names, [0], "train")
+
+
+def test_absolute_path_needs_no_explanation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=f"The folder data was looked for in {tmp_path}: .*data.dir=PATH"):
-        load_dataset("image_folder", "test", "data")
-    with pytest.raises(DataError) as caught:
-        load_dataset("image_folder", "test", tmp_path / "data")
-    assert "was looked for" not in str(caught.value)
+    assert relative_to(tmp_path) == ""
+    assert f" in {tmp_path} (this path is relative" in relative_to(tmp_path.relative_to(tmp_path))

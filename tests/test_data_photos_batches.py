@@ -233,13 +233,13 @@ def test_damaged_record_is_a_bad_photo(tmp_path):
     data = bytearray(path.read_bytes())
     data[int(path.with_suffix(".idx").read_text().splitlines()[4].split("\t")[1])] ^= 1
     path.write_bytes(data)
-    made = PhotoBatches(load(tmp_path, "train", classes=1), WHOLE, AS_THEY_ARE, Targets(1), 6, 0, max_bad=1)
+    made = PhotoBatches(load(tmp_path, "train", classes=2), WHOLE, AS_THEY_ARE, Targets(2), 6, 0, max_bad=1)
     assert len(list(made.epoch(0))) == 1
     assert list(made.bad.reasons) == [4]
 
 
 def test_set_of_bad_photos_alone_ends():
-    with pytest.raises(DataError, match="photos after another cannot be read"):
+    with pytest.raises(DataError, match="photos in a row cannot be read"):
         list(plain(4, 4, bad=range(4), max_bad=4).epoch(0))
 
 

@@ -11,8 +11,8 @@ from photos import encoded, smooth
 from PIL import Image
 
 from fusion.data.autoaugment import POLICIES
-from fusion.data.photos import decoding, photo
-from fusion.data.photos.decoding import BadPhotoError, Header, decode, read_header
+from fusion.data.photos import photo
+from fusion.data.photos.decoding import BadPhotoError, Header, decode, opencv, read_header
 from fusion.data.photos.photo import (
     Box,
     PhotoAugmentation,
@@ -23,6 +23,7 @@ from fusion.data.photos.photo import (
     reduction_for,
     resized_side,
 )
+from fusion.data.transparency import to_rgb
 from fusion.errors import DataError
 
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -107,6 +108,58 @@ def test_what_the_decoder_refuses_is_a_bad_photo():
         decode(data[:16] + b"\0\0\0\0\0\0\0\0" + data[24:])
 
 
+# --- Transparency ----------------------------------------------------------------------------------------------------
+
+
+def clear_and_opaque(mode):
+    """Two pixels of red, the left one fully transparent, in each way that PNG has of saying so; its bytes."""
+    if mode == "RGBA":
+        image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
+        image.putpixel((0, 0), (200, 0, 0, 0))
+        return saved(image, format="PNG")
+    if mode == "LA":
+        image = Image.new("LA", (2, 1), (90, 255))
+        image.putpixel((0, 0), (90, 0))
+        return saved(image, format="PNG")
+    if mode == "P":
+        image = Image.new("P", (2, 1), 1)
+        image.putpalette([10, 20, 30, 200, 0, 0])
+        image.putpixel((0, 0), 0)
+        return saved(image, format="PNG", transparency=0)
+    image = Image.new(mode, (2, 1), {"RGB": (200, 0, 0), "L": 90}[mode])
+    hidden = {"RGB": (10, 20, 30), "L": 10}[mode]
+    image.putpixel((0, 0), hidden)
+    return saved(image, format="PNG", transparency=hidden)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_transparent_pixels_are_white_and_the_others_as_they_are(mode):
+    shown = decode(clear_and_opaque(mode))[0, :, ::-1].tolist()
+    assert shown == [[255, 255, 255], [90, 90, 90] if mode in ("LA", "L") else [200, 0, 0]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_both_readers_show_transparent_images_alike(tmp_path, mode):
+    (tmp_path / "a.png").write_bytes(clear_and_opaque(mode))
+    assert (decode((tmp_path / "a.png").read_bytes())[..., ::-1] == np.asarray(on_white(tmp_path / "a.png"))).all()
+
+
+def on_white(path):
+    with Image.open(path) as image:
+        return to_rgb(image)
+
+
+def test_half_transparent_is_half_white():
+    assert decode(saved(Image.new("RGBA", (1, 1), (0, 100, 200, 128)), format="PNG"))[0, 0].tolist() == [227, 177, 127]
+
+
+def test_damaged_transparent_file_is_a_bad_photo():
+    data = saved(Image.fromarray(np.dstack([smooth(40, 60), np.full((40, 60), 9, np.uint8)])), format="PNG")
+    middle = len(data) // 2
+    with pytest.raises(BadPhotoError, match="cannot be decoded"):
+        decode(data[:middle] + b"\0" * 40 + data[middle + 40 :])
+
+
 # --- Decoding --------------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +206,7 @@ def encoded_by_pillow():
 
 
 def test_opencv_that_cannot_be_imported_is_told(monkeypatch):
-    decoding.opencv.cache_clear()
+    opencv.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match="opencv-python-headless"):
         decode(encoded_by_pillow())

@@ -17,8 +17,9 @@ from fusion.__main__ import main
 from fusion.compat import mx
 from fusion.data import imagenet
 from fusion.data.photos import prepare as prepare_imagenet
-from fusion.data.photos import writing
-from fusion.data.photos.prepare import prepare, read_val_classes
+from fusion.data.photos import sources
+from fusion.data.photos.prepare import prepare
+from fusion.data.photos.sources import read_val_classes
 from fusion.errors import DataError
 
 CLASSES = ("n01", "n02", "n03")
@@ -62,7 +63,7 @@ def test_records_are_mxnets_and_hold_the_files_as_they_are(source, target):
 
 
 def test_index_finds_the_photos_of_all_stretches(source, target, monkeypatch):
-    monkeypatch.setattr(writing, "STRETCH", 5)
+    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
     prepare(source, target)
     assert photos(target, "train") == photos(source, "train")
 
@@ -126,10 +127,10 @@ def official(tmp_path):
     """The two archives, and the class of each validation photo."""
     root = make_folders(tmp_path / "official", (2, 3, 1), ("train",))
     make_flat(root / "flat")
-    with tarfile.open(root / prepare_imagenet.VAL_ARCHIVE, "w") as tar:
+    with tarfile.open(root / sources.VAL_ARCHIVE, "w") as tar:
         for path in sorted((root / "flat").iterdir(), reverse=True):
             tar.add(path, path.name)
-    with tarfile.open(root / prepare_imagenet.TRAIN_ARCHIVE, "w") as tar:
+    with tarfile.open(root / sources.TRAIN_ARCHIVE, "w") as tar:
         for folder in sorted((root / "train").iterdir(), reverse=True):
             inner = io.BytesIO()
             with tarfile.open(fileobj=inner, mode="w") as class_tar:
@@ -171,7 +172,7 @@ def test_flat_photos_without_their_classes_are_refused(official, target):
 
 def test_damaged_archive_is_refused(official, target):
     shutil.rmtree(official / "train")
-    (official / prepare_imagenet.TRAIN_ARCHIVE).write_bytes(b"no archive" * 100)
+    (official / sources.TRAIN_ARCHIVE).write_bytes(b"no archive" * 100)
     with pytest.raises(DataError, match="not a whole archive"):
         prepare(official, target)
 
@@ -221,6 +222,36 @@ def test_source_that_is_none(tmp_path, target, make):
         prepare(tmp_path / "source", target)
 
 
+def test_hidden_folder_does_not_make_a_flat_part_one_of_class_folders(official, tmp_path):
+    prepare(official, tmp_path / "one", official / "classes.csv")
+    (official / "flat").rename(official / "val")
+    (official / "val" / ".thumbnails").mkdir()
+    (official / "val" / "._ILSVRC2012_val_00000001.JPEG").write_bytes(b"resource fork")
+    prepare(official, tmp_path / "other", official / "classes.csv")
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+
+
+def test_training_class_without_photos_is_refused_in_an_archive_too(official, target):
+    with tarfile.open(official / sources.TRAIN_ARCHIVE, "a") as tar:
+        inner = io.BytesIO()
+        tarfile.open(fileobj=inner, mode="w").close()
+        about = tarfile.TarInfo("emu.tar")
+        about.size = len(inner.getvalue())
+        inner.seek(0)
+        tar.addfile(about, inner)
+    shutil.rmtree(official / "train")
+    with pytest.raises(DataError, match="1 of 4 classes have no images: 'emu'"):
+        prepare(official, target, official / "classes.csv")
+    assert not target.exists()
+
+
+def test_class_without_validation_photos_is_told(official, target, caplog):
+    names = flat_names()
+    (official / "classes.csv").write_text("".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(names)))
+    prepare(official, target, official / "classes.csv")
+    assert "has no images for 1 of 3 classes: 'c'" in caplog.text
+
+
 # --- Going on --------------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +279,7 @@ RENAMES = [(number + 1, Path, "replace") for number in range(17)]
 
 @pytest.mark.parametrize("stop", [*WRITES, *RENAMES])
 def test_stopped_anywhere_it_goes_on_to_the_same_files(source, tmp_path, monkeypatch, stop):
-    monkeypatch.setattr(writing, "STRETCH", 5)
+    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
     (source / "train" / "b" / "000.JPEG").write_bytes(b"")
     prepare(source, tmp_path / "whole")
     target = tmp_path / "target"
@@ -266,15 +297,15 @@ def test_stopped_anywhere_it_goes_on_to_the_same_files(source, tmp_path, monkeyp
 
 
 def test_what_is_done_is_not_done_again(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "STRETCH", 5)
+    monkeypatch.setattr(prepare_imagenet, "STRETCH", 5)
     target = tmp_path / "target"
     with monkeypatch.context() as patch:
         stop_at(patch, 8)  # the classes, a stretch of four files and its journal, and into the second
         with pytest.raises(StoppedError):
             prepare(source, target)
     checked = []
-    real = writing.check
-    monkeypatch.setattr(writing, "check", lambda entry: checked.append(entry.name) or real(entry))
+    real = prepare_imagenet.check
+    monkeypatch.setattr(prepare_imagenet, "check", lambda entry: checked.append(entry.name) or real(entry))
     prepare(source, target)
     assert len(checked) == 24 - 5
     checked.clear()
@@ -304,7 +335,7 @@ def test_records_of_others_are_not_overwritten(source, target):
 
 def test_no_room_is_told_before_anything_is_written(source, target, monkeypatch):
     usage = shutil.disk_usage(source)._replace(free=1000)
-    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(prepare_imagenet.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DataError, match="has room for 0.0 GB"):
         prepare(source, target)
 

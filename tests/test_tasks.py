@@ -180,3 +180,11 @@ def test_toy_task_resumes_to_the_last_bit(toy, tmp_path, monkeypatch):
     paths = [tmp_path / name / "checkpoints" / "last.npz" for name in ("stopped", "whole")]
     with np.load(paths[0]) as one, np.load(paths[1]) as other:
         assert all(one[name].tobytes() == other[name].tobytes() for name in one.files if name != "state")
+
+
+def test_task_that_is_not_there_is_refused_with_its_place(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("task: clasification\ndata: {name: digits}\n")
+    assert train(tmp_path / "a.yaml", tmp_path / "run") == 2
+    message = capsys.readouterr().err
+    assert "a.yaml, line 1: task is 'clasification'; did you mean 'classification'" in message
+    assert not (tmp_path / "run").exists()

@@ -181,7 +181,7 @@ def refusal(capsys, *words):
         (["augment.mean=[0.5]"], ["augment.mean is [0.5]", "three numbers"]),
         (["schedule.lr"], ["'schedule.lr'", "section.key=value"]),
         (["data.name=cifar10"], ["data.dir", "cifar10 needs the folder"]),
-        (["data.name=image_folder", "data.dir=nowhere"], ["nowhere has no train part"]),
+        (["data.name=image_folder", "data.dir=nowhere"], ["nowhere: no such folder in", "data.dir=PATH"]),
         (["model.name=cifar_resnot"], ["model.name is 'cifar_resnot'", "'cifar_resnet'"]),
         (["model.fusion=afff"], ["model", "afff", "aff"]),
         (["model.layers=50"], ["model.layers=50", "cifar_resnet takes", "add model.layers=null"]),
@@ -381,5 +381,5 @@ def test_evaluation_refuses_other_settings_than_the_datas(run, capsys, word):
 
 def test_evaluation_refuses_unknown_data_settings_and_missing_data(run, capsys):
     assert "'data.dir'" in evaluation_refusal(capsys, "--run", run, "data.dirr=x")
-    assert "nowhere has no test part" in evaluation_refusal(capsys, "--run", run, "data.dir=nowhere")
+    assert "nowhere: no such folder in" in evaluation_refusal(capsys, "--run", run, "data.dir=nowhere")
     assert "expected cpu" in evaluation_refusal(capsys, "--run", run, "--device", "tpu")

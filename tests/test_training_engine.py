@@ -229,7 +229,7 @@ def test_image_folder_is_trained_on(tmp_path):
 def test_cifar100_says_which_labels(tmp_path, monkeypatch, capsys, labels, title, classes):
     small = replace(cifar.CIFAR100, records={"train": 8, "test": 4})
     source = replace(cifar.CIFAR100_DESCRIPTION, load=lambda **options: cifar.load(small, **options))
-    monkeypatch.setitem(datasets._DESCRIPTIONS, "cifar100", source)
+    monkeypatch.setitem(datasets.DESCRIPTIONS, "cifar100", source)
     draw = np.random.default_rng(0)
     for name, count in (("train.bin", 8), ("test.bin", 4)):
         records = draw.integers(0, 20, size=(count, small.record_bytes), dtype=np.uint8)

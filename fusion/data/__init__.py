@@ -1,27 +1,37 @@
 """Data sets by name, each an `ImageSet` in memory or a `PhotoSet` on disk.
 
 `digits` comes with the package; `cifar10` and `cifar100` are read from their official binary archives, which are
-downloaded if need be; `image_folder` reads any folder of images into memory; `imagenet` reads photos from folders or
-RecordIO files when they are needed. Importing this needs nothing but NumPy.
+downloaded where they are missing; `image_folder` reads any folder of images into memory; `imagenet` reads photos from
+folders or RecordIO files when they are needed. Each file ends with its data set's `Description`. Importing this package
+needs nothing but NumPy.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Mapping
 
 from ..errors import DataError, nearest
 from . import cifar, digits, image_folder, imagenet
-from .description import Description
+from .description import IMAGES, PHOTOS, Description
 from .imageset import DataSet, ImageSet
 
-__all__ = ["DataSet", "Description", "ImageSet", "describe", "list_datasets", "load_dataset"]
+__all__ = [
+    "IMAGES",
+    "PHOTOS",
+    "DataSet",
+    "Description",
+    "ImageSet",
+    "describe",
+    "list_datasets",
+    "load_dataset",
+    "settings_of_others",
+]
 
 SPLITS = ("train", "test")
 
-#: Every data set. To add one, write its file, which ends with its description, and a line here.
-_DESCRIPTIONS = {
+#: Every data set; another one is a file with its description, and a line here.
+DESCRIPTIONS = {
     description.name: description
     for description in (
         digits.DESCRIPTION,
@@ -32,7 +42,7 @@ _DESCRIPTIONS = {
     )
 }
 
-#: What an option is when nobody has set it: any other value must mean something to the data set.
+#: The values of options that nobody has set: any other value must mean something to the data set.
 _UNSET = {
     "labels": "fine",
     "url": None,
@@ -52,20 +62,42 @@ def list_datasets() -> list[str]:
     list of str
         Sorted.
     """
-    return sorted(_DESCRIPTIONS)
+    return sorted(DESCRIPTIONS)
 
 
 def describe(name: str) -> Description:
-    """The description of a data set.
+    """What is known of a data set without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Of `list_datasets()`.
 
     Raises
     ------
     DataError
-        If there is none of this name; the nearest are named.
+        If there is no such data set; the message names the nearest.
     """
-    if name not in _DESCRIPTIONS:
-        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), _DESCRIPTIONS)}")
-    return _DESCRIPTIONS[name]
+    if name not in DESCRIPTIONS:
+        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), DESCRIPTIONS)}")
+    return DESCRIPTIONS[name]
+
+
+def settings_of_others(name: str) -> dict[str, str]:
+    """The settings that mean nothing to a data set, each with the names of the data sets that it is for.
+
+    Parameters
+    ----------
+    name : str
+        Of `list_datasets()`.
+    """
+    known = describe(name).settings
+    found: dict[str, str] = {}
+    for other in DESCRIPTIONS.values():
+        for key in other.settings:
+            if key not in known:
+                found[key] = f"{found[key]}, {other.name}" if key in found else other.name
+    return found
 
 
 def load_dataset(
@@ -92,24 +124,24 @@ def load_dataset(
     split : {"train", "test"}
         Which part.
     root : path-like, optional
-        The folder of the data; needed by all but "digits", which leaves it unread.
+        The folder of the data; needed by all but "digits", which does not read it.
     labels : {"fine", "coarse"}, default "fine"
         For "cifar100": its 100 classes or its 20 superclasses.
     url : str, optional
         For CIFAR: another address of the same archive.
     size : int, default 32
-        For "image_folder": height and width of the loaded images, in pixels; for "imagenet": of the test photos' crop;
-        the others have 32.
+        For "image_folder", the height and width of the loaded images in pixels; for "imagenet", those of the test
+        photos' crop; the images of the others have 32.
     fit : {"exact", "resize"}, default "exact"
         For "image_folder": refuse images of another size, or scale and crop them.
     download : bool, default True
         Whether CIFAR may be downloaded to `root` if it is not there.
     source : {"auto", "folder", "record"}, default "auto"
-        For "imagenet": what to read where `root` holds both.
+        For "imagenet": class folders or RecordIO files; "auto" is whichever of them `root` holds.
     classes : int, optional
-        For "imagenet": how many there must be.
+        For "imagenet": how many classes there must be.
     crop_share : float, default 0.875
-        For "imagenet": what the test photos' centre crop keeps of the shorter side.
+        For "imagenet": how much of the shorter side the centre crop of a test photo keeps.
     workers : int, default 1
         For "imagenet": threads that decode test photos.
 
@@ -132,28 +164,14 @@ def load_dataset(
     _refuse_meaningless(known, given)
     if known.needs_folder and root is None:
         raise DataError(f"{name} needs the folder of its data; say where with data.dir=PATH")
-    try:
-        return known.load(split=split, **{option: given[option] for option in known.options})
-    except DataError as error:
-        raise _with_place(error, root) from None
-
-
-def _with_place(error: DataError, root: str | os.PathLike[str] | None) -> DataError:
-    """The error, with where the folder was looked for if it is not there and was given relative to another one."""
-    path = None if root is None else Path(root).expanduser()
-    if path is None or path.is_absolute() or path.exists():
-        return error
-    return DataError(
-        f"{error}. The folder {path} was looked for in {Path.cwd()}: a relative data.dir is relative to the folder in "
-        "which a command runs, and a run may have begun in another one; give data.dir=PATH, best an absolute one"
-    )
+    return known.load(split=split, **{option: given[option] for option in known.options})
 
 
 def _refuse_meaningless(known: Description, given: Mapping[str, object]) -> None:
-    """Refuse an option that has no effect: such a mistake would otherwise show only in the results."""
+    """Refuse a setting without effect: otherwise the mistake would show only in the results."""
     for option, unset in _UNSET.items():
         if given[option] != unset and option not in known.options:
-            fitting = ", ".join(name for name in list_datasets() if option in describe(name).options)
+            fitting = ", ".join(other for other in list_datasets() if option in DESCRIPTIONS[other].options)
             raise DataError(
                 f"{option}={given[option]!r} means nothing to {known.name}; it is for {fitting}: leave it out"
             )

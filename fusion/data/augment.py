@@ -1,8 +1,8 @@
 """What happens to a batch of training images: AutoAugment, crop, flip, normalisation, mixup or CutMix, label smoothing.
 
-Everything but AutoAugment is vectorised over the batch. Mixup: Zhang et al., arXiv 1710.09412, with one λ a batch and
-the reversed batch as partner, as the original did. CutMix: Yun et al., arXiv 1905.04899, likewise with one λ and one
-box a batch. Label smoothing: Szegedy et al., arXiv 1512.00567.
+Everything but AutoAugment is vectorised over the batch. Mixup: Zhang et al., arXiv 1710.09412, with one λ per batch
+and the reversed batch as partner, as the original did. CutMix: Yun et al., arXiv 1905.04899, likewise with one λ and
+one box per batch. Label smoothing: Szegedy et al., arXiv 1512.00567.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Normalisation:
-    """Pixels 0 to 255 to zero mean and unit variance a channel.
+    """Pixels 0 to 255 to zero mean and unit variance per channel.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Normalisation:
     Attributes
     ----------
     scale, shift : ndarray
-        (1, 3, 1, 1) float32: a pixel times the one, plus the other.
+        (1, 3, 1, 1) float32: a pixel is multiplied by `scale`, then `shift` is added.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -71,7 +71,7 @@ def crop_and_flip(images: np.ndarray, padding: int, flip: bool, draw: np.random.
     flip : bool
         Mirror each image left to right with a chance of one half.
     draw : numpy.random.Generator
-        What decides.
+        Source of the random numbers.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def smooth_one_hot(labels: np.ndarray, classes: int, smoothing: float) -> np.nda
 
 
 def mixup(images: np.ndarray, targets: np.ndarray, share: float) -> Tuple[np.ndarray, np.ndarray]:
-    """λ of each image and target, 1 − λ of its partner's in the reversed batch.
+    """Each image and target times λ, plus 1 − λ times those of its partner in the reversed batch.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ def cutmix(
     targets : ndarray
         (B, classes) float32.
     share : float
-        λ, between 0 and 1: the box has 1 − λ of the image's area, unless the border cuts it off. The targets follow the
-        area that it has at last.
+        λ, between 0 and 1: the box has 1 − λ of the image's area, unless the border cuts a part of it off. The targets
+        are mixed by the area that is left.
     draw : numpy.random.Generator
-        Where the centre of the box is.
+        Source of the box's centre.
     """
     height, width = images.shape[2:]
     side = np.sqrt(1 - share)
@@ -139,7 +139,7 @@ def cutmix(
 
 
 def _interval(length: int, size: int, draw: np.random.Generator) -> Tuple[int, int]:
-    """Start and end of `size` pixels around a drawn one, as far as they are among `length`."""
+    """Start and end of `size` pixels around a random one, cut off at the ends of `length`."""
     start = int(draw.integers(length)) - size // 2
     return max(0, start), min(length, start + size)
 
@@ -147,16 +147,16 @@ def _interval(length: int, size: int, draw: np.random.Generator) -> Tuple[int, i
 def mix(
     images: np.ndarray, targets: np.ndarray, mixup_alpha: float, cutmix_alpha: float, draw: np.random.Generator
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Mixup or CutMix, whichever is on; of both, one is drawn with a chance of one half.
+    """Mixup or CutMix, whichever is on; where both are, one of them is drawn with a chance of one half.
 
     Parameters
     ----------
     images, targets : ndarray
         (B, C, H, W) and (B, classes) float32.
     mixup_alpha, cutmix_alpha : float
-        λ ~ Beta(alpha, alpha), one a batch; 0 is off.
+        λ ~ Beta(alpha, alpha), one per batch; 0 is off.
     draw : numpy.random.Generator
-        What decides.
+        Source of the random numbers.
     """
     if cutmix_alpha > 0 and (mixup_alpha == 0 or draw.random() < 0.5):
         return cutmix(images, targets, draw.beta(cutmix_alpha, cutmix_alpha), draw)
@@ -182,9 +182,9 @@ class Augmentation:
     mixup_alpha, cutmix_alpha : float
         As in `mix`.
     mixup_epochs : int
-        The epochs, from the first, that have mixup or CutMix.
+        How many epochs, from the first on, have mixup or CutMix.
     smoothing : float
-        Label smoothing; it acts on its own, with or without mixup.
+        Label smoothing, which is independent of mixup.
     """
 
     normalise: Normalisation

@@ -2,12 +2,13 @@
 
 Source: Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", arXiv 1805.09501: table 6 has the
 operations and their ranges, table 7 the policy of CIFAR-10 and table 9 that of ImageNet. A policy is a list of
-sub-policies of two (operation, probability, magnitude) each; one sub-policy is drawn an image. A magnitude is 0 to 9,
+sub-policies of two (operation, probability, magnitude) each; one sub-policy is drawn per image. A magnitude is 0 to 9,
 ten even steps through its range.
 
 Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", arXiv 1909.13719: N
 operations in a row, each drawn evenly from fourteen, all at one magnitude M. At 10 an operation is at the end of its
-range; the paper's larger networks go beyond, up to 30, where the range is drawn out until the operation has no more.
+range; the paper's larger networks go beyond, up to 30, where the range is extended in proportion, as far as the
+operation allows.
 
 Where the papers are silent this follows what AutoGluon, which the original used, did: the sign of a signed magnitude
 is drawn, translation is a share of the image's side (the paper's 150 pixels are of 331), and corners fill with
@@ -115,7 +116,7 @@ RANDAUGMENT_HIGHEST = 30
 
 @dataclass(frozen=True)
 class RandAugment:
-    """N operations in a row, each drawn evenly, all at one magnitude.
+    """N operations one after another, each drawn evenly, all at one magnitude.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class RandAugment:
 
 Policy = Union[SubPolicies, RandAugment]
 
-#: What a setting may name.
+#: The names that a setting may have.
 POLICY_NAMES = ("none", *POLICIES, "randaugment")
 
 
@@ -156,7 +157,8 @@ def _enhance(kind: Any) -> Callable[[Any, float], Any]:
     return lambda image, value: kind(image).enhance(max(0.0, 1 + value))
 
 
-# The next five are those of `PIL.ImageOps`, to the bit; theirs spend most of a small image's time on Python lists.
+# The next five give the same bits as those of `PIL.ImageOps`, which spend most of their time on Python lists where an
+# image is small.
 
 
 def _posterize(image: Any, value: float) -> Any:
@@ -189,13 +191,13 @@ def _equalize(image: Any, value: float) -> Any:
 
 
 def _look_up(image: Any, table: np.ndarray) -> Any:
-    """An image by a table of 256 entries for all its bands."""
+    """An image whose pixels are replaced by a table of 256 entries, the same for all its bands."""
     translated = image.tobytes().translate(table.astype(np.uint8).tobytes())
     return Image.frombytes(image.mode, image.size, translated)
 
 
 def _look_up_bands(image: Any, tables: np.ndarray) -> Any:
-    """An image by a table of 256 entries for each of its bands."""
+    """An image whose pixels are replaced by a table of 256 entries for each of its bands."""
     return Image.merge("RGB", [_look_up(band, table) for band, table in zip(image.split(), tables)])
 
 
@@ -231,8 +233,8 @@ def operate(image: Any, name: str, strength: float, sign: int = 1) -> Any:
     name : str
         A key of `OPERATIONS`.
     strength : float
-        Where in the operation's range: 0 is the weak end, 1 the strong one; more goes on at the same rate, for as long
-        as there is more (a colour has at least one bit, a brightness is at least 0).
+        Where in the operation's range: 0 is the weak end, 1 the strong one. A higher strength extends the range at the
+        same rate, as far as the operation allows (a colour has at least one bit, a brightness is at least 0).
     sign : {1, -1}
         Direction, for the operations that have one.
 
@@ -252,7 +254,7 @@ def apply_operation(image: Any, name: str, magnitude: int, sign: int = 1) -> Any
 
 
 def auto_augment(images: np.ndarray, policy: Policy, draw: np.random.Generator) -> np.ndarray:
-    """Apply operations of its own to each image.
+    """Apply operations to each image, which are drawn for each on its own.
 
     Parameters
     ----------
@@ -261,7 +263,7 @@ def auto_augment(images: np.ndarray, policy: Policy, draw: np.random.Generator) 
     policy : Policy
         Such as `CIFAR10_POLICY`, or a `RandAugment`.
     draw : numpy.random.Generator
-        What decides; a fixed number of draws an image.
+        Source of the random numbers, of which each image takes a fixed number.
 
     Returns
     -------
@@ -280,7 +282,7 @@ def auto_augment(images: np.ndarray, policy: Policy, draw: np.random.Generator) 
 
 
 def _draw_pairs(policy: SubPolicies, count: int, draw: np.random.Generator) -> List[List[_Drawn]]:
-    """A sub-policy an image, and which of its two operations act."""
+    """One sub-policy per image, and which of its two operations act."""
     chosen = draw.integers(len(policy), size=count)
     chances = draw.random((count, 2))
     signs = _draw_signs((count, 2), draw)
@@ -295,7 +297,7 @@ def _draw_pairs(policy: SubPolicies, count: int, draw: np.random.Generator) -> L
 
 
 def _draw_layers(policy: RandAugment, count: int, draw: np.random.Generator) -> List[List[_Drawn]]:
-    """The operations in a row of each image."""
+    """For each image, the operations that are applied one after another."""
     size = (count, policy.layers)
     chosen = draw.integers(len(RANDAUGMENT_OPERATIONS), size=size)
     signs = _draw_signs(size, draw)

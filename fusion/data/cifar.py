@@ -5,7 +5,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html, which also describes the format: re
 two (CIFAR-100: superclass, then class) and 3,072 bytes of one 32x32 image, the red plane first, rows from the top.
 
 Only the *binary* version is read. The "python" version of the same archives is a set of pickles, and unpickling runs
-whatever code the file carries: a download must never be able to do that, so such archives are refused.
+whatever code a file carries. A download must never be able to do that, and so such archives are refused.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Mapping
 import numpy as np
 
 from ..errors import DataError, nearest
-from .description import Description
+from .description import IMAGES, Description
 from .download import download as fetch
 from .download import verify
 from .imageset import ImageSet
+from .listing import relative_to
 
 logger = logging.getLogger(__name__)
 
@@ -220,18 +221,21 @@ def _read_unpacked(archive: Archive, split: str, root: Path) -> dict[str, bytes]
 
 
 def _obtain(archive: Archive, split: str, root: Path, url: str, download: bool) -> Path:
-    """Path of the archive, verified; downloaded if need be and allowed."""
+    """Path of the verified archive, which is downloaded where it is missing, if that is allowed."""
     path = root / archive.file_name
     if path.exists():
         verify(path, archive.md5)
         return path
     _refuse_incomplete(archive, split, root)
     _refuse_pickles(archive, root)
+    hint = "" if root.exists() else relative_to(root)
     if not download:
         raise DataError(
-            f"no {archive.file_name} and no {archive.folder} under {root}; "
+            f"no {archive.file_name} and no {archive.folder} under {root}{hint}; "
             f"allow the download, or fetch {url} and put it there"
         )
+    if hint:
+        logger.warning("%s: no such folder%s: the data is downloaded to it", root, hint)
     logger.info("downloading %s to %s", url, path)
     return fetch(url, path, archive.md5)
 
@@ -314,8 +318,21 @@ def _check_labels(archive: Archive, name: str, table: np.ndarray) -> None:
 
 
 CIFAR10_DESCRIPTION = Description(
-    "cifar10", partial(load, CIFAR10), options=("root", "url", "download"), fixed_classes=True, size=SIDE
+    name="cifar10",
+    title="CIFAR-10",
+    load=partial(load, CIFAR10),
+    kind=IMAGES,
+    options=("root", "url", "download"),
+    fixed_classes=True,
+    size=SIDE,
 )
+
 CIFAR100_DESCRIPTION = Description(
-    "cifar100", partial(load, CIFAR100), options=("root", "labels", "url", "download"), fixed_classes=True, size=SIDE
+    name="cifar100",
+    title="CIFAR-100",
+    load=partial(load, CIFAR100),
+    kind=IMAGES,
+    options=("root", "labels", "url", "download"),
+    fixed_classes=True,
+    size=SIDE,
 )

@@ -1,4 +1,4 @@
-"""What the rest of the package has to know of a data set: each data set's own file ends with its description."""
+"""What the rest of the package knows of a data set: one description, at the end of the data set's own file."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from typing import Callable, Optional, Tuple
 
 from .imageset import DataSet
 
-#: The kinds of data sets: images in memory, an `ImageSet`; photos that are decoded when needed, a `PhotoSet`.
+#: Kinds of data sets: an `ImageSet` in memory, or a `PhotoSet` whose photos are decoded when they are needed.
 IMAGES, PHOTOS = "images", "photos"
 
 
 @dataclass(frozen=True)
 class Description:
-    """A data set.
+    """A data set that `load_dataset` knows by name.
 
-    Attributes
+    Parameters
     ----------
     name : str
-        `data.name` of the settings.
+        What `data.name` says.
+    title : str
+        For lists and messages, such as "CIFAR-100".
     load : callable
-        Called as `load(split=..., **options)`, with the options below.
+        `load(split=..., **options)` gives one split.
     kind : {"images", "photos"}
-        What `load` returns, and so how batches are made of it.
+        "images" are in memory (`ImageSet`); "photos" are decoded when they are needed (`PhotoSet`). Each kind has its
+        own batches and augmentation.
     options : tuple of str
-        The options of `fusion.data.load_dataset` that mean something to it.
+        The options of `load_dataset` that mean something to this data set.
     task : str
-        What is learnt on it unless the settings name another task.
+        What is learnt on it unless the settings say otherwise.
+    needs_folder : bool
+        Whether `data.dir` must say where it is.
     fixed_classes : bool
-        Whether its classes are the same for everybody, as those of CIFAR are.
+        Whether its classes are always the same, so that its name tells them.
     size : int, optional
         Height and width of its images in pixels, where they are always the same.
+    settings : tuple of str
+        Settings that mean something to this data set or its kind only, such as "data.source".
     """
 
     name: str
+    title: str
     load: Callable[..., DataSet]
-    kind: str = IMAGES
+    kind: str
     options: Tuple[str, ...] = ()
     task: str = "classification"
+    needs_folder: bool = True
     fixed_classes: bool = False
     size: Optional[int] = None
-
-    @property
-    def needs_folder(self) -> bool:
-        """Whether it is read from a folder that the user has to name."""
-        return "root" in self.options
+    settings: Tuple[str, ...] = ()

@@ -4,8 +4,8 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 https://doi.org/10.24432/C50P49, CC BY 4.0 (see `DIGITS_LICENSE.md`). These are the test part of that data set
 (`optdigits.tes`), as scikit-learn ships it; its training part is not included.
 
-It is made for seeing that training works, in seconds. Train and test share their writers, so that the accuracy here
-says little about unseen handwriting and nothing about the results of the paper.
+It is for checking within seconds that training works. The training and test images share their writers, so that the
+accuracy says little about the handwriting of others, and nothing about the results of the paper.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from .description import Description
+from .description import IMAGES, Description
 from .imageset import ImageSet
 
 TITLE = "UCI digits"
@@ -40,7 +40,7 @@ def load(split: str) -> ImageSet:
     Returns
     -------
     ImageSet
-        `images` (1437 or 360, 32, 32, 3); ink is 255 and paper 0.
+        `images` (1437 or 360, 32, 32, 3); ink is 255 and paper is 0.
 
     Raises
     ------
@@ -94,4 +94,6 @@ def _read_scans() -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{SCANS_FILE} is missing; it is part of this package: install the package again") from None
 
 
-DESCRIPTION = Description("digits", load, fixed_classes=True, size=SIDE)
+DESCRIPTION = Description(
+    name="digits", title=TITLE, load=load, kind=IMAGES, needs_folder=False, fixed_classes=True, size=SIDE
+)

@@ -1,9 +1,9 @@
-"""Download of one file, resumed where it broke off and taken into use only after its MD5 sum is right.
+"""Download of one file, continued where it broke off, and used only once its MD5 sum is right.
 
 The bytes go to `<path>.part`; a further attempt, in this run or a later one, asks for the rest with an HTTP range
 request (RFC 9110, section 14, https://www.rfc-editor.org/rfc/rfc9110#section-14). The final name appears only with
 the whole, verified file. MD5 guards against a damaged or mistaken file, being the sum that the publishers of these
-data sets give; it is no proof against forgery, which is why nothing here ever runs or unpickles what it fetched.
+data sets give. It does not protect against forgery, and so nothing here ever runs or unpickles what was downloaded.
 
 urllib rather than requests: requests undoes a `Content-Encoding: gzip`, with which some servers label a .tar.gz.
 """
@@ -34,9 +34,9 @@ else:
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1 << 18  # bytes between two looks at the connection
-LOCK_POLL = 0.2  # seconds between two looks at another process's lock
-TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses of a passing trouble
+CHUNK = 1 << 18  # bytes that are read at a time
+LOCK_POLL = 0.2  # seconds between two tries to get the lock that another process holds
+TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # HTTP statuses that may go away
 
 
 class _TransferError(Exception):
@@ -53,7 +53,7 @@ def download(
     timeout: float = 30.0,
     wait: float = 3600.0,
 ) -> Path:
-    """Fetch a file over HTTP, resuming what an earlier attempt left, and verify it.
+    """Download a file over HTTP, continuing what an earlier attempt left, and verify it.
 
     Two processes may ask for the same file at once: the second waits for the first and then uses its file.
 
@@ -93,10 +93,10 @@ def download(
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _exclusive(Path(f"{path}.lock"), wait):
-                if not path.exists():  # else the process that we waited for has just finished it
+                if not path.exists():  # else the process that held the lock has just finished it
                     _fetch(url, part, path, retries, backoff, timeout)
                     _verify_part(part, md5, url)
-                    part.replace(path)
+                    _finish(part, path)
         except OSError as error:
             raise DataError(f"cannot write {path}: {error}; make room or give another folder as data.dir") from error
     verify(path, md5)
@@ -146,10 +146,17 @@ def md5_of(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def _finish(part: Path, path: Path) -> None:
+    """Give a whole, verified file its name, once its content is on the disk."""
+    with part.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
+
+
 def _verify_part(part: Path, md5: str, url: str) -> None:
     found = md5_of(part)
     if found != md5.lower():
-        part.unlink()  # resuming it could never lead to the right file
+        part.unlink()  # continuing it could never lead to the right file
         raise DataError(
             f"{url} gave a file whose MD5 sum is {found}, expected {md5}; it was removed: "
             f"try again, or give another address as data.url"
@@ -210,7 +217,7 @@ def _settle_unsatisfiable(error: urllib.error.HTTPError, part: Path, held: int) 
     total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
     if total is None or int(total.group(1)) != held:
         part.unlink()
-        raise _TransferError(f"the server has no byte {held} to go on from, starting over")
+        raise _TransferError(f"the server has no byte {held} to continue from; starting over")
 
 
 def _resume_point(response: http.client.HTTPResponse, part: Path, held: int) -> int:
@@ -237,7 +244,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, start: int) -> None
 
 
 def _copy(response: http.client.HTTPResponse, handle: BinaryIO, meter: Counter) -> int:
-    """Write the body as it comes and count its bytes; a disk error stays an OSError, a network one does not."""
+    """Write the body as it arrives, and count its bytes; only an error of the disk stays an OSError."""
     count = 0
     while True:
         try:
@@ -272,7 +279,9 @@ def _exclusive(lock: Path, wait: float) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # before letting go, or it could be the next holder's; Windows keeps an open file
+        with suppress(
+            OSError
+        ):  # while it is still held, or it could be the next holder's; Windows cannot remove an open file
             lock.unlink()
         handle.close()
 

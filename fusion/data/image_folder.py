@@ -1,12 +1,12 @@
-"""A data set as folders of JPEG or PNG files, one folder a class, read into memory.
+"""A data set as folders of JPEG or PNG files, one folder per class, read into memory.
 
 The layout is that of ImageNet's training archive, common to most frameworks (e.g. Gluon's `ImageFolderDataset`)::
 
     root/train/<class>/*.jpg
     root/test/<class>/*.jpg        (or `val`, or `validation`; the first of these names that is there)
 
-Class folders hold the files themselves; deeper folders are not looked into. Nothing is cached: 50,000 CIFAR-sized
-JPEGs decode in seconds.
+Class folders hold the files themselves: folders within them are not read. Nothing is cached, as 50,000 JPEG files of
+CIFAR's size are decoded in seconds.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ import numpy as np
 from ..errors import DataError, nearest
 from ..machine import processors
 from ..progress import progress
-from .description import Description
+from .description import IMAGES, Description
 from .imageset import ImageSet
-from .listing import SUFFIXES, is_image, subfolders, visible
-from .transparency import on_white
+from .listing import SHOWN, class_names, list_files, split_folder
+from .transparency import to_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
-SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 FORMATS = ("JPEG", "PNG")  # Pillow chooses by content, and some of its other decoders start programs
-SHOWN = 5  # faulty files that a message names
-BATCH = 128  # files a thread takes at a time
+BATCH = 128  # files that a thread takes at a time
 
 
 class _SizeError(Exception):
@@ -58,8 +56,8 @@ def load(
     """One split of an image folder, with the images in the order of their sorted paths.
 
     The sorted folder names under `train` are the classes, for either split. Images are taken as they are stored (no
-    rotation by EXIF) and converted to RGB; transparency is dropped. Memory: 3 * size**2 bytes an image, e.g. 150 MB
-    for 50,000 at size 32.
+    rotation by EXIF) and converted to RGB, transparent ones on white. Memory: 3 * size**2 bytes per image, for
+    instance 150 MB for 50,000 images of size 32.
 
     Parameters
     ----------
@@ -73,7 +71,7 @@ def load(
         What to do with an image of another size: "exact" refuses it; "resize" scales its shorter side to `size`
         (Pillow, bilinear) and cuts out the centre.
     workers : int, optional
-        Threads that read and decode; as many as there are processors by default.
+        Threads that read and decode; by default one per processor.
 
     Returns
     -------
@@ -83,8 +81,8 @@ def load(
     Raises
     ------
     DataError
-        If a folder is missing, a class is empty or not among the training classes, or files are unreadable or not of
-        the wanted size: the message names the first few and their number.
+        If a folder is missing, a class has no training images, a test folder is none of the training classes', or
+        files are unreadable or not of the wanted size: the message gives their number and names the first few.
     """
     root = Path(root).expanduser()
     if fit not in _FITS:
@@ -93,85 +91,14 @@ def load(
         raise DataError(f"size {size} is impossible; expected the side of the images in pixels, e.g. 32")
     folder = split_folder(root, split)
     classes = class_names(split_folder(root, "train"))
-    paths, labels = list_files(folder, classes)
+    paths, labels = list_files(folder, classes, split)
     logger.info("%s: %d images of %d classes, %.0f MB", folder, len(paths), len(classes), len(paths) * 3e-6 * size**2)
     images = _read_all(folder, paths, size, fit, workers or processors())
     return ImageSet(images, labels, classes, f"image folder {root.resolve().name}")
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """The folder of a split, by the first of its names that is there."""
-    if split not in SPLIT_FOLDERS:
-        raise DataError(f"an image folder has no split {split!r}; expected one of {', '.join(SPLIT_FOLDERS)}")
-    for name in SPLIT_FOLDERS[split]:
-        if (root / name).is_dir():
-            return root / name
-    wanted = " or ".join(f"{name}/<class>/*.jpg" for name in SPLIT_FOLDERS[split])
-    found = ", ".join(path.name for path in subfolders(root)[:SHOWN]) if root.is_dir() else "not a folder itself"
-    raise DataError(f"{root} has no {split} part; expected {wanted} in it (found: {found or 'no folders'})")
-
-
-def class_names(train: Path) -> tuple[str, ...]:
-    """The names of the folders in a folder, sorted."""
-    classes = tuple(path.name for path in subfolders(train))
-    if not classes:
-        raise DataError(f"{train} has no folders; expected one for each class, with its images in it")
-    return classes
-
-
-def list_files(folder: Path, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
-    """Paths of the images, class by class and sorted, and their labels (N,) int64."""
-    present = [path.name for path in subfolders(folder)]
-    strange = [name for name in present if name not in classes]
-    if strange:
-        raise DataError(
-            f"{folder}: no training class is named {', '.join(map(repr, strange[:SHOWN]))} "
-            f"({len(strange)} such folders); {nearest(strange[0], classes)}"
-        )
-    paths: list[Path] = []
-    labels: list[int] = []
-    empty: list[str] = []
-    for label, name in enumerate(classes):
-        files = _image_files(folder / name) if name in present else []
-        paths += files
-        labels += [label] * len(files)
-        if not files:
-            empty.append(name)
-    if empty and paths:
-        _tell_empty(folder, empty, len(classes))
-    if not paths:
-        raise DataError(f"{folder} has no folders; expected one for each class, with its images in it")
-    return paths, np.array(labels, np.int64)
-
-
-def _tell_empty(folder: Path, empty: list[str], classes: int) -> None:
-    """Refuse classes without a training image, and warn of classes without a test image.
-
-    It makes no difference whether a folder is missing or has no image in it.
-    """
-    if folder.name in SPLIT_FOLDERS["train"]:
-        other = ", ".join(path.name for path in visible(folder / empty[0])[:SHOWN]) or "nothing"
-        raise DataError(
-            f"{folder}: class folder {empty[0]} is empty; expected *{', *'.join(SUFFIXES)} in it (found: {other}); of "
-            f"{classes} class folders {len(empty)} are without images: fill or remove them"
-        )
-    logger.warning(
-        "%s has no image of %d of %d classes: %s; the figures say nothing about these",
-        *(folder, len(empty), classes, ", ".join(empty[:SHOWN])),
-    )
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """Sorted images of a class; hidden files (such as macOS's `._name.jpg`) and other kinds do not count."""
-    entries = visible(folder)
-    images = [entry for entry in entries if is_image(entry)]
-    if images and len(images) < len(entries):
-        logger.warning("%s: %d entries are no %s, left out", folder, len(entries) - len(images), "/".join(SUFFIXES))
-    return images
-
-
 def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers: int) -> np.ndarray:
-    """Decode every file with a pool of threads: Pillow lets go of the interpreter while it decodes."""
+    """Decode every file with a pool of threads, which run side by side: Pillow releases Python's lock meanwhile."""
     images = np.empty((len(paths), size, size, 3), np.uint8)
     faults: list[_Fault] = []
 
@@ -201,7 +128,7 @@ def _read_rows(
 
 @contextmanager
 def _strictly() -> Iterator[None]:
-    """Have Pillow refuse a file that was cut off: GluonCV, once imported, lets it fill up the rest with grey."""
+    """Have Pillow refuse a file that was cut off: once GluonCV is imported, Pillow would fill the rest with grey."""
     from PIL import ImageFile
 
     before = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -213,7 +140,7 @@ def _strictly() -> Iterator[None]:
 
 
 def read_scaled(path: Path, size: int) -> np.ndarray:
-    """One image, its shorter side scaled to `size` if it is not that already, then its centre: (size, size, 3) uint8.
+    """One image, its shorter side scaled to `size`, then its centre cut out: (size, size, 3) uint8.
 
     Raises
     ------
@@ -223,7 +150,7 @@ def read_scaled(path: Path, size: int) -> np.ndarray:
     try:
         with _strictly():
             return _read_image(path, size, _resize)
-    except Exception as error:  # as above
+    except Exception as error:  # as in `_read_rows`
         raise DataError(f"{path}: {_reason(_Fault(path, error))}; expected a JPEG or PNG image") from None
 
 
@@ -233,8 +160,8 @@ def _read_image(path: Path, size: int, fit: Callable[[Image, int], Image]) -> np
 
     with Image.open(path, formats=FORMATS) as image:
         if image.mode.startswith(("I", "F")):
-            raise ValueError(f"pixels of mode {image.mode!r}, expected 8 bits a channel")  # RGB would clip them
-        return np.asarray(on_white(fit(image, size)))
+            raise ValueError(f"pixels of mode {image.mode!r}, expected 8 bits per channel")  # RGB would clip them
+        return np.asarray(to_rgb(fit(image, size)))
 
 
 def _exact(image: Image, size: int) -> Image:
@@ -251,7 +178,7 @@ def _resize(image: Image, size: int) -> Image:
     shorter = min(width, height)
     width, height = round(width * size / shorter), round(height * size / shorter)
     left, top = (width - size) // 2, (height - size) // 2
-    scaled = on_white(image).resize((width, height), Image.Resampling.BILINEAR)  # a palette cannot be interpolated
+    scaled = to_rgb(image).resize((width, height), Image.Resampling.BILINEAR)  # a palette cannot be interpolated
     return scaled.crop((left, top, left + size, top + size))
 
 
@@ -290,4 +217,10 @@ def _reason(fault: _Fault) -> str:
     return str(fault.error) or type(fault.error).__name__
 
 
-DESCRIPTION = Description("image_folder", load, options=("root", "size", "fit"))
+DESCRIPTION = Description(
+    name="image_folder",
+    title="image folder",
+    load=load,
+    kind=IMAGES,
+    options=("root", "size", "fit"),
+)

@@ -1,10 +1,10 @@
-"""ImageNet, or any large set of photos: one folder a class, or MXNet's RecordIO files, decoded when they are needed.
+"""ImageNet, or any large set of photos, in class folders or in MXNet's RecordIO files, decoded when they are needed.
 
 Both sources give the same images in the same order, so that a run does not depend on which one it reads::
 
     root/train/<class>/*.JPEG                 root/train.rec, root/train.idx
     root/val/<class>/*.JPEG   (or test)       root/val.rec, root/val.idx        (or test)
-                                              root/classes.txt                  a name a line, in label order
+                                              root/classes.txt                  one name per line, in label order
 
 `python -m fusion prepare imagenet` writes the second from the first. Source: Russakovsky et al., "ImageNet Large Scale
 Visual Recognition Challenge", arXiv 1409.0575.
@@ -18,7 +18,7 @@ from typing import List, Optional, Tuple
 
 from ..errors import DataError, nearest
 from .description import PHOTOS, Description
-from .image_folder import SPLIT_FOLDERS, class_names, split_folder
+from .listing import SPLIT_FOLDERS, class_names, existing_folder, refuse_single_class, split_folder
 from .photos.photoset import CLASSES_FILE, FolderPhotos, Photos, PhotoSet, PhotoView, RecordPhotos
 
 SOURCES = ("auto", "folder", "record")
@@ -39,13 +39,13 @@ def load(
     Parameters
     ----------
     root : path-like
-        The folder that holds the class folders' folders, or the records.
+        The folder that holds `train` and `val` with their class folders, or the records.
     split : {"train", "test"}
         Which part; the second is in `val`, `validation` or `test`.
     size : int, default 224
         Height and width of the test photos, in pixels.
     source : {"auto", "folder", "record"}
-        Which of the two to read; "auto" takes what is there and refuses to choose.
+        Which of the two to read; "auto" takes the one that exists, and refuses to choose where both do.
     classes : int, optional
         How many there must be; needed for records without a `classes.txt`.
     crop_share : float, default 0.875
@@ -61,14 +61,17 @@ def load(
     Raises
     ------
     DataError
-        If files are missing, damaged, or of another number of classes.
+        If files are missing or damaged, or there is another number of classes.
     """
     path = Path(root).expanduser()
     if source not in SOURCES:
         raise DataError(f"source {source!r} is unknown; {nearest(str(source), SOURCES)}")
+    existing_folder(path)
     names, photos = _OPEN[find_source(path) if source == "auto" else source](path, split, classes)
     if classes is not None and len(names) != classes:
-        raise DataError(f"{path} has {len(names)} classes, and data.classes is {classes}: set it right, or null")
+        raise DataError(
+            f"{path} has {len(names)} classes, and data.classes is {classes}: set it to {len(names)}, or to null"
+        )
     loaded = PhotoSet(photos, names, f"photos of {path.resolve().name}", PhotoView(size, crop_share, workers))
     if split == "test":
         loaded.check()
@@ -83,8 +86,6 @@ def find_source(root: Path) -> str:
     DataError
         If it holds neither, or both.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; say with data.dir=PATH where the photos are")
     has_records = any((root / f"train{suffix}").exists() for suffix in (".rec", ".idx"))
     has_folders = (root / "train").is_dir()
     if has_records and has_folders:
@@ -100,12 +101,13 @@ def find_source(root: Path) -> str:
 
 def _open_folder(root: Path, split: str, classes: Optional[int]) -> Tuple[Tuple[str, ...], Photos]:
     names = class_names(split_folder(root, "train"))
-    return names, FolderPhotos(split_folder(root, split), names)
+    return names, FolderPhotos(split_folder(root, split), names, split)
 
 
 def _open_records(root: Path, split: str, classes: Optional[int]) -> Tuple[Tuple[str, ...], Photos]:
     path = record_path(root, split)
     names = _record_classes(root, classes)
+    refuse_single_class(root, names)
     return names, RecordPhotos(path, len(names))
 
 
@@ -113,7 +115,7 @@ _OPEN = {"folder": _open_folder, "record": _open_records}
 
 
 def record_path(root: Path, split: str) -> Path:
-    """The .rec file of a split; that it has its index is for `RecordFile` to say."""
+    """The .rec file of a split; whether its index exists too is checked by `RecordFile`."""
     if split not in SPLIT_FOLDERS:
         raise DataError(f"photos have no split {split!r}; expected one of {', '.join(SPLIT_FOLDERS)}")
     candidates: List[Path] = [root / f"{name}.rec" for name in SPLIT_FOLDERS[split]]
@@ -134,12 +136,27 @@ def _record_classes(root: Path, classes: Optional[int]) -> Tuple[str, ...]:
         return names
     if classes is None:
         raise DataError(
-            f"{root} has no {CLASSES_FILE}, which names the classes of its records, one a line: say how many there are "
-            "with data.classes=1000"
+            f"{root} has no {CLASSES_FILE}, which names the classes of its records, one per line: say how many there "
+            "are with data.classes=1000"
         )
     return tuple(str(label) for label in range(classes))
 
 
 DESCRIPTION = Description(
-    "imagenet", load, kind=PHOTOS, options=("root", "size", "source", "classes", "crop_share", "workers")
+    name="imagenet",
+    title="ImageNet, or photos laid out like it",
+    load=load,
+    kind=PHOTOS,
+    options=("root", "size", "source", "classes", "crop_share", "workers"),
+    settings=(
+        "data.source",
+        "data.pipeline",
+        "data.classes",
+        "data.crop_share",
+        "data.max_bad_images",
+        "augment.crop_area",
+        "augment.crop_aspect",
+        "augment.colour_jitter",
+        "augment.lighting",
+    ),
 )

@@ -15,7 +15,7 @@ from ..errors import DataError
 
 
 class DataSet(Protocol):
-    """What training and evaluation ask of a split, whether its images are in memory or decoded when needed."""
+    """What training and evaluation need of a split, whether its images are in memory or decoded when needed."""
 
     @property
     def classes(self) -> Tuple[str, ...]:
@@ -31,7 +31,7 @@ class DataSet(Protocol):
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every image once, as a test shows it: images (n, H, W, 3) uint8 and labels (n,), n ≤ batch_size.
 
-        With `shard`, the rank and size of a process among several, every so manieth batch.
+        With `shard`, the rank and size of a process among several: every `size`-th batch, starting at `rank`.
         """
 
 
@@ -46,7 +46,7 @@ class ImageSet:
     labels : numpy.ndarray, shape (N,), int64
         The class of each image: an index into `classes`.
     classes : tuple of str
-        Class names in label order; a class may be without images in this split.
+        Class names in label order; a class may have no images in this split.
     title : str
         The name for tables and logs, e.g. "CIFAR-100 (20 superclasses)".
 
@@ -62,7 +62,7 @@ class ImageSet:
     title: str
 
     def __post_init__(self) -> None:
-        """Check everything that a later stage takes for granted."""
+        """Check everything that later stages rely on."""
         self._check_images()
         self._check_classes()
         self._check_labels()
@@ -74,7 +74,7 @@ class ImageSet:
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every image once, as it is: images (n, H, W, 3) uint8 and labels (n,) int64, n ≤ batch_size.
 
-        With `shard`, the rank and size of a process among several, every so manieth batch.
+        With `shard`, the rank and size of a process among several: every `size`-th batch, starting at `rank`.
         """
         rank, size = shard
         for start in range(rank * batch_size, len(self), size * batch_size):

@@ -1,7 +1,7 @@
-"""Batches of augmented images, drawn from the seed, the epoch and the batch's number: any one can be made again.
+"""Batches of augmented images; the seed, the epoch and a batch's number determine it, so that it can be made again.
 
-Images stay uint8 in memory and are cropped, flipped and normalised a batch at a time. Threads prepare the next
-batches while the network works; NumPy lets them run beside it.
+Images stay uint8 in memory and are cropped, flipped and normalised one batch at a time. Threads prepare the next
+batches while the network works: NumPy releases Python's lock, so that they run side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from .augment import Augmentation, Normalisation
 from .imageset import DataSet, ImageSet
 
-#: Batches kept ready beyond those in the making.
+#: Batches that are kept ready, in addition to those that threads are working on.
 _READY = 2
 
 #: What a random draw is for, so that no two draws share their numbers.
@@ -45,31 +45,31 @@ def generator(*key: int) -> np.random.Generator:
     Parameters
     ----------
     *key : int
-        Not negative: the seed first, then what is drawn, the epoch, the batch.
+        Numbers of at least 0: the seed, then what is drawn, the epoch, the batch.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 class Batches:
-    """How an epoch of a data set is cut into batches, and these into the parts of several processes.
+    """How an epoch of a data set is cut into batches, and each batch into the parts of several processes.
 
     Parameters
     ----------
     data : ImageSet or PhotoSet
         The training images, N.
     batch_size : int
-        B, over all devices of all processes. The N mod B images at an epoch's end wait for another epoch.
+        B, over all devices of all processes. The last N mod B images of an epoch's order are left out of that epoch.
     seed : int
         Of the run.
     workers : int
-        Threads.
+        Threads that prepare batches.
     shard : tuple of two int
-        Which of how many equal parts of each batch to make: rank and size of a process among several.
+        Rank and size of a process among several: of `size` equal parts of each batch, it makes number `rank`.
 
     Raises
     ------
     ValueError
-        If the set has fewer images than a batch, or a batch has no such part.
+        If the set has fewer images than a batch, or a batch cannot be cut into such parts.
     """
 
     def __init__(self, data: Any, batch_size: int, seed: int, workers: int, shard: Tuple[int, int]) -> None:
@@ -90,7 +90,7 @@ class Batches:
 
     @property
     def part_size(self) -> int:
-        """Images of a batch that are made here."""
+        """How many images of each batch this process makes."""
         return self.batch_size // self.size
 
     def __len__(self) -> int:
@@ -105,20 +105,20 @@ class TrainingBatches(Batches):
     data : ImageSet
         The training images.
     augmentation : Augmentation
-        What makes a batch of images.
+        From a batch of stored images to one that a step reads.
     batch_size : int
         B, over all devices of all processes.
     seed : int
         Of the run.
     workers : int
-        Threads. Batches do not depend on how many.
+        Threads that prepare batches, which do not depend on how many there are.
     shard : tuple of two int
-        Which of how many equal parts of each batch to make: rank and size of a process among several.
+        Rank and size of a process among several: of `size` equal parts of each batch, it makes number `rank`.
 
     Raises
     ------
     ValueError
-        If the set has fewer images than a batch, or a batch has no such part.
+        If the set has fewer images than a batch, or a batch cannot be cut into such parts.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class TrainingBatches(Batches):
         Yields
         ------
         Batch
-            In order, the same for the same seed whatever came before.
+            In order; the same for the same seed, whichever batches were made before.
         """
         order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
@@ -171,7 +171,7 @@ class TrainingBatches(Batches):
 def evaluation_batches(
     data: DataSet, normalise: Normalisation, batch_size: int, shard: Tuple[int, int] = (0, 1)
 ) -> Iterator[Batch]:
-    """Every image once, in order, as it is; the last batch is filled up with its own first image.
+    """Every image once, in order and without augmentation; a last batch that is not full repeats its first image.
 
     Parameters
     ----------
@@ -182,12 +182,12 @@ def evaluation_batches(
     batch_size : int
         B.
     shard : tuple of two int
-        Rank and size of a process among several: of `size` batches it takes one.
+        Rank and size of a process among several: every `size`-th batch, starting at `rank`.
 
     Yields
     ------
     Batch
-        Whose targets are integer labels (n,), of which there are fewer than images in a last batch that is not full.
+        The targets are integer labels (n,); a last batch that was not full has fewer labels than images.
     """
     for images, labels in data.in_order(batch_size, shard):
         missing = batch_size - len(images)

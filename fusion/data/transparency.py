@@ -1,43 +1,44 @@
-"""Images with transparent parts: they are put on white, by every reader, as a browser shows them.
+"""Transparent images are shown on white, by whichever library they are decoded.
 
-What a PNG file says of the colours of fully transparent pixels is arbitrary; without a background it would be seen.
+A transparent pixel still stores a colour, which no viewer shows and which may be anything; a reader that just drops
+the alpha channel would give these hidden colours to the network. White is what most pages show such images on.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
 
-#: Of a PNG file: where the kind of its pixels is, and the kinds with an alpha channel.
-_KIND_AT, _WITH_ALPHA = 25, (4, 6)
+_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+
+#: A PNG file's colour type stands at this byte; these two types have an alpha channel.
+_COLOUR_TYPE = 25
+_ALPHA_TYPES = frozenset({4, 6})
 
 
-def on_white(image: Image) -> Image:
-    """An image of Pillow in RGB, its transparent parts on white."""
-    from PIL import Image as Images
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB, what is transparent in it on white.
 
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode of 8 bits per channel.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode "RGB"; where nothing is transparent, the same colours.
+    """
+    from PIL import Image
+
+    if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
         return image.convert("RGB")
-    coloured = image.convert("RGBA")
-    background = Images.new("RGBA", coloured.size, "white")
-    return Images.alpha_composite(background, coloured).convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
 
 
-def may_be_transparent(data: bytes) -> bool:
-    """Whether a file is a PNG whose pixels have an alpha channel, or one with a transparent colour."""
-    if not data.startswith(b"\x89PNG") or len(data) <= _KIND_AT:
-        return False
-    return data[_KIND_AT] in _WITH_ALPHA or b"tRNS" in data[: max(data.find(b"IDAT"), 0)]
-
-
-def decode_on_white(data: bytes) -> np.ndarray:
-    """The pixels of such a file on white, (H, W, 3) uint8, in OpenCV's order: blue, green, red."""
-    from PIL import Image as Images
-
-    with Images.open(io.BytesIO(data), formats=("PNG",)) as image:
-        return np.ascontiguousarray(np.asarray(on_white(image))[..., ::-1])
+def has_transparency(png: bytes) -> bool:
+    """Whether a PNG file says that some of its pixels may be transparent: by an alpha channel, or by a tRNS chunk."""
+    return png[_COLOUR_TYPE] in _ALPHA_TYPES or b"tRNS" in png[: png.find(b"IDAT")]

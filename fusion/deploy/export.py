@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
@@ -23,6 +21,7 @@ import numpy as np
 from ..compat import mx
 from ..data import digits
 from ..errors import ConfigError
+from ..files import whole_folder
 from ..inference.images import find_images
 from ..inference.trained import Trained
 from ..training.logbook import environment, read_result
@@ -280,26 +279,24 @@ def _describe(
 
 @contextmanager
 def _new_folder(output: Path, force: bool) -> Iterator[Path]:
-    """A folder to write into, which takes its final name at the end, or is removed if there was an error."""
+    """A folder to write into, which takes its final name at the end, or is removed if there was an error.
+
+    Raises
+    ------
+    ConfigError
+        If the folder exists and may not be replaced, or cannot be written.
+    """
     if output.exists() or output.is_symlink():
         if not force:
             raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another folder")
         if not _is_export(output):
             raise ConfigError(f"--output {output}: is not an earlier export, so --force leaves it; name another folder")
-    aside, old = (output.with_name(f".{output.name}.{os.getpid()}.{word}") for word in ("part", "old"))
-    try:
-        aside.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            aside = stack.enter_context(whole_folder(output))
+        except OSError as error:
+            raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
         yield aside
-        if output.exists():
-            output.rename(old)
-        aside.rename(output)
-    finally:
-        for path in (aside, old):
-            if path.exists():
-                shutil.rmtree(path)
 
 
 def _is_export(path: Path) -> bool:

@@ -102,7 +102,7 @@ def images_in_folder(folder: Path) -> List[Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "not there"
         raise DataError(f"{folder}: no images: expected a folder, and this is {found}")
-    files = images_below(folder)
+    files = sorted(images_below(folder))
     if not files:
         raise DataError(f"{folder}: no images in this folder; expected *{', *'.join(SUFFIXES)} in it or deeper")
     return files

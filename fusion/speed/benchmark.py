@@ -20,9 +20,9 @@ from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
 from ..progress import progress
 from ..tables import text_columns
+from ..timing import Times, gain
 from .measuring import WAYS, Candidate, Job, Measurement, in_process
 from .picture import draw
-from ..timing import Times, gain
 
 #: What the command line takes by default.
 _BATCH_SIZES = "1,32"

@@ -10,6 +10,7 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import model_arguments
+from ..tasks import list_tasks
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -119,6 +120,8 @@ def _check_limits(found: _Written) -> None:
 
 def _check_together(found: _Written) -> None:
     """What no single setting shows: a schedule that does not fit the epochs, a data set without a folder, ..."""
+    if found.settings.task is not None and found.settings.task not in list_tasks():
+        found.refuse("task", nearest(found.settings.task, list_tasks()))
     _check_epochs(found)
     _check_data(found)
     _check_recipe(found)

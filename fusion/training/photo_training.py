@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Dict, Iterator, Tuple
 
-from ..data import describe
-from ..data.description import PHOTOS
-from .settings import AugmentSettings, DataSettings, Settings
-
-#: Settings that mean something to photos alone.
-_PHOTOS_ONLY = {
-    "data": ("source", "pipeline", "classes", "crop_share", "max_bad_images"),
-    "augment": ("crop_area", "crop_aspect", "colour_jitter", "lighting"),
-}
+from ..data import PHOTOS, describe, settings_of_others
+from .settings import Settings
 
 Problem = Tuple[str, Any, str]
 
 
 def photo_problems(settings: Settings) -> Iterator[Problem]:
     """The settings about photos that cannot be honoured, each as its key, its value and what was expected."""
+    yield from _settings_of_other_data(settings)
     if describe(settings.data.name).kind != PHOTOS:
-        yield from _settings_without_photos(settings)
         return
     data, augment = settings.data, settings.augment
     if augment.crop_padding:
@@ -34,14 +28,13 @@ def photo_problems(settings: Settings) -> Iterator[Problem]:
         yield from _problems_of_native(settings)
 
 
-def _settings_without_photos(settings: Settings) -> Iterator[Problem]:
+def _settings_of_other_data(settings: Settings) -> Iterator[Problem]:
     """A setting without effect is a mistake that would otherwise show only in the results."""
-    defaults = {"data": DataSettings(), "augment": AugmentSettings()}
-    for section, keys in _PHOTOS_ONLY.items():
-        for key in keys:
-            value = getattr(getattr(settings, section), key)
-            if value != getattr(defaults[section], key):
-                yield f"{section}.{key}", value, f"it is for imagenet, and data.name is {settings.data.name}"
+    defaults = Settings()
+    for key, names in settings_of_others(settings.data.name).items():
+        value = attrgetter(key)(settings)
+        if value != attrgetter(key)(defaults):
+            yield key, value, f"it is for {names}, and data.name is {settings.data.name}"
 
 
 def _problems_of_native(settings: Settings) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 A batch is a function of the seed, the epoch and its number alone, as in `fusion.data.loader`: the draws of a photo come
 from the seed, the epoch and its place in the epoch's order, so that neither the number of threads, nor the source of
-the photos, nor the number of workers that share an epoch changes what is drawn for it.
+the photos, nor the number of workers that share an epoch changes what is drawn for that photo.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ logger = logging.getLogger(__name__)
 _ORDER, _BATCH = 0, 1
 _PHOTO, _REPLACEMENT = 10, 11
 
-#: Batches kept ready beyond those in the making.
+#: Batches that are kept ready, in addition to those that threads are working on.
 _READY = 2
 
-#: Photos tried in place of a bad one before something else must be wrong.
+#: Other photos that are tried in place of a bad one, before the whole data set is taken to be unreadable.
 _TRIES = 100
 
 
@@ -47,7 +47,7 @@ class Targets:
     mixup_alpha, cutmix_alpha : float
         As in `fusion.data.augment.mix`.
     mixup_epochs : int
-        The epochs, from the first, that have mixup or CutMix.
+        How many epochs, from the first on, have mixup or CutMix.
     smoothing : float
         Label smoothing.
     """
@@ -67,14 +67,14 @@ class Targets:
 
 
 class BadPhotos:
-    """Counts the photos that could not be read, each once, up to a limit.
+    """Counts the photos that cannot be read, each once, up to a limit.
 
     Parameters
     ----------
     data : PhotoSet
         Whose photos they are.
     limit : int
-        So many are passed over; one more is an error.
+        How many are replaced by others; one more is an error.
     """
 
     def __init__(self, data: PhotoSet, limit: int) -> None:
@@ -84,12 +84,12 @@ class BadPhotos:
         self.reasons: Dict[int, str] = {}
 
     def add(self, number: int, reason: str) -> None:
-        """Take note of a photo.
+        """Count a photo, and warn of it.
 
         Raises
         ------
         DataError
-            If there are more than the limit: their number and the first few.
+            If there are more than the limit: the message gives their number and names the first few.
         """
         with self._lock:
             if number not in self.reasons:
@@ -122,16 +122,16 @@ class PhotoBatches(Batches):
     seed : int
         Of the run.
     workers : int
-        Threads. Batches do not depend on how many.
+        Threads that prepare batches, which do not depend on how many there are.
     max_bad : int
-        Unreadable photos that are replaced by others; one more is an error.
+        How many unreadable photos are replaced by others; one more is an error.
     shard : (int, int)
-        Which of how many equal parts of each batch to make: rank and size of a process among several.
+        Rank and size of a process among several: of `size` equal parts of each batch, it makes number `rank`.
 
     Raises
     ------
     ValueError
-        If the set has fewer photos than a batch, or a batch has no such part.
+        If the set has fewer photos than a batch, or a batch cannot be cut into such parts.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class PhotoBatches(Batches):
         Yields
         ------
         Batch
-            In order, the same for the same seed whatever came before.
+            In order; the same for the same seed, whichever batches were made before.
 
         Raises
         ------
@@ -189,7 +189,7 @@ class PhotoBatches(Batches):
                         future.cancel()
 
     def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
-        """Queue a batch: its chunks, then what waits for them, which the pool starts after them all."""
+        """Queue a batch: its chunks of photos, and after them the task that waits for all of them."""
         images = np.empty((self.part_size, 3, self.augmentation.size, self.augmentation.size), np.float32)
         labels = np.empty(self.part_size, np.int64)
         part = number * self.size + self.rank
@@ -210,7 +210,7 @@ class PhotoBatches(Batches):
         return [*chunks, pool.submit(finish)]
 
     def _photo(self, epoch: int, place: int, order: np.ndarray) -> Tuple[np.ndarray, int]:
-        """The crop and label of a place in an epoch's order; of another photo where that one is bad."""
+        """The crop and label of the photo at a place in an epoch's order, or of another photo where that one is bad."""
         number = int(order[place])
         for attempt in range(_TRIES):
             try:
@@ -220,6 +220,6 @@ class PhotoBatches(Batches):
                 self.bad.add(number, str(error))
                 number = int(generator(self.seed, _REPLACEMENT, epoch, place, attempt).integers(len(self.data)))
         raise DataError(
-            f"{self.data.title}: {_TRIES} photos after another cannot be read, the last of them "
+            f"{self.data.title}: {_TRIES} photos in a row cannot be read, the last of them "
             f"{self.data.photos.name(number)}: run python -m fusion prepare imagenet to list them all"
         )

@@ -1,7 +1,8 @@
-"""The pixels of a JPEG or PNG file, by OpenCV, and what its header says before any pixel is decoded."""
+"""JPEG and PNG files to pixels: what a header says, and decoding by OpenCV, which is imported when a photo needs it."""
 
 from __future__ import annotations
 
+import io
 import struct
 from functools import lru_cache
 from typing import Any, NamedTuple, Optional
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from ...errors import DataError
-from ..transparency import decode_on_white, may_be_transparent
+from ..transparency import has_transparency, to_rgb
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _END_OF_JPEG = b"\xff\xd9"
@@ -23,7 +24,7 @@ class BadPhotoError(Exception):
 
 
 class Header(NamedTuple):
-    """What a file says of its photo before any pixel.
+    """What the header of a file says of its photo.
 
     Attributes
     ----------
@@ -43,12 +44,12 @@ class Header(NamedTuple):
 
 @lru_cache(maxsize=None)
 def opencv() -> Any:
-    """OpenCV, one thread a call: the batches have threads of their own.
+    """OpenCV, with one thread per call: the batches have threads of their own.
 
     Raises
     ------
     DataError
-        If it is not installed, or a library of the system that it needs is not.
+        If it is not installed, or lacks a system library that it needs.
     """
     try:
         import cv2
@@ -67,7 +68,7 @@ def read_header(data: bytes) -> Header:
     Parameters
     ----------
     data : bytes
-        The whole file: a JPEG whose end is missing is refused, which its decoder would fill with grey.
+        The whole file: a JPEG whose end is missing is refused, as its decoder would fill the rest with grey.
 
     Raises
     ------
@@ -121,7 +122,7 @@ def _png_header(data: bytes) -> Header:
 
 
 def decode(data: bytes, reduction: int = 1) -> np.ndarray:
-    """The pixels of a JPEG or PNG file as they are stored: no rotation by EXIF.
+    """The pixels of a JPEG or PNG file as they are stored (no rotation by EXIF), what is transparent on white.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         If the decoder gives up.
     """
     cv2 = opencv()
-    if may_be_transparent(data):
+    if data.startswith(_PNG) and has_transparency(data):
         return _decode_on_white(data)
     flags = {
         1: cv2.IMREAD_COLOR,
@@ -159,7 +160,11 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
 
 
 def _decode_on_white(data: bytes) -> np.ndarray:
+    """A transparent PNG file by Pillow, which knows every way in which PNG stores transparency; OpenCV drops some."""
+    from PIL import Image
+
     try:
-        return decode_on_white(data)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            return np.ascontiguousarray(np.asarray(to_rgb(image))[..., ::-1])
     except Exception as error:  # for damaged files, Pillow's decoders raise nearly anything
-        raise BadPhotoError(f"cannot be decoded ({error})") from None
+        raise BadPhotoError(f"cannot be decoded ({error or type(error).__name__})") from None

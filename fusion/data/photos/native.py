@@ -1,13 +1,14 @@
-"""Training batches by MXNet's own ImageRecordIter, for recipes that it can honour.
+"""Training batches by MXNet's own ImageRecordIter, for recipes that it can follow.
 
 It decodes and augments in C++ and draws from the same distributions as `fusion.data.photos.photo`, but not the same
-numbers: a run with it can be repeated with the same number of `data.workers`, and differs from the run of the Python
-pipeline. It reads records only. It has no AutoAugment, does not replace bad photos, and makes no parts of a batch for
-several processes.
+numbers: a run with it is repeatable with the same number of `data.workers`, and differs from a run with the Python
+pipeline. It reads records only, has no AutoAugment, replaces no bad photos, and cannot share a batch among several
+processes. It drops the alpha channel of a transparent PNG file, whose hidden colours it then shows, where the Python
+pipeline puts the photo on white.
 
-Its `seed_aug` is left alone: with it MXNet 1.9.1 starts its random numbers again at every batch, so that an epoch has
-no more different crops than a batch has photos. Without it they start again where an iterator is made, which here is
-every epoch: the run's seed and the epoch decide the order of the photos, and so which photo meets which draw.
+Its `seed_aug` is not set: with it, MXNet 1.9.1 restarts its random numbers at every batch, so that an epoch has no more
+different crops than a batch has photos. Without it they restart when an iterator is made, which here is once per epoch:
+the run's seed and the epoch decide the order of the photos, and so which random numbers each photo gets.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SEEDS = 2**31 - 1
 #: ImageRecordIter's choice of interpolation that `fusion.data.photos.photo.decode_box` makes too.
 _BY_DIRECTION = 9
 
-#: Batches ready beyond those that ImageRecordIter keeps itself.
+#: Batches that are kept ready, in addition to those that ImageRecordIter keeps itself.
 _READY = 2
 
 
@@ -50,14 +51,14 @@ class NativeBatches(Batches):
     normalise, targets, batch_size, seed
         As in `fusion.data.photos.batches.PhotoBatches`.
     workers : int
-        Threads that decode; the draws depend on how many.
+        Threads that decode; the random numbers depend on how many there are.
     shard : (int, int)
-        (0, 1), all of an epoch.
+        Only (0, 1), which is the whole of each batch.
 
     Raises
     ------
     ValueError
-        If the set has fewer photos than a batch, or something is asked for that ImageRecordIter cannot do.
+        If the set has fewer photos than a batch, or ImageRecordIter cannot do what is asked for.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class NativeBatches(Batches):
         self._path = data.photos.path
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on, which is reached by making those before it.
+        """The batches of an epoch, from number `start` on; those before it are made too, and not given.
 
         Parameters
         ----------
@@ -139,14 +140,14 @@ class NativeBatches(Batches):
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Say what to do where ImageRecordIter stops."""
+        """Turn the end of ImageRecordIter into a message that says what to do."""
         try:
             yield
         except (mx.base.MXNetError, StopIteration) as error:
             reason = (str(error).strip() or "it ended early").splitlines()[-1].strip()
             raise DataError(
                 f"{self._path}: MXNet's ImageRecordIter stopped, as it does at a photo that it cannot decode "
-                f"({reason}); data.pipeline=python can pass over some (data.max_bad_images)"
+                f"({reason}); data.pipeline=python can replace some by others (data.max_bad_images)"
             ) from None
 
     def _check_labels(self, labels: np.ndarray) -> None:
@@ -157,7 +158,7 @@ class NativeBatches(Batches):
 
 
 def native_arguments(augmentation: PhotoAugmentation) -> Dict[str, Any]:
-    """The same augmentation in the words of ImageRecordIter."""
+    """The same augmentation as arguments of ImageRecordIter."""
     return {
         "random_resized_crop": True,
         "min_random_area": augmentation.area[0],

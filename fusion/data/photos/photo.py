@@ -17,7 +17,7 @@ from .decoding import Header, decode, opencv, read_header
 if TYPE_CHECKING:
     from ..autoaugment import Policy
 
-#: Crops that are drawn before the largest centre crop is taken instead, as in MXNet.
+#: Crops that are tried before the largest centre crop is taken instead, as in MXNet.
 ATTEMPTS = 10
 
 #: Shares of red, green and blue in grey.
@@ -27,7 +27,7 @@ GREY = np.array([0.299, 0.587, 0.114])
 COLOUR_SIZES = np.array([55.46, 4.794, 1.148])
 COLOUR_AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
-#: JPEG can be decoded at these fractions of its size, for less time.
+#: A JPEG can be decoded at one of these fractions of its size, which takes less time.
 _REDUCTIONS = (8, 4, 2)
 
 
@@ -40,7 +40,7 @@ class Box(NamedTuple):
     width: int
 
 
-# --- Decoding --------------------------------------------------------------------------------------------------------
+# --- Part of a photo -------------------------------------------------------------------------------------------------
 
 
 def reduction_for(header: Header, box: Box, height: int, width: int) -> int:
@@ -65,9 +65,9 @@ def reduction_for(header: Header, box: Box, height: int, width: int) -> int:
 def decode_box(data: bytes, header: Header, box: Box, height: int, width: int) -> np.ndarray:
     """A box of a photo, scaled: (height, width, 3) uint8, blue, green, red.
 
-    It shrinks by area, which keeps fine patterns from turning into others, grows by cubic interpolation, and is
-    bilinear where one side shrinks and the other grows, as MXNet's ImageRecordIter with its inter_method 9. A photo
-    much larger than what is wanted of it is decoded at a fraction of its size.
+    A box that shrinks is scaled by area, which avoids aliasing, and a box that grows by cubic interpolation. Where one
+    side shrinks and the other grows, it is scaled bilinearly, as MXNet's ImageRecordIter does with its inter_method 9.
+    A photo that is much larger than needed is decoded at a fraction of its size.
     """
     cv2 = opencv()
     reduction = reduction_for(header, box, height, width)
@@ -101,7 +101,7 @@ def random_box(
     aspect : (float, float)
         Least and greatest width by height, drawn uniformly in its logarithm.
     draw : numpy.random.Generator
-        What decides; the same number of draws whatever comes out.
+        Source of the random numbers, of which it always takes as many.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def centre_crop(data: bytes, size: int, share: float) -> np.ndarray:
     size : int
         S, in pixels.
     share : float
-        Of the shorter side that the crop keeps, 0.875 in the recipe: 256 for 224, and 366 for 320.
+        How much of the shorter side the crop keeps, 0.875 in the recipe: it is scaled to 256 for 224, to 366 for 320.
 
     Returns
     -------
@@ -174,18 +174,18 @@ def colour_change(image: np.ndarray, jitter: float, lighting: float, draw: np.ra
     Parameters
     ----------
     image : numpy.ndarray
-        (H, W, 3) uint8, red, green, blue; its mean is what contrast is about.
+        (H, W, 3) uint8, red, green, blue; contrast is changed around its mean.
     jitter : float
         Each factor is drawn from 1 − jitter to 1 + jitter.
     lighting : float
-        Standard deviation of the shares of the colours' principal components that are added.
+        Standard deviation of the factors by which the colours' principal components are added.
     draw : numpy.random.Generator
-        What decides; the same number of draws whatever the settings.
+        Source of the random numbers, of which it takes as many whatever the settings.
 
     Returns
     -------
     numpy.ndarray or None
-        (3, 4): a matrix and what is added, on pixels from 0 to 255; None where nothing changes.
+        (3, 4): a matrix and, in the last column, what is added, on pixels from 0 to 255; None where nothing changes.
     """
     factors = 1 + jitter * (2 * draw.random(3) - 1)
     order = draw.permutation(3)

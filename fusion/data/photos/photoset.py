@@ -1,4 +1,4 @@
-"""Photos that are read when they are asked for: where they are, and a split of a data set that is made of them."""
+"""A set of photos on disk, in class folders or in a RecordIO file, and the view of them that a test shows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ import numpy as np
 
 from ...errors import DataError
 from ...progress import progress
-from ..image_folder import list_files
+from ..listing import SHOWN, list_files
 from .decoding import BadPhotoError, read_header
 from .photo import centre_crop
 from .records import BadRecordError, RecordFile
 
-#: The file beside records that names their classes.
+#: Beside records: the names of their classes, one per line, in label order.
 CLASSES_FILE = "classes.txt"
-
-#: How many faulty photos a message names.
-SHOWN = 5
 
 #: Photos that a thread takes at a time.
 CHUNK = 8
@@ -34,14 +31,14 @@ class Photos(Protocol):
         """Count the photos."""
 
     def read(self, number: int) -> Tuple[bytes, int]:
-        """The file of a photo, and its label; `BadPhotoError` where that cannot be had."""
+        """The file of a photo, and its label; `BadPhotoError` where it cannot be read."""
 
     def name(self, number: int) -> str:
-        """What a message calls a photo."""
+        """The name of a photo for messages."""
 
 
 class FolderPhotos:
-    """Photos as files, one folder a class, in the order of their sorted paths.
+    """Photos as files, one folder per class, in the order of their sorted paths.
 
     Parameters
     ----------
@@ -49,10 +46,12 @@ class FolderPhotos:
         Holds the class folders.
     classes : tuple of str
         Their names in label order.
+    split : {"train", "test"}
+        A class without any photo is an error in "train", and a warning in "test".
     """
 
-    def __init__(self, folder: Path, classes: Tuple[str, ...]) -> None:
-        paths, self._labels = list_files(folder, classes)
+    def __init__(self, folder: Path, classes: Tuple[str, ...], split: str) -> None:
+        paths, self._labels = list_files(folder, classes, split)
         self._names = [os.path.join(path.parent.name, path.name) for path in paths]  # noqa: PTH118  a million of them
         self._folder = str(folder)
 
@@ -80,7 +79,7 @@ class RecordPhotos:
     path : Path
         The .rec file.
     classes : int
-        Labels are below this.
+        How many there are: each label must be below this.
     """
 
     def __init__(self, path: Path, classes: int) -> None:
@@ -92,7 +91,7 @@ class RecordPhotos:
         return len(self._records)
 
     def read(self, number: int) -> Tuple[bytes, int]:
-        """The file of a photo, and its label; `DataError` where the label is none of the classes'."""
+        """The file of a photo, and its label; `DataError` where the label names no class."""
         try:
             data, label = self._records.image(number)
         except BadRecordError:
@@ -117,7 +116,7 @@ class PhotoView(NamedTuple):
     size : int
         Height and width of the centre crop in pixels.
     share : float
-        Of the resized photo's shorter side that the crop keeps.
+        How much of the resized photo's shorter side the crop keeps.
     workers : int
         Threads that decode.
     """
@@ -154,12 +153,12 @@ class PhotoSet:
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every photo once as the test shows it: images (n, S, S, 3) uint8 and labels (n,) int64, n ≤ batch_size.
 
-        Of `shard[1]` batches it takes one, `shard[0]` first, as a process among several does.
+        With `shard`, the rank and size of a process among several: every `size`-th batch, starting at `rank`.
 
         Raises
         ------
         DataError
-            If a photo cannot be read: an error rate over the others would be of another test set.
+            If a photo cannot be read: an error rate over the others would be that of another test set.
         """
         rank, size = shard
         starts = range(rank * batch_size, len(self), size * batch_size)
@@ -188,12 +187,12 @@ class PhotoSet:
             raise DataError(f"{self.title}: {self.photos.name(number)}: {error}; mend or remove this photo") from None
 
     def check(self) -> None:
-        """Look at the header and the end of every photo, before a long run finds out at its first evaluation.
+        """Check the header and the end of every photo, so that a long run does not fail at its first evaluation.
 
         Raises
         ------
         DataError
-            If some are empty, cut short or no photos, with their number and the first few.
+            If some are empty, cut short or no photos: the message gives their number and names the first few.
         """
         faults: Dict[int, str] = {}
 
@@ -218,7 +217,7 @@ class PhotoSet:
 
 
 def first_few(photos: Photos, faults: Dict[int, str]) -> str:
-    """The first faulty photos by number, each with what is wrong, as a part of a message."""
+    """The first few faulty photos by number, each with its fault, as a part of a message."""
     numbers = sorted(faults)[:SHOWN]
     shown = ", ".join(f"{photos.name(number)} ({faults[number]})" for number in numbers)
     return shown + (", ..." if len(faults) > SHOWN else "")

@@ -1,8 +1,8 @@
 """Reads MXNet's RecordIO files (.rec with .idx) at any record from any thread, without a lock.
 
 The format is dmlc-core's: each part of a record has a magic number, its length with two flag bits for the first,
-middle and last part, and the bytes, filled up to a multiple of four. A record that holds the magic number itself is
-split there. An image record begins with a header of `mxnet.recordio.IRHeader`. MXNet's own reader keeps a position, so
+middle and last part, and the bytes, filled up to a multiple of four. A record whose content holds the magic number is
+split there. An image record begins with a `mxnet.recordio.IRHeader`. MXNet's own reader has a position in the file, so
 that threads cannot share it.
 """
 
@@ -19,7 +19,7 @@ from ...errors import DataError
 
 
 class BadRecordError(DataError):
-    """There is no whole image record where the index has one."""
+    """There is no whole image record at a place where the index says that there is one."""
 
 
 MAGIC = 0xCED7230A
@@ -60,7 +60,7 @@ class RecordFile:
                 f"{self.index_path} points to byte {self._offsets.max():,}, beyond the end of {path.name} "
                 f"({self._size:,} bytes): one of them is cut short or of another data set"
             )
-        #: Each record's end, or more where the file holds records that the index has not.
+        #: The end of each record, or a later byte where records follow that are not in the index.
         ordered = np.append(np.unique(self._offsets), self._size)
         self._ends = ordered[np.searchsorted(ordered, self._offsets, side="right")]
         self._file = path.open("rb")
@@ -83,17 +83,17 @@ class RecordFile:
             If there is no image record at the indexed place.
         """
         start = int(self._offsets[position])
-        # Unlike seek and read, this has no position that threads would have to share.
+        # Unlike seek and read, pread has no position that threads would have to share.
         span = os.pread(self._file.fileno(), int(self._ends[position]) - start, start)
         try:
             record = _join_parts(span)
             flag, label, _, _ = _IMAGE_HEADER.unpack_from(record)
-            if flag:  # so many labels follow; the first is the class
+            if flag:  # the number of labels that follow; the first is the class
                 (label,) = struct.unpack_from("<f", record, _IMAGE_HEADER.size)
         except (ValueError, struct.error):
             raise BadRecordError(
                 f"{self.path}: no image record at byte {start:,}, where {self.index_path.name} has number {position}: "
-                "the file is damaged, or the index belongs to another"
+                "the file is damaged, or the index belongs to another file"
             ) from None
         return record[_IMAGE_HEADER.size + flag * _FLOAT :], label
 
@@ -128,4 +128,4 @@ def _join_parts(span: bytes) -> bytes:
         parts.append(part)
         if kind in (_WHOLE, _LAST):
             return struct.pack("<I", MAGIC).join(parts)
-        position += length  # a record is split at multiples of four only, so that nothing fills it up here
+        position += length  # parts but the last have a length that is a multiple of four, so that no padding follows

@@ -1,0 +1,210 @@
+"""The photos of ImageNet as they come: class folders or the official archives, and who says the class of each photo.
+
+The source is a folder that holds, for each part, class folders or the official archive as it was downloaded::
+
+    train/<class>/*.JPEG     or  ILSVRC2012_img_train.tar
+    val/<class>/*.JPEG       or  val/*.JPEG, or ILSVRC2012_img_val.tar, with a file that says each photo's class
+
+Archives are read in place: an `Entry` says where in its file a photo lies.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ...errors import DataError, nearest
+from ..listing import (
+    SHOWN,
+    SPLIT_FOLDERS,
+    check_classes,
+    class_names,
+    is_image,
+    list_files,
+    refuse_single_class,
+    split_folder,
+    visible,
+    visible_folders,
+)
+
+TRAIN_ARCHIVE, VAL_ARCHIVE = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+
+
+class Entry(NamedTuple):
+    """A photo of the source.
+
+    Attributes
+    ----------
+    path : str
+        The file that holds it: its own, or an archive.
+    offset, length : int
+        Where in that file.
+    name : str
+        What lists and reports call it.
+    label : int
+        Its class.
+    """
+
+    path: str
+    offset: int
+    length: int
+    name: str
+    label: int
+
+
+def list_parts(source: Path, val_classes: Optional[Path]) -> Tuple[Tuple[str, ...], Dict[str, List[Entry]]]:
+    """The class names of a source in label order, and the photos of each of its parts, "train" and "val".
+
+    Parameters
+    ----------
+    source : Path
+        As this module's head says.
+    val_classes : Path, optional
+        The classes of validation photos that are not in class folders: see `read_val_classes`.
+
+    Raises
+    ------
+    DataError
+        If the source has another layout, an archive is damaged, or a training class has no photo.
+    """
+    if (source / "train").is_dir():
+        folder = split_folder(source, "train")
+        classes = class_names(folder)
+        parts = {"train": _folder_entries(folder, classes, "train")}
+    elif (source / TRAIN_ARCHIVE).is_file():
+        classes, entries = _train_archive_entries(source / TRAIN_ARCHIVE)
+        parts = {"train": entries}
+    else:
+        raise DataError(f"{source} has neither train/ with a folder for each class nor {TRAIN_ARCHIVE}")
+    folders = [source / name for name in SPLIT_FOLDERS["test"] if (source / name).is_dir()]
+    if folders and visible_folders(folders[0]):
+        parts["val"] = _folder_entries(folders[0], classes, "test")
+    elif folders:
+        parts["val"] = _with_classes(_flat_entries(folders[0]), folders[0], val_classes, classes)
+    elif (source / VAL_ARCHIVE).is_file():
+        archive = source / VAL_ARCHIVE
+        parts["val"] = _with_classes(list(_archive_entries(archive, 0, 0)), archive, val_classes, classes)
+    return classes, parts
+
+
+def _folder_entries(folder: Path, classes: Tuple[str, ...], split: str) -> List[Entry]:
+    paths, labels = list_files(folder, classes, split)
+    sizes = [path.stat().st_size for path in paths]
+    names = [f"{path.parent.name}/{path.name}" for path in paths]
+    return [Entry(str(path), 0, *about) for path, *about in zip(paths, sizes, names, labels.tolist())]
+
+
+def _flat_entries(folder: Path) -> List[Entry]:
+    paths = [path for path in visible(folder) if is_image(path.name)]
+    return [Entry(str(path), 0, path.stat().st_size, path.name, 0) for path in paths]
+
+
+def _archive_entries(archive: Path, start: int, label: int, folder: str = "") -> Iterator[Entry]:
+    """The photos of an archive that begins at a byte of a file, sorted by name."""
+    try:
+        with archive.open("rb") as file:
+            file.seek(start)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                members = sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{archive}: not a whole archive ({error}); download it again") from None
+    for member in members:
+        name = member.name.rsplit("/", 1)[-1]
+        if is_image(name):
+            yield Entry(str(archive), member.offset_data, member.size, f"{folder}{name}", label)
+
+
+def _train_archive_entries(archive: Path) -> Tuple[Tuple[str, ...], List[Entry]]:
+    """The classes and photos of an archive that holds an archive for each class."""
+    try:
+        with tarfile.open(archive, mode="r:") as tar:
+            members = sorted((member for member in tar if member.name.endswith(".tar")), key=lambda m: m.name)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{archive}: not a whole archive ({error}); download it again") from None
+    if not members:
+        raise DataError(f"{archive}: expected an archive for each class in it, such as n01440764.tar")
+    classes = tuple(member.name.rsplit("/", 1)[-1][: -len(".tar")] for member in members)
+    entries: List[Entry] = []
+    for label, member in enumerate(members):
+        entries += _archive_entries(archive, member.offset_data, label, f"{classes[label]}/")
+    refuse_single_class(archive, classes)
+    check_classes(archive, classes, [entry.label for entry in entries], "train")
+    return classes, entries
+
+
+# --- The classes of flat validation photos ---------------------------------------------------------------------------
+
+
+def _with_classes(
+    entries: List[Entry], where: Path, val_classes: Optional[Path], classes: Tuple[str, ...]
+) -> List[Entry]:
+    """The same photos, in the order of class folders, with their labels."""
+    if not entries:
+        raise DataError(f"{where} holds no photos; expected class folders, or ILSVRC2012_val_00000001.JPEG and so on")
+    if val_classes is None:
+        raise DataError(
+            f"{where}: the names of these {len(entries):,} photos do not say their classes; name a file that does with "
+            "--val-classes, such as LOC_val_solution.csv"
+        )
+    labels = read_val_classes(val_classes, [entry.name for entry in entries], classes)
+    check_classes(where, classes, labels, "test")
+    named = [
+        entry._replace(label=label, name=f"{classes[label]}/{entry.name}") for entry, label in zip(entries, labels)
+    ]
+    return sorted(named, key=lambda entry: (entry.label, entry.name))
+
+
+def read_val_classes(path: Path, names: Sequence[str], classes: Tuple[str, ...]) -> List[int]:
+    """The labels of photos from a file of their classes.
+
+    Parameters
+    ----------
+    path : Path
+        A line for each photo: its name, with or without suffix, and its class, with a comma, tab or blank between them
+        (the rest of the line is not read, so that Kaggle's LOC_val_solution.csv can be given); or its class alone, in
+        the order of the photos' names. A first line `ImageId,...` is skipped.
+    names : sequence of str
+        Of the photos.
+    classes : tuple of str
+        Of the training photos, in label order.
+
+    Returns
+    -------
+    list of int
+        In the order of `names`.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, names an unknown class, or has no class for a photo.
+    """
+    try:
+        lines = [re.split(r"[,\s]+", line.strip()) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a text file of classes ({error})") from None
+    rows = [line for line in lines if line != [""] and line[0] != "ImageId"]
+    in_order = all(len(row) == 1 for row in rows)
+    if in_order and len(rows) != len(names):
+        raise DataError(f"{path} has {len(rows):,} classes for {len(names):,} photos; expected one line per photo")
+    short = sorted(names)
+    keys = [_stem(name) for name in short] if in_order else [_stem(row[0]) for row in rows]
+    known = {name: label for label, name in enumerate(classes)}
+    found: Dict[str, int] = {}
+    for key, row in zip(keys, rows):
+        name = row[0] if in_order else row[min(1, len(row) - 1)]
+        if name not in known:
+            raise DataError(
+                f"{path}: {name!r}, of {key}, is none of the training classes: {nearest(name, classes)} (the numbers "
+                "of the development kit's ground truth are not class names)"
+            )
+        found[key] = known[name]
+    missing = [name for name in names if _stem(name) not in found]
+    if missing:
+        raise DataError(f"{path} has no class for {len(missing):,} photos: {', '.join(missing[:SHOWN])}")
+    return [found[_stem(name)] for name in names]
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE)
