@@ -493,7 +493,8 @@ def test_only_true_and_false_are_truth_values(write, text):
 # --- The task --------------------------------------------------------------------------------------------------------
 
 
-def test_task_is_that_of_the_data_set_unless_it_is_set(write):
+def test_task_is_that_of_the_data_set_unless_it_is_set(write, monkeypatch):
+    monkeypatch.setattr("fusion.training.checks.list_tasks", lambda: ["another", "classification", "third"])
     assert read_config(None).task is None
     path = write("a.yaml", "base: base.yaml\ntask: classification\ntrain: {seed: 1}\n")
     write("base.yaml", "train: {epochs: 2}\ntask: another\n")
