@@ -20,7 +20,7 @@ _LARGEST_SIDE = 4096
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `export`."""
-    parser = commands.add_parser("export", help="a trained network as files for MXNet alone and for ONNX Runtime")
+    parser = commands.add_parser("export")
     add_source(parser)
     parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="default: symbol")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the files")

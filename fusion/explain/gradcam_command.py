@@ -30,7 +30,7 @@ SHEET_ROWS = 24
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `gradcam`."""
-    parser = commands.add_parser("gradcam", help="where a network looks, or several side by side (Grad-CAM)")
+    parser = commands.add_parser("gradcam")
     add_images(parser)
     add_source(parser)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="runs to put beside it")

@@ -40,7 +40,7 @@ SHEET_ROWS = 12
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `maps`."""
-    parser = commands.add_parser("maps", help="what the attention of fusion blocks decides, as maps and distributions")
+    parser = commands.add_parser("maps")
     add_images(parser, count="*")
     add_source(parser)
     parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="runs to draw as well")

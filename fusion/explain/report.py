@@ -64,7 +64,7 @@ def _shown(known: Known, heading: str, make: Any) -> Shown:
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `report`."""
-    parser = commands.add_parser("report", help="all that is known of a run as one HTML file")
+    parser = commands.add_parser("report")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the folder of a run")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|average|FILE", help="default: best")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")

@@ -83,7 +83,7 @@ def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Predictio
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `predict`."""
-    parser = commands.add_parser("predict", help="what a trained network sees in images")
+    parser = commands.add_parser("predict")
     add_images(parser)
     add_source(parser)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per image (default: 5)")

@@ -34,7 +34,7 @@ _MEBI = 2**20
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `benchmark`."""
-    parser = commands.add_parser("benchmark", help="speed and memory of models, in training and inference")
+    parser = commands.add_parser("benchmark")
     parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models; their weights are random")
     parser.add_argument("--against", metavar="FUSION", help="also measure the networks with this fusion, such as add")
     parser.add_argument(
