@@ -29,7 +29,13 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--input-shape", metavar="HEIGHT,WIDTH", help="size of the images (default: as trained)")
     parser.add_argument(
-        "--images", type=Path, nargs="+", default=[], metavar="PATH", help="real images to compare the answers on"
+        "--images",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="real images to compare the answers on: every word up to the next option",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

@@ -46,7 +46,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--threads", type=int, help="threads of OpenMP (default: as in training, see docs/threads.md)")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes one process per row")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--output", "--picture", type=Path, metavar="FILE", help="a picture, such as speed.png")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a picture, such as speed.png")
+    parser.add_argument("--picture", dest="output", type=Path, help=argparse.SUPPRESS)  # its former name
     parser.add_argument("--force", action="store_true", help="write over FILE if it exists")
     parser.set_defaults(run_command=_run)
 
