@@ -1,10 +1,12 @@
-"""How every command of this project ends: a result, or one message and a status that is not zero."""
+"""What the commands share: how their words are read, and how they end, with a result or with one message."""
 
 from __future__ import annotations
 
+import argparse
 import logging
+import re
 import sys
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from .errors import FusionError
 
@@ -34,6 +36,31 @@ def reported(main: Main) -> Main:
             return 0
 
     return run
+
+
+# --- Words -----------------------------------------------------------------------------------------------------------
+
+#: A word that sets something, such as data.dir=PATH.
+_SETTING = re.compile(r"\w+(\.\w+)+=")
+
+
+def parse_in_any_order(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse words of which options and others may come in any order.
+
+    After the word `--` nothing is an option; `argparse` allows that only if the words before it are in its own order.
+    """
+    if "--" in words:
+        return parser.parse_args(words)
+    return parser.parse_intermixed_args(words)
+
+
+def split_settings(words: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """The words that set something, such as data.dir=PATH, and the others."""
+    settings = [word for word in words if _SETTING.match(word)]
+    return settings, [word for word in words if not _SETTING.match(word)]
+
+
+# --- What is logged --------------------------------------------------------------------------------------------------
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]

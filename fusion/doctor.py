@@ -8,20 +8,18 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from .errors import ConfigError
+from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
-
-#: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
-WHEEL_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 
 _CUDA_WHEELS = "mxnet-cu112 or mxnet-cu117"
 
@@ -53,9 +51,6 @@ for name in sys.argv[1:]:
     except Exception as error:
         print(name, "no", str(error).replace("\\n", " "), flush=True)
 """
-
-#: Of nvidia-smi, in seconds: a hung driver must not hang the doctor.
-_PATIENCE = 20
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
     """NumPy and MXNet, which is imported if it can be."""
     try:
         from .compat import mx
-    except ImportError as error:
+    except Exception as error:  # also an OSError, where a library that it needs is missing
         return None, [Finding("MXNet", BROKEN, f"cannot be imported: {error}")]
     import numpy
 
@@ -211,62 +206,6 @@ def check_processors(
 
 
 # --- GPUs ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GPU:
-    """A card, as nvidia-smi has it.
-
-    Attributes
-    ----------
-    name : str
-        Of the product.
-    capability : tuple of two int, or None
-        Compute capability, where this nvidia-smi says it.
-    """
-
-    name: str
-    capability: Optional[Tuple[int, int]]
-
-
-def read_gpus() -> Any:
-    """The GPUs that nvidia-smi lists; a sentence where it fails; none where it is not there."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    answers = ""
-    for query in ("name,compute_cap", "name"):  # drivers before 510 have no compute_cap
-        try:
-            done = subprocess.run(
-                [program, f"--query-gpu={query}", "--format=csv,noheader"],
-                capture_output=True,
-                text=True,
-                timeout=_PATIENCE,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"nvidia-smi does not answer ({type(error).__name__}): is the driver loaded?"
-        if done.returncode == 0:
-            return parse_gpus(done.stdout)
-        answers = (done.stdout + done.stderr).strip()
-    return f"nvidia-smi fails: {answers.splitlines()[0] if answers else 'no message'}"
-
-
-def parse_gpus(text: str) -> List[GPU]:
-    """The lines of nvidia-smi's name and compute_cap, or of its name alone."""
-    found = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, _, capability = line.rpartition(",")
-        number = re.fullmatch(r"(\d+)\.(\d+)", capability.strip())
-        if number:
-            found.append(GPU(name.strip(), (int(number.group(1)), int(number.group(2)))))
-        else:
-            found.append(GPU((name if name and "[" in capability else line).strip(), None))
-    return found
-
-
-def runs_on(capability: Tuple[int, int]) -> bool:
-    """Whether the wheels' machine code runs on a GPU: code runs on its own generation from its own number up."""
-    return any(capability[0] == major and capability[1] >= minor for major, minor in WHEEL_CAPABILITIES)
 
 
 def _cuda_build(mxnet: Any) -> Optional[bool]:
@@ -401,35 +340,31 @@ def _installed(name: str) -> bool:
         return False
 
 
-# --- Without MXNet ---------------------------------------------------------------------------------------------------
-
-
-def answer_without_mxnet() -> None:
-    """Be `python -m fusion doctor`, if that is what runs, where the package cannot be imported for want of MXNet."""
-    if Path(sys.argv[0]).name not in ("-m", "fusion") or sys.argv[1:2] != ["doctor"]:
-        return
-    parser = argparse.ArgumentParser(prog="python -m fusion doctor")
-    _add_options(parser)
-    sys.exit(_run(parser.parse_args(sys.argv[2:])))
-
-
 # --- The command -----------------------------------------------------------------------------------------------------
 
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `doctor`."""
-    parser = commands.add_parser("doctor", help="whether training works here, and what to do where it does not")
-    _add_options(parser)
+    parser = commands.add_parser("doctor")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # how data.dir was once spelled
+    where = "the folder in which to look for data sets (default: data.dir=data)"
+    parser.add_argument("settings", nargs="*", metavar="data.dir=PATH", help=where)
     parser.set_defaults(run_command=_run)
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="of data sets (default: data)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+def _data_folder(arguments: argparse.Namespace) -> Path:
+    folder: Path = arguments.data or Path("data")
+    for word in arguments.settings:
+        key, _, path = word.partition("=")
+        if key != "data.dir" or not path:
+            raise ConfigError(f"command line, {word!r}: doctor takes data.dir=PATH only")
+        folder = Path(path)
+    return folder
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    findings = examine(arguments.data)
+    findings = examine(_data_folder(arguments))
     broken = [finding for finding in findings if finding.state == BROKEN]
     if arguments.json:
         print(json.dumps({"works": not broken, "findings": [asdict(finding) for finding in findings]}))

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from fusion import doctor
+from fusion import doctor, gpus
 from fusion.__main__ import main
-from fusion.doctor import ADVICE, BROKEN, GPU, OK
+from fusion.doctor import ADVICE, BROKEN, OK
+from fusion.gpus import GPU
 from fusion.machine import Usable
 from fusion.processors import Threads, choose
 
 ROOT = Path(__file__).parents[1]
+#: Where other packages are found beside the interpreter's own folders.
+LIBRARIES = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
 
 @pytest.fixture
@@ -31,18 +34,18 @@ def nvidia_smi(tmp_path, monkeypatch):
     return install
 
 
-def gpus(cuda):
-    return [(finding.state, finding.says) for finding in doctor.check_gpus(doctor.read_gpus(), cuda)]
+def cards(cuda):
+    return [(finding.state, finding.says) for finding in doctor.check_gpus(gpus.read_gpus(), cuda)]
 
 
 def test_each_gpu_is_held_against_the_wheel(nvidia_smi):
     nvidia_smi("echo 'NVIDIA A100-SXM4-80GB, 8.0'; echo 'NVIDIA H100 PCIe, 9.0'")
-    (good, a100), (bad, h100) = gpus(cuda=True)
+    (good, a100), (bad, h100) = cards(cuda=True)
     assert (good, a100) == (OK, "NVIDIA A100-SXM4-80GB, compute capability 8.0")
     assert bad == ADVICE
     assert "H100 PCIe, compute capability 9.0: newer than anything MXNet 1.9.1 has machine code for" in h100
     assert "--device cpu" in h100
-    (state, says), _ = gpus(cuda=False)
+    (state, says), _ = cards(cuda=False)
     assert state == ADVICE
     assert "mxnet-cu112 or mxnet-cu117" in says
 
@@ -65,17 +68,17 @@ def test_each_gpu_is_held_against_the_wheel(nvidia_smi):
     ],
 )
 def test_code_of_the_wheels_runs_within_its_generation(capability, runs):
-    assert doctor.runs_on(capability) is runs
+    assert gpus.runs_on(capability) is runs
 
 
 def test_old_card_and_driver_that_does_not_tell(nvidia_smi):
     nvidia_smi(
         "case $1 in *compute_cap*) echo 'Field \"compute_cap\" is not a valid field'; exit 2;; esac; echo 'Tesla K80'"
     )
-    ((state, says),) = gpus(cuda=True)
+    ((state, says),) = cards(cuda=True)
     assert state == ADVICE
     assert says.startswith("Tesla K80: this nvidia-smi does not say its compute capability")
-    assert doctor.parse_gpus("Tesla K80, 3.7\n\nGeForce, Laptop, 8.6\nOld, [N/A]\n") == [
+    assert gpus.parse_gpus("Tesla K80, 3.7\n\nGeForce, Laptop, 8.6\nOld, [N/A]\n") == [
         GPU("Tesla K80", (3, 7)),
         GPU("GeForce, Laptop", (8, 6)),
         GPU("Old", None),
@@ -86,15 +89,15 @@ def test_old_card_and_driver_that_does_not_tell(nvidia_smi):
 
 def test_no_card_and_driver_that_fails(nvidia_smi, monkeypatch):
     nvidia_smi("echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9")
-    assert gpus(cuda=True) == [
+    assert cards(cuda=True) == [
         (
             ADVICE,
             "nvidia-smi fails: NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.",
         )
     ]
     monkeypatch.setenv("PATH", "/nowhere")
-    assert gpus(cuda=False) == [(OK, "none: training runs on the CPU")]
-    assert gpus(cuda=True)[0][0] == ADVICE
+    assert cards(cuda=False) == [(OK, "none: training runs on the CPU")]
+    assert cards(cuda=True)[0][0] == ADVICE
 
 
 def processors(variables, load=0.0, count=4, imported=False):
@@ -189,21 +192,68 @@ def test_command_says_that_training_works(capsys, monkeypatch, tmp_path):
     assert {"about": "a training step", "state": "broken", "says": "fails"} in found["findings"]
 
 
-def test_doctor_answers_where_mxnet_cannot_be_imported(tmp_path):
-    (tmp_path / "numpy").mkdir()
-    (tmp_path / "numpy" / "__init__.py").write_text("__version__ = '2.1.0'")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+def test_data_sets_are_looked_for_where_data_dir_says(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_PARTS", ())
+    for words in (["data.dir=" + str(tmp_path)], ["--data", str(tmp_path)]):
+        assert main(["doctor", *words]) == 0
+        assert f"no data set in {tmp_path}" in capsys.readouterr().out
+    for word in ("data.name=cifar10", "data.dir=", "photos"):
+        assert main(["doctor", word]) == 2
+        assert f"command line, {word!r}: doctor takes data.dir=PATH only" in capsys.readouterr().err
 
-    def run(*words):
-        command = [sys.executable, "-m", "fusion", *words]
+
+@pytest.fixture
+def run_without_mxnet(tmp_path):
+    """Run Python where a module of this text stands in place of one that MXNet needs."""
+
+    def run(module, text, *words):
+        (tmp_path / module).mkdir(exist_ok=True)
+        (tmp_path / module / "__init__.py").write_text(text)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT), *LIBRARIES])}
+        command = [sys.executable, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
 
-    answered = run("doctor", "--json")
+    return run
+
+
+NEW_NUMPY = ("numpy", "__version__ = '2.1.0'")
+
+
+def test_doctor_answers_where_mxnet_cannot_be_imported(run_without_mxnet):
+    answered = run_without_mxnet(*NEW_NUMPY, "-m", "fusion", "doctor", "--json")
     assert answered.returncode == 1, answered.stderr
     findings = {finding["about"]: finding for finding in json.loads(answered.stdout)["findings"]}
     assert findings["MXNet"]["state"] == "broken"
     assert "cannot work with NumPy 2.1.0" in findings["MXNet"]["says"]
     assert findings["processors"]["state"] == "ok"
-    other = run("models")
+    other = run_without_mxnet(*NEW_NUMPY, "-m", "fusion", "models")
     assert "UnsupportedPlatformError: MXNet 1.9.1 cannot work with NumPy 2.1.0" in other.stderr
     assert other.returncode == 1
+
+
+def test_doctor_answers_where_a_library_of_mxnet_is_missing(run_without_mxnet):
+    text = "raise OSError('libcudart.so.11.0: cannot open shared object file')"
+    answered = run_without_mxnet("mxnet", text, "-m", "fusion", "doctor", "--json")
+    assert answered.returncode == 1, answered.stderr
+    findings = {finding["about"]: finding for finding in json.loads(answered.stdout)["findings"]}
+    assert findings["MXNet"]["says"] == "cannot be imported: libcudart.so.11.0: cannot open shared object file"
+
+
+def test_package_without_mxnet_says_so_when_a_public_name_is_asked_for(run_without_mxnet):
+    code = "import fusion; print(fusion.__version__, 'get_model' in dir(fusion)); fusion.get_model"
+    found = run_without_mxnet(*NEW_NUMPY, "-c", code)
+    assert found.stdout == "0.1.0 True\n"
+    assert "UnsupportedPlatformError: MXNet 1.9.1 cannot work with NumPy 2.1.0" in found.stderr
+
+
+def test_import_looks_at_no_words_of_the_command_line(run_without_mxnet):
+    # Once, `import fusion` was the doctor, and ended the program, wherever the words were its own.
+    code = "import sys; sys.argv = ['fusion', 'doctor', '--json']; import fusion; print('goes on')"
+    found = run_without_mxnet(*NEW_NUMPY, "-c", code)
+    assert (found.returncode, found.stdout) == (0, "goes on\n"), found.stderr
+
+
+def test_overview_needs_no_mxnet(run_without_mxnet):
+    found = run_without_mxnet(*NEW_NUMPY, "-m", "fusion", "--help")
+    assert found.returncode == 0, found.stderr
+    assert "python -m fusion doctor" in found.stdout

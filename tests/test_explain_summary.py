@@ -245,7 +245,7 @@ def test_summary_is_of_images_of_the_size_asked_for(run):
 
 def test_unknown_model_is_refused_by_the_nearest(run):
     said = refusal(run, "summary", "aff_resnet33")
-    assert "no model is named 'aff_resnet33': did you mean 'aff_resnet32'" in said
+    assert "no such model 'aff_resnet33', did you mean 'aff_resnet32'" in said
 
 
 def test_unknown_argument_is_refused_by_the_nearest(run):

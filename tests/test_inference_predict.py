@@ -207,7 +207,7 @@ def test_batch_size_is_checked_at_once(folder):
 def test_mistyped_model_is_no_model(folder, capsys):
     assert main(["predict", "--model", "aff_resnet8_digit", str(folder / "photos" / "a.png")]) == 2
     said = capsys.readouterr().err
-    assert "--model aff_resnet8_digit: no such model; did you mean 'aff_resnet8_digits'" in said
+    assert "--model: no such model 'aff_resnet8_digit', did you mean 'aff_resnet8_digits'" in said
     assert main(["predict", "--model", "aff_resnet50", str(folder / "photos" / "a.png")]) == 2
     assert "--checkpoint FILE" in capsys.readouterr().err
     words = ["predict", "--model", "aff_resnet50", "--checkpoint", "best", str(folder / "photos" / "a.png")]

@@ -75,7 +75,7 @@ def test_model_by_name_counts_its_classes_in_the_file(tmp_path):
     assert (trained.preparation.size, trained.preparation.share) == (32, 1.0)
     with pytest.raises(CheckpointError, match="parameters of another network"):
         load_model("aff_resnet50", tmp_path / "net.params")
-    with pytest.raises(ConfigError, match="no model is named"):
+    with pytest.raises(ConfigError, match="no such model"):
         load_model("aff_resnet23", tmp_path / "net.params")
 
 

@@ -189,7 +189,7 @@ def test_reduction_and_norm_reach_the_fusion_blocks():
 
 def test_unknown_model_is_refused_by_the_nearest():
     message = refusal("aff_resnet33")
-    assert "no model is named 'aff_resnet33'" in message
+    assert "no such model 'aff_resnet33'" in message
     assert message.index("did you mean 'aff_resnet32'") > 0
     assert "'cifar_resnext'" in refusal("cifar_resnex")
 

@@ -725,7 +725,7 @@ def test_choice_is_refused_with_all_choices_and_the_nearest():
         (["augment.std=[1, 1, 1, 1]"], "augment.std is [1.0, 1.0, 1.0, 1.0]; expected three numbers"),
         (["augment.std=[1, 0, 1]"], "augment.std is [1.0, 0.0, 1.0]; expected three numbers"),
         (["augment.std=[1, 1, -1]"], "augment.std is [1.0, 1.0, -1.0]; expected three numbers"),
-        (["model.name=aff_resnet23"], "no model is named 'aff_resnet23': did you mean 'aff_resnet32'"),
+        (["model.name=aff_resnet23"], "no such model 'aff_resnet23', did you mean 'aff_resnet32'"),
     ],
 )
 def test_setting_that_is_impossible_as_a_whole_is_refused(words, complaint):

@@ -1,4 +1,4 @@
-"""python -m fusion ablate: a grid of runs over fusions, blocks and seeds, and one table of them.
+"""A grid of runs over fusions, blocks and seeds: its plan, its runs, and what they have come to.
 
 Each cell is a run in a folder of its own, trained by a fresh process with the words that train it by hand, so that it
 is that run to the last bit: one process for all would carry over what MXNet keeps between trainings, such as oneDNN's
@@ -8,9 +8,7 @@ cell that was interrupted resumes from its checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import logging
 import subprocess
 import sys
@@ -18,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, TextIO
 
-from ..command import log_to_terminal
 from ..errors import ConfigError, FusionError
 from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
@@ -29,7 +26,7 @@ from ..training.logbook import RunDirectory, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
 from ..training.settings import Settings
-from .report import CellResult, describe, format_table, write_report
+from .report import CellResult, write_report
 
 logger = logging.getLogger(__name__)
 
@@ -257,38 +254,3 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
                 )
             )
     return results
-
-
-# --- The command -----------------------------------------------------------------------------------------------------
-
-
-def ablate(arguments: argparse.Namespace) -> None:
-    """Plan, run and report the grid that the command line asks for."""
-    cells = plan_grid(
-        arguments.config,
-        [name for name in arguments.fusions.split(",") if name],
-        _numbers(arguments.blocks),
-        arguments.seeds,
-        arguments.runs,
-        arguments.settings,
-    )
-    output = sys.stderr if arguments.json else sys.stdout
-    log_to_terminal("stderr" if arguments.json else "stdout")
-    run_grid(cells, arguments.runs, output)
-    results = collect(cells)
-    if arguments.json:
-        print(json.dumps(describe(results)))
-    else:
-        print(f"\n{format_table(results)}\n\ntable and picture: {arguments.runs}/ablation.json, .csv, .md, .png")
-
-
-def _numbers(text: Optional[str]) -> List[Optional[int]]:
-    if text is None:
-        return [None]
-    try:
-        numbers = [int(word) for word in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"--blocks {text}: expected whole numbers of at least 1, such as 1,2")
-    return list(numbers)

@@ -20,7 +20,7 @@ _LARGEST_SIDE = 4096
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `export`."""
-    parser = commands.add_parser("export", help="a trained network as files for MXNet alone and for ONNX Runtime")
+    parser = commands.add_parser("export")
     add_source(parser)
     parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="default: symbol")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the files")
@@ -29,7 +29,13 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--input-shape", metavar="HEIGHT,WIDTH", help="size of the images (default: as trained)")
     parser.add_argument(
-        "--images", type=Path, nargs="+", default=[], metavar="PATH", help="real images to compare the answers on"
+        "--images",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="real images to compare the answers on: every word up to the next option",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

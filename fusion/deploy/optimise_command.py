@@ -81,7 +81,7 @@ def decide_on_int8(lost: float, gained: float, limit: float = INT8_LOSS) -> Deci
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `optimise`."""
-    parser = commands.add_parser("optimise", help="a trained network made fast for inference on the CPU")
+    parser = commands.add_parser("optimise")
     add_source(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the graphs and their weights")
     parser.add_argument("--int8", action="store_true", help="also in eight-bit integers, if that is worth it")

@@ -20,7 +20,7 @@ _MOST = 200
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `browse`."""
-    parser = commands.add_parser("browse", help="a sheet of the augmented images that a config's network is fed")
+    parser = commands.add_parser("browse")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, or a run's config")
     parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help=f"default: {IMAGES}")
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="from 1 (default: the first)")

@@ -19,7 +19,7 @@ from .output import add_output, written_folder
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `confusion`."""
-    parser = commands.add_parser("confusion", help="which classes a network confuses, with examples")
+    parser = commands.add_parser("confusion")
     add_source(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     add_output(parser)

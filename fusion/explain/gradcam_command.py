@@ -14,6 +14,7 @@ from ..inference.images import SOME_UNREADABLE, find_images, read_batches, repor
 from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source, from_arguments, load_run
 from ..progress import progress
+from ..training.logbook import RunDirectory
 from ..words import counted, distinct
 from .gradcam import default_layer
 from .gradcam_picture import Look, LookedAt, class_number, draw_grad_cam_sheet, look_at
@@ -30,15 +31,48 @@ SHEET_ROWS = 24
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `gradcam`."""
-    parser = commands.add_parser("gradcam", help="where a network looks, or several side by side (Grad-CAM)")
+    parser = commands.add_parser("gradcam")
     add_images(parser)
     add_source(parser)
-    parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="runs to put beside it")
+    add_compare(parser)
     parser.add_argument("--class", dest="wanted", default=PREDICTED, metavar="NAME", help="default: predicted")
     parser.add_argument("--layers", metavar="NAMES", help="such as stage2,stage3 (default: the last stage)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default: 16)")
     add_output(parser)
     parser.set_defaults(run_command=_run)
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which networks to look at beside the first. `settle_words` completes it."""
+    words = "a run to look at as well; for several, write --compare A,B or --compare A --compare B or --compare A B"
+    parser.add_argument("--compare", action="append", default=[], metavar="RUN", help=words)
+
+
+def settle_words(arguments: argparse.Namespace) -> None:
+    """Tell the runs of --compare from the images, whatever the order in which they were named.
+
+    The option takes one word. Of the words that stand alone, a run's folder is a run to compare if the option was used,
+    and every other one is an image.
+
+    Raises
+    ------
+    ConfigError
+        If a run's folder is among the images and nothing is compared.
+    """
+    compared = [path for text in arguments.compare for path in _listed(text)]
+    alone = [word for word in arguments.images if RunDirectory(Path(word)).config.is_file()]
+    if alone and not compared:
+        raise ConfigError(
+            f"{alone[0]}: this is the folder of a run, not of images. To look at its network as well, write "
+            f"--compare {alone[0]}; to look at pictures in it, name them, such as '{alone[0]}/*.png'"
+        )
+    arguments.compare = [*compared, *map(Path, alone)]
+    arguments.images = [word for word in arguments.images if word not in alone]
+
+
+def _listed(text: str) -> List[Path]:
+    """The paths of a list with commas, or the one path that has a comma in its name."""
+    return [Path(text)] if Path(text).exists() else [Path(word) for word in text.split(",") if word]
 
 
 def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
@@ -52,6 +86,9 @@ def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
 
 def _run(arguments: argparse.Namespace) -> int:
     log_to_terminal("stderr")
+    settle_words(arguments)
+    if not arguments.images:
+        raise ConfigError("no image is named, beside the runs to compare: name image files or folders of them")
     files = find_images(arguments.images)
     networks = load_all(arguments)
     wanted = None if arguments.wanted == PREDICTED else arguments.wanted

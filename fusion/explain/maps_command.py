@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, split_settings
 from ..compat import mx
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
@@ -19,6 +20,7 @@ from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
 from ..progress import Counter, progress
 from ..training.preparation import load_split
+from .answers import settings_with
 from .fusion_maps import (
     WeightDistribution,
     WeightMap,
@@ -29,7 +31,7 @@ from .fusion_maps import (
     weighted_places,
     without_weight,
 )
-from .gradcam_command import load_all
+from .gradcam_command import add_compare, load_all, settle_words
 from .maps_picture import draw_fusion_maps, draw_network_maps, draw_weight_distribution, last_of_stages
 from .output import add_output, picture_name, slug, written_folder
 from .panels import image_name
@@ -40,27 +42,51 @@ SHEET_ROWS = 12
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `maps`."""
-    parser = commands.add_parser("maps", help="what the attention of fusion blocks decides, as maps and distributions")
-    add_images(parser, count="*")
+    parser = commands.add_parser("maps")
+    add_images(parser, count="*", settings=True)
     add_source(parser)
-    parser.add_argument("--compare", type=Path, nargs="+", default=[], metavar="RUN", help="runs to draw as well")
-    parser.add_argument(
-        "--over-data",
-        type=int,
-        nargs="?",
-        const=0,
-        metavar="N",
-        help="also the distribution of w over the run's test set, or over at most N images of it, evenly spaced",
+    add_compare(parser)
+    words = (
+        "also the distribution of w over the run's test set, or over at most N images of it, evenly spaced; a word "
+        "after it that is not a whole number is an image (write ./1 for an image or a folder named 1)"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="where the test set is now, if not where the run had it")
+    parser.add_argument("--over-data", action=_OverData, nargs="?", metavar="N", help=words)
+    parser.add_argument("--data-dir", metavar="DIR", help=argparse.SUPPRESS)  # how data.dir was once spelled
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
     parser.add_argument("--json", action="store_true", help="the distribution as one JSON object on standard output")
     add_output(parser)
     parser.set_defaults(run_command=_run)
 
 
+class _OverData(argparse.Action):
+    """The option takes a whole number, or else 0 for all images; a word that is no number is kept for the images."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Union[str, Sequence[Any], None],
+        option_string: Optional[str] = None,
+    ) -> None:
+        word = str(values) if values is not None else "0"
+        is_number = re.fullmatch(r"-?[0-9]+", word) is not None
+        namespace.over_data = int(word) if is_number else 0
+        if not is_number:
+            namespace.not_taken = [*getattr(namespace, "not_taken", []), word]
+
+
+def _settle_words(arguments: argparse.Namespace) -> None:
+    """Tell the images from the runs to compare, and both from the settings."""
+    words = [*getattr(arguments, "not_taken", []), *arguments.images]
+    arguments.settings, arguments.images = split_settings(words)
+    if arguments.data_dir is not None:
+        arguments.settings.insert(0, f"data.dir={arguments.data_dir}")
+    settle_words(arguments)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     log_to_terminal("stderr")
+    _settle_words(arguments)
     _check(arguments)
     files = find_images(arguments.images) if arguments.images else []
     networks = load_all(arguments)
@@ -88,6 +114,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--over-data {arguments.over_data}: expected a number of images, or none for all of them")
     if arguments.over_data is not None and arguments.run is None:
         raise ConfigError("--over-data is over the test set of a run: name one by --run DIR")
+    if arguments.settings and arguments.over_data is None and arguments.data_dir is None:
+        raise ConfigError(f"{arguments.settings[0]}: only --over-data reads the test set; add it, or leave this out")
     if arguments.batch_size < 1:
         raise DataError(f"--batch-size {arguments.batch_size}: expected at least 1")
 
@@ -149,11 +177,7 @@ def _joined(
 
 def _distribution(network: Trained, arguments: argparse.Namespace) -> Tuple[List[WeightDistribution], str]:
     """Of a network over its test set, and over how many images of which."""
-    assert network.settings is not None
-    settings = network.settings
-    if arguments.data_dir is not None:
-        settings = replace(settings, data=replace(settings.data, dir=arguments.data_dir))
-    data = load_split(settings, "test")
+    data = load_split(settings_with(network, arguments.settings), "test")
     step = -(-len(data) // (arguments.over_data or len(data)))
     count = len(range(0, len(data), step))
     with progress("weights", count, unit="images") as meter:
@@ -172,7 +196,7 @@ def _report(arguments: argparse.Namespace, distributions: Dict[str, List[WeightD
 
 
 def _batches(trained: Trained, data: Any, step: int, batch_size: int, meter: Counter) -> Iterator[Any]:
-    """Every so manieth image of a data set, prepared and where the network is."""
+    """Every `step`-th image of a data set in batches, prepared and on the network's device."""
     waiting: List[np.ndarray] = []
     for images, _ in data.in_order(1, (0, step)):
         waiting.append(images[0])

@@ -29,7 +29,7 @@ def read_run_curve(path: Path) -> RunCurve:
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `curves`."""
-    parser = commands.add_parser("curves", help="test error and loss of several runs on one axis")
+    parser = commands.add_parser("curves")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs, finished or not")
     add_output_file(parser, "curves.png here")
     parser.set_defaults(run_command=_run)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, List, Sequence, Tuple
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError, FusionError
 from ..inference.images import find_images
 from ..inference.trained import load_run
@@ -64,18 +64,29 @@ def _shown(known: Known, heading: str, make: Any) -> Shown:
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `report`."""
-    parser = commands.add_parser("report", help="all that is known of a run as one HTML file")
+    parser = commands.add_parser("report")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the folder of a run")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|average|FILE", help="default: best")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
-    parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE", help="to look at (default: test images)")
+    words = "an image to look at (default: test images); for several, repeat the option or write --images A B"
+    parser.add_argument("--images", action="append", default=[], metavar="IMAGE", help=words)
     add_output_file(parser, "report.html in the run's folder")
-    parser.add_argument("settings", nargs="*", metavar="data.key=value", help="where the data is now")
+    words = "where the data is now, such as data.dir=PATH; after --images, further words are images"
+    parser.add_argument("words", nargs="*", metavar="data.key=value", help=words)
     parser.set_defaults(run_command=_run)
+
+
+def _settings_and_images(arguments: argparse.Namespace) -> Tuple[List[str], List[str]]:
+    """The settings and the images among the words: --images takes one word, and those that set nothing join it."""
+    if not arguments.images:
+        return arguments.words, []
+    settings, images = split_settings(arguments.words)
+    return settings, [*arguments.images, *images]
 
 
 def _run(arguments: argparse.Namespace) -> None:
     log_to_terminal("stderr")
+    words, images = _settings_and_images(arguments)
     run = RunDirectory.existing(arguments.run)
     read_result(run)  # a run without a finished epoch is refused before anything is loaded
     output: Path = arguments.output or run.path / "report.html"
@@ -85,7 +96,7 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     with written_file(output, arguments.force) as aside:
         trained = load_run(run.path, arguments.checkpoint, arguments.device)
-        settings = settings_with(trained, arguments.settings)
-        files = find_images(arguments.images)[:_MOST_FILES] if arguments.images else []
+        settings = settings_with(trained, words)
+        files = find_images(images)[:_MOST_FILES] if images else []
         aside.write_text(make_report(Known(run, trained, settings, files)), encoding="utf-8")
     print(output)

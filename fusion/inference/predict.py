@@ -83,7 +83,7 @@ def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Predictio
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `predict`."""
-    parser = commands.add_parser("predict", help="what a trained network sees in images")
+    parser = commands.add_parser("predict")
     add_images(parser)
     add_source(parser)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per image (default: 5)")
@@ -92,11 +92,28 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run_command=_run)
 
 
-def add_images(parser: argparse.ArgumentParser, count: str = "+") -> None:
-    """Add the argument that says which images a command is about."""
-    parser.add_argument(
-        "images", nargs=count, metavar="IMAGE", help="files, folders, or quoted patterns ('a/**/*.jpg')"
-    )
+def add_images(parser: argparse.ArgumentParser, count: str = "+", settings: bool = False) -> None:
+    """Add the argument that says which images a command is about.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Of the command.
+    count : str
+        How many there may be, as `argparse` writes it.
+    settings : bool
+        Whether words such as data.dir=PATH may stand among them; `fusion.command.split_settings` tells them apart.
+    """
+    words = "files, folders, or quoted patterns ('a/**/*.jpg')"
+    if settings:
+        parser.add_argument(
+            "images",
+            nargs=count,
+            metavar="IMAGE|data.key=value",
+            help=f"{words}; and where the data is now, such as data.dir=PATH",
+        )
+    else:
+        parser.add_argument("images", nargs=count, metavar="IMAGE", help=words)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -16,11 +16,11 @@ from ..data.image_folder import read_scaled
 from ..data.photos.decoding import BadPhotoError
 from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
-from ..errors import CheckpointError, ConfigError, DataError, nearest
+from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
-from ..models.zoo import FAMILIES, MODELS
+from ..models.zoo import family_of
 from ..tasks import Task, find_task, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
@@ -280,9 +280,10 @@ def from_arguments(arguments: argparse.Namespace) -> Trained:
     if arguments.checkpoint is None:
         if arguments.model in list_pretrained():
             return load_pretrained(arguments.model, arguments.device)
-        known = [*FAMILIES, *MODELS, *list_pretrained()]
-        if arguments.model not in known:
-            raise ConfigError(f"--model {arguments.model}: no such model; {nearest(arguments.model, known)}")
+        try:
+            family_of(arguments.model)
+        except ValueError as error:
+            raise ConfigError(f"--model: {error}") from None
         raise CheckpointError(
             f"--model {arguments.model}: say which weights with --checkpoint FILE; with the package come those of "
             f"{', '.join(list_pretrained())}"

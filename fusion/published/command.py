@@ -30,6 +30,17 @@ _UNLIKE = "First of all, the run and the row may not be comparable, for these re
 _WIDE_GAP = 3
 
 
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `reproduce`."""
+    parser = commands.add_parser("reproduce")
+    parser.add_argument("row", nargs="?", metavar="ROW", help="one row; all of them unless given")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="a run to compare with ROW, finished or not")
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="a folder of runs: shows the best one for each row")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the picture (default: reproduce_ROW.png in --run)")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run_command=reproduce)
+
+
 def reproduce(arguments: argparse.Namespace) -> None:
     """List the rows, or compare a run with one of them, as the command line says."""
     if arguments.row is None and (arguments.run or arguments.output):

@@ -34,7 +34,7 @@ _MEBI = 2**20
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `benchmark`."""
-    parser = commands.add_parser("benchmark", help="speed and memory of models, in training and inference")
+    parser = commands.add_parser("benchmark")
     parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models; their weights are random")
     parser.add_argument("--against", metavar="FUSION", help="also measure the networks with this fusion, such as add")
     parser.add_argument(
@@ -46,7 +46,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--threads", type=int, help="threads of OpenMP (default: as in training, see docs/threads.md)")
     parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes one process per row")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--output", "--picture", type=Path, metavar="FILE", help="a picture, such as speed.png")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="a picture, such as speed.png")
+    parser.add_argument("--picture", dest="output", type=Path, help=argparse.SUPPRESS)  # its former name
     parser.add_argument("--force", action="store_true", help="write over FILE if it exists")
     parser.set_defaults(run_command=_run)
 

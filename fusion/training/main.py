@@ -1,4 +1,4 @@
-"""The command line of the training scripts."""
+"""python -m fusion train, which is also the command line of the training scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
@@ -25,15 +25,20 @@ logger = logging.getLogger(__name__)
 RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `train`."""
+    parser = commands.add_parser("train")
+    _add_arguments(parser)
+    parser.set_defaults(run_command=_run)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the experiment: a YAML file of configs/")
     parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything goes (default: runs/CONFIG)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
     parser.add_argument("--print-config", action="store_true", help="show the resolved settings and stop")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
-    return parser
 
 
 def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
@@ -51,11 +56,12 @@ def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
     int
         The exit status: 0 finished, 2 bad input, 130 interrupted.
     """
-    return reported(lambda words: _run(_parser(description), words))(arguments)
+    parser = argparse.ArgumentParser(description=description)
+    _add_arguments(parser)
+    return reported(lambda words: _run(parser.parse_intermixed_args(words)))(arguments)
 
 
-def _run(parser: argparse.ArgumentParser, words: Optional[Sequence[str]]) -> int:
-    arguments = parser.parse_intermixed_args(words)
+def _run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.settings)
     if arguments.device is not None:
         overrides.append(f"runtime.device={arguments.device}")
@@ -80,9 +86,17 @@ def _tell(outcome: Outcome, run: RunDirectory) -> None:
         _tell_result(run)
         return
     logger.info(
-        "interrupted in epoch %d after %d batches; go on with: python %s --resume %s",
-        *(outcome.epoch + 1, outcome.batch, Path(sys.argv[0]).name, run.path),
+        "interrupted in epoch %d after %d batches; go on with: %s --resume %s",
+        *(outcome.epoch + 1, outcome.batch, _program(), run.path),
     )
+
+
+def _program() -> str:
+    """What this process was started with, to be typed again: a script, or a package that Python was told to run."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        return "python -m fusion.training" if path.parent.name == "training" else "python -m fusion train"
+    return "fusion train" if path.name == "fusion" else f"python {path.name}"
 
 
 def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:

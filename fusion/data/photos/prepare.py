@@ -281,7 +281,7 @@ class _Part:
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `prepare`."""
-    parser = commands.add_parser("prepare", help="check a large data set and write it as RecordIO files")
+    parser = commands.add_parser("prepare")
     parser.add_argument("data", choices=("imagenet",), help="photos in class folders, or the official archives")
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="holds train and val, or archives")
     parser.add_argument(

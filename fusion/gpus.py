@@ -1,0 +1,74 @@
+"""The GPUs of this machine, as nvidia-smi lists them, and which of them the wheels of MXNet can use.
+
+It imports nothing outside the standard library: `python -m fusion doctor` asks it where MXNet cannot be imported.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Any, List, Optional, Tuple
+
+#: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
+WHEEL_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
+
+#: Of nvidia-smi, in seconds: a hung driver must not hang the doctor.
+_PATIENCE = 20
+
+
+@dataclass(frozen=True)
+class GPU:
+    """A card, as nvidia-smi has it.
+
+    Attributes
+    ----------
+    name : str
+        Of the product.
+    capability : tuple of two int, or None
+        Compute capability, where this nvidia-smi says it.
+    """
+
+    name: str
+    capability: Optional[Tuple[int, int]]
+
+
+def read_gpus() -> Any:
+    """The GPUs that nvidia-smi lists; a sentence where it fails; none where it is not there."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    answers = ""
+    for query in ("name,compute_cap", "name"):  # drivers before 510 have no compute_cap
+        try:
+            done = subprocess.run(
+                [program, f"--query-gpu={query}", "--format=csv,noheader"],
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"nvidia-smi does not answer ({type(error).__name__}): is the driver loaded?"
+        if done.returncode == 0:
+            return parse_gpus(done.stdout)
+        answers = (done.stdout + done.stderr).strip()
+    return f"nvidia-smi fails: {answers.splitlines()[0] if answers else 'no message'}"
+
+
+def parse_gpus(text: str) -> List[GPU]:
+    """The lines of nvidia-smi's name and compute_cap, or of its name alone."""
+    found = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, capability = line.rpartition(",")
+        number = re.fullmatch(r"(\d+)\.(\d+)", capability.strip())
+        if number:
+            found.append(GPU(name.strip(), (int(number.group(1)), int(number.group(2)))))
+        else:
+            found.append(GPU((name if name and "[" in capability else line).strip(), None))
+    return found
+
+
+def runs_on(capability: Tuple[int, int]) -> bool:
+    """Whether the wheels' machine code runs on a GPU: code runs on its own generation from its own number up."""
+    return any(capability[0] == major and capability[1] >= minor for major, minor in WHEEL_CAPABILITIES)

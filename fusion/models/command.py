@@ -1,0 +1,40 @@
+"""python -m fusion models: the models and fusion blocks by name, and the weights that come with the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..fuse import fusion_aliases
+from ..tables import text_columns
+from .pretrained import find_weights, list_pretrained
+from .zoo import FAMILIES, MODELS
+
+
+def add_command(commands: Any) -> None:
+    """Give `python -m fusion` its command `models`."""
+    parser = commands.add_parser("models")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(run_command=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    aliases = fusion_aliases()
+    weights = {name: find_weights(name) for name in list_pretrained()}
+    if arguments.json:
+        named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
+        known = {name: {"accuracy": found.accuracy, "data": found.trained_on} for name, found in weights.items()}
+        print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases, "pretrained": known}))
+        return
+    print(f"families  {', '.join(FAMILIES)}")
+    print("models")
+    described = {
+        name: f"{family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
+        for name, (family, preset) in MODELS.items()
+    }
+    for name, found in weights.items():
+        described[name] += f"; weights: {100 * found.accuracy:.2f} % on {found.trained_on}"
+    print(text_columns(list(described.items())))
+    print("fusions")
+    print(text_columns([(name, ", ".join(others)) for name, others in aliases.items()]))
