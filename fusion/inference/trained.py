@@ -20,7 +20,7 @@ from ..errors import CheckpointError, ConfigError, DataError
 from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
-from ..models.zoo import family_of
+from ..models.zoo import classifier_of, family_of
 from ..tasks import Task, find_task, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
@@ -155,7 +155,7 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     file = run.weights(which)
     context = contexts(device)[0]
     arrays = checkpoint.network_arrays(file)
-    outputs = count_classes(arrays)
+    outputs = count_classes(arrays, classifier_of(settings.model.name))
     names, title = _classes_of_run(run, settings)
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
@@ -200,8 +200,9 @@ def load_model(
         If no model has this name, or the file is missing or damaged, or holds the weights of another network.
     """
     context = contexts(device)[0]
-    outputs = count_classes(checkpoint.network_arrays(file))
+    arrays = checkpoint.network_arrays(file)
     try:
+        outputs = count_classes(arrays, classifier_of(name))
         net = get_model(name, **{"classes": outputs, **(arguments or {})})
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None

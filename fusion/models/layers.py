@@ -106,7 +106,7 @@ class InputNorm(nn.BatchNorm):
     """Batch norm of the images themselves, without scale and shift.
 
     MXNet's CPU kernels update running statistics in the backward pass, which is left out where nothing below wants a
-    gradient: images want none, so that Gluon's own layer would keep the statistics it started with. Here gamma, which
+    gradient: images want none, so that Gluon's own layer would keep the initial statistics. Here gamma, which
     the operator holds at 1, asks for its gradient, which is 0, and is kept from learning.
 
     Parameters

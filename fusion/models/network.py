@@ -1,9 +1,9 @@
-"""What every network here has in common: how it starts its weights and how it reads a parameter file."""
+"""What every network here has in common: how it initialises its weights and how it reads a parameter file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -28,12 +28,12 @@ class Network(HybridBlock):
     dtype : str
         Of the images that it takes, and of its logits.
     classifier : str
-        The structural name of its last layer, which has one row per class.
+        The structural name of the layer that makes the logits: its weight and its bias have one row per class.
     """
 
     input_size = 224
     dtype = "float32"
-    classifier = "output"
+    classifier: ClassVar[str] = "output"
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -126,25 +126,28 @@ def read_parameters(filename: str) -> Dict[str, Any]:
     return {name.split(":", 1)[-1]: value for name, value in stored.items()}
 
 
-def count_classes(arrays: Mapping[str, Any]) -> int:
-    """How many classes the network has whose parameters these are.
+def count_classes(arrays: Mapping[str, Any], classifier: Optional[str] = None) -> int:
+    """How many classes a network of these parameters tells apart.
 
     Parameters
     ----------
     arrays : mapping of str to array
-        By structural name, in the network's order. The classifier of our networks is `Network.classifier`. Those of
-        GluonCV have several names for it, and it is their last layer: there the last parameter is its bias.
+        The parameters by structural name, in the network's order.
+    classifier : str, optional
+        The layer that makes the logits: `Network.classifier`. If none is given, as for GluonCV's networks, which do not
+        say, or the file has no such layer, the last parameter is taken for its bias. A file of another network is
+        refused when it is loaded, with what does not fit.
     """
-    bias = arrays.get(f"{Network.classifier}.bias")
+    bias = arrays.get(f"{classifier}.bias")
     if bias is None:
-        bias = next(reversed(list(arrays.values())))
+        bias = list(arrays.values())[-1]
     return int(bias.shape[0])
 
 
 def mismatches(
     block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
 ) -> List[str]:
-    """What keeps a set of arrays from being this block's parameters, a line each; empty where nothing does.
+    """What keeps a set of arrays from being this block's parameters, one line each; empty where nothing does.
 
     Parameters
     ----------

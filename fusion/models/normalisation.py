@@ -1,6 +1,6 @@
 """Other normalisations in the place of a network's batch norms: over several devices at once, or in groups of channels.
 
-The layers are exchanged in a network that has been built and not started, so that every family has them and parameters
+The layers are exchanged in a network that is built but not yet initialised, so every family has them and parameters
 keep their names. Synchronised batch norm is Gluon's contributed block, of Zhang et al., arXiv 1803.08904; group norm is
 that of Wu & He, arXiv 1803.08494.
 """

@@ -24,7 +24,7 @@ from .layers import (
 )
 from .network import Network, fusion_by_stage
 
-#: Bottlenecks a stage, by depth. The original's 152 is spelt (3, 4, 36, 3), which is 146 layers; this is the real one.
+#: Bottlenecks per stage by depth. The original's 152 is spelt (3, 4, 36, 3), which is 146 layers; this is the true one.
 BLOCKS: Dict[int, Tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 #: Planes of each stage; its output has 4 times as many channels.
@@ -36,7 +36,7 @@ _DEEP_STEM = (32, 32, _STEM_CHANNELS)
 
 
 def blocks_of(layers: int) -> Tuple[int, ...]:
-    """Blocks a stage of a depth.
+    """Blocks per stage of a network of this depth.
 
     Raises
     ------
@@ -116,7 +116,7 @@ class ResNet(Network):
     dilated : bool, default False
         Stages 3 and 4 keep stride 1 and dilate by 2 and 4, for dense prediction.
     last_gamma : bool, default True
-        Start the last batch norm of each block at gamma 0.
+        Initialise gamma of each block's last batch norm as 0.
     final_drop : float, default 0
         Dropout before the classifier.
     r : int, default 16
@@ -129,6 +129,8 @@ class ResNet(Network):
     Outputs
         - logits (B, classes).
     """
+
+    classifier = "fc"
 
     def __init__(
         self,

@@ -124,10 +124,21 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     if pretrained is False:
         return FAMILIES[family](**{**preset, **kwargs})
     file = _weights_file(name, kwargs, pretrained)
-    outputs = count_classes(read_parameters(str(file)))
+    outputs = count_classes(read_parameters(str(file)), FAMILIES[family].classifier)
     net = FAMILIES[family](**{**preset, "classes": outputs, **kwargs})
     net.load_parameters(str(file), ctx=ctx, cast_dtype=True)  # the published ImageNet files are float16
     return net
+
+
+def classifier_of(name: str) -> str:
+    """Structural name of the layer of a model that makes its logits.
+
+    Raises
+    ------
+    ValueError
+        If no model has that name.
+    """
+    return FAMILIES[family_of(name)[0]].classifier
 
 
 def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool, str, Path]) -> Path:

@@ -12,7 +12,7 @@ from ..data import describe
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
 from ..models.network import count_classes, describe_mismatches, mismatches, read_parameters
-from ..models.zoo import FAMILIES, MODELS
+from ..models.zoo import FAMILIES, MODELS, classifier_of
 from . import checkpoint
 from .logbook import RunDirectory
 from .preparation import build_network
@@ -120,7 +120,8 @@ def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any
     theirs = run.settings()
     _check_data(settings, theirs)
     file = run.weights(settings.train.teacher_checkpoint or "best")
-    net = build_network(theirs, count_classes(checkpoint.network_arrays(file)))
+    arrays = checkpoint.network_arrays(file)
+    net = build_network(theirs, count_classes(arrays, classifier_of(theirs.model.name)))
     checkpoint.load_network(file, net, list(devices))
     return net, (theirs.augment.mean, theirs.augment.std)
 
@@ -143,7 +144,7 @@ def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
             f"train.teacher is {name!r}, a model without weights: say which with train.teacher_checkpoint=FILE, "
             "or name the folder of a run"
         )
-    net = get_model(name, classes=count_classes(checkpoint.network_arrays(Path(file))))
+    net = get_model(name, classes=count_classes(checkpoint.network_arrays(Path(file)), classifier_of(name)))
     checkpoint.load_network(Path(file), net, list(devices))
     return net
 
