@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
-from ..models.pretrained import find_weights
-from ..models.zoo import family_of
+from ..errors import ConfigError, nearest
+from ..models.pretrained import find_weights, list_pretrained
+from ..models.zoo import FAMILIES, MODELS
 from ..tasks import task_of
 from ..training.config import read_config
 from ..training.evaluation import evaluate_run
@@ -37,10 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is not None:
         if arguments.checkpoint is not None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
-        try:
-            family_of(arguments.model)
-        except ValueError as error:
-            raise ConfigError(f"--model: {error}") from None
+        known = [*list_pretrained(), *FAMILIES, *MODELS]
+        if arguments.model not in known:
+            raise ConfigError(f"--model: no such model {arguments.model!r}, {nearest(arguments.model, known)}")
         weights = find_weights(arguments.model)
         run, which = weights.folder, str(weights.file)
     found = evaluate_run(run, which, arguments.device, arguments.settings)
