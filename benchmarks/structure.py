@@ -23,12 +23,15 @@ _GROUND = (
     *("devices", "drawing", "fonts", "native_log", "tables", "timing", "gpus"),
 )
 
+#: Files that only hand a command on: they are no rooms.
+_FACES = ("__main__", "launch")
+
 _BLUE, _GREY = "#0072B2", "#888888"
 
 
 def room_of(parts: Tuple[str, ...]) -> str:
-    """The room of a module, named by its parts after the package's own name; none of the package's face."""
-    if not parts:
+    """The room of a module, named by its parts after the package's own name; nothing for what only hands on."""
+    if not parts or parts[0] in _FACES:
         return ""
     return GROUND if parts[0] in _GROUND else parts[0]
 
