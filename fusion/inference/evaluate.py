@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
-from ..models.pretrained import find_weights
-from ..models.zoo import family_of
+from ..errors import ConfigError, nearest
+from ..models.pretrained import find_weights, list_pretrained
+from ..models.zoo import FAMILIES, MODELS
 from ..tasks import task_of
 from ..training.config import read_config
 from ..training.evaluation import evaluate_run
@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
     source.add_argument("--model", metavar="NAME", help="a model whose weights come with the package")
-    parser.add_argument("--checkpoint", metavar="best|last|FILE", help="of the run (default: best)")
+    parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     where = "where the data is now, such as data.dir=PATH"
@@ -37,10 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is not None:
         if arguments.checkpoint is not None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
-        try:
-            family_of(arguments.model)
-        except ValueError as error:
-            raise ConfigError(f"--model: {error}") from None
+        if arguments.model not in (*FAMILIES, *MODELS):
+            advice = nearest(arguments.model, list_pretrained())
+            raise ConfigError(f"--model: no such model {arguments.model!r}, {advice}")
         weights = find_weights(arguments.model)
         run, which = weights.folder, str(weights.file)
     found = evaluate_run(run, which, arguments.device, arguments.settings)

@@ -463,7 +463,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="holds train and val, or archives")
     parser.add_argument("--target", type=Path, required=True, metavar="DIR", help="for train.rec, val.rec and others")
     parser.add_argument(
-        "--val-classes", type=Path, metavar="FILE", help="photo and class a line, where val is one flat folder"
+        "--val-classes", type=Path, metavar="FILE", help="one photo and its class per line, if val is one flat folder"
     )
     parser.add_argument("--workers", type=int, help="threads (default: every processor)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
