@@ -25,13 +25,16 @@ _CUDA_WHEELS = "mxnet-cu112 or mxnet-cu117"
 
 _ONNX = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
 
-#: What the package uses: the module, what it is for, how to have it, and how bad it is where it is not installed.
+#: What the package uses: the module, what it is for, how to install it, and the state of a finding that it is missing.
 _PARTS = (
     *(
         (name, "settings and logs of training", f"python -m pip install {package}", BROKEN)
         for name, package in (("yaml", "PyYAML"), ("tqdm", "tqdm"), ("PIL", "Pillow"))
     ),
     ("matplotlib", "pictures, which training draws", "python -m pip install matplotlib 'numpy<2'", BROKEN),
+    ("scipy", "probabilities of predictions", "python -m pip install 'scipy<2' 'numpy<2'", ADVICE),
+    ("tabulate", "tables", "python -m pip install tabulate", ADVICE),
+    ("jinja2", "the report", "python -m pip install jinja2", ADVICE),
     ("cv2", "reading photos", "python -m pip install opencv-python 'numpy<2'", ADVICE),
     ("gluoncv", "GluonCV's networks", "python -m pip install gluoncv==0.10.5.post0 'numpy<2'", ADVICE),
     ("onnx", "export to ONNX", _ONNX, OK),
@@ -39,7 +42,7 @@ _PARTS = (
     ("horovod.mxnet", "training over several machines", "see docs/scaling.md: it builds against MXNet", OK),
 )
 
-#: Imports modules; two of them import MXNet, which `fusion.compat` makes possible.
+#: A program that imports modules. Two of them import MXNet, which works only after `fusion.compat` was imported.
 _IMPORT = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -55,12 +58,12 @@ for name in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """One line of what the doctor says.
 
     Attributes
     ----------
     about : str
-        The part.
+        What was examined.
     state : str
         `ok`; `advice` where something could be better; `broken` where training cannot work.
     says : str
@@ -73,7 +76,7 @@ class Finding:
 
 
 def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Finding]:
-    """Everything that training needs, in order.
+    """Examine everything that training needs, in the order in which it is told.
 
     Parameters
     ----------
@@ -105,7 +108,7 @@ def check_python(version: Tuple[int, ...]) -> Finding:
 
 
 def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
-    """NumPy and MXNet, which is imported if it can be."""
+    """Examine NumPy and MXNet, and return MXNet if it can be imported."""
     try:
         from .compat import mx
     except Exception as error:  # also an OSError, where a library that it needs is missing
@@ -131,7 +134,7 @@ def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
 
 
 def _try(mx: Any) -> Finding:
-    """A convolution forward and backward, the least that training is."""
+    """Compute a convolution and its gradient, the least that training needs."""
     try:
         data = mx.nd.ones((1, 3, 8, 8))
         weight = mx.nd.ones((4, 3, 3, 3))
@@ -140,7 +143,7 @@ def _try(mx: Any) -> Finding:
             total = mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=4, no_bias=True).sum()
         total.backward()
         right = float(weight.grad.sum().asscalar()) == 4 * 27 * 36
-    except Exception as error:  # whatever it is, it is what the user has to know
+    except Exception as error:  # the user has to know of it, whatever it is
         return Finding("a training step", BROKEN, f"fails: {str(error).strip().splitlines()[-1]}; reinstall MXNet")
     if not right:
         return Finding("a training step", BROKEN, "computes a wrong gradient; reinstall MXNet: mxnet==1.9.1 'numpy<2'")
@@ -151,7 +154,7 @@ def _try(mx: Any) -> Finding:
 
 
 def _load() -> float:
-    """Processes that want to run, over the last minute."""
+    """How many processes wanted to run, on average over the last minute."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
@@ -177,9 +180,9 @@ def check_processors(
     load : float
         Processes that want to run.
     found : Usable, optional
-        Processors that this process may use; as it is unless given.
+        Processors that this process may use; the real ones unless given.
     threads : Threads, optional
-        That this process uses; as it is unless given.
+        The threads that this process uses; the real number unless given.
     """
     found = usable() if found is None else found
     threads = chosen() if threads is None else threads

@@ -20,14 +20,14 @@ _PATIENCE = 20
 
 @dataclass(frozen=True)
 class GPU:
-    """A card, as nvidia-smi has it.
+    """A card, as nvidia-smi describes it.
 
     Attributes
     ----------
     name : str
-        Of the product.
+        The product's name.
     capability : tuple of two int, or None
-        Compute capability, where this nvidia-smi says it.
+        Compute capability; None if this nvidia-smi does not tell it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class GPU:
 
 
 def read_gpus() -> Any:
-    """The GPUs that nvidia-smi lists; a sentence where it fails; none where it is not there."""
+    """The GPUs that nvidia-smi lists: none if there is no nvidia-smi, and a sentence for the user if it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []

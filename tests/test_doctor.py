@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,14 @@ def test_parts_that_are_missing_or_broken(tmp_path, monkeypatch):
     assert found["misses"].says == "not installed; for x: install it"
     assert found["json"].state == OK
     assert found["needed"].state == BROKEN
+
+
+def test_every_library_that_is_installed_with_the_package_is_examined():
+    (listed,) = re.findall(r"install_requires=\[(.*?)\n    \]", (ROOT / "setup.py").read_text(), re.DOTALL)
+    names = set(re.findall(r'^ *"([\w-]+)', listed, re.MULTILINE)) - {"mxnet", "numpy", "setuptools"}
+    modules = {{"PyYAML": "yaml", "Pillow": "PIL", "opencv-python": "cv2"}.get(name, name) for name in names}
+    assert len(modules) > 5
+    assert modules <= {part[0] for part in doctor._PARTS}
 
 
 def test_command_says_that_training_works(capsys, monkeypatch, tmp_path):

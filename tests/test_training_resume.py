@@ -360,7 +360,7 @@ def test_run_interrupted_time_and_again_loses_nothing(words, whole, tmp_path):
     assert_stopped_at(break_at("log_epoch", 1, signal.SIGINT, "--resume", run), run, 1, 0)
     assert_stopped_at(break_at("Evaluator._evaluate", 1, signal.SIGTERM, "--resume", run), run, 2, 0)
     assert table(run) == table(whole)[:2]
-    done = call("-c", DRIVER, "evaluate", 1, "SIGINT", SCRIPT, "--resume", run)
+    done = call("-c", DRIVER, "Evaluator._evaluate", 1, "SIGINT", SCRIPT, "--resume", run)
     assert done.returncode == 0, done.stdout
     assert_identical(run, whole)
 

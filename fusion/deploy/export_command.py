@@ -22,7 +22,7 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `export`."""
     parser = commands.add_parser("export")
     add_source(parser)
-    parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="default: symbol")
+    parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="(default: symbol)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the files")
     parser.add_argument(
         "--with-preprocess", action="store_true", help="the graph takes uint8 images (batch, height, width, 3)"

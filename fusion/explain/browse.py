@@ -22,8 +22,10 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `browse`."""
     parser = commands.add_parser("browse")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, or a run's config")
-    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help=f"default: {IMAGES}")
-    parser.add_argument("--epoch", type=int, default=1, metavar="N", help="from 1 (default: the first)")
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, metavar="N", help=f"how many images to show (default: {IMAGES})"
+    )
+    parser.add_argument("--epoch", type=int, default=1, metavar="N", help="the epoch that they are fed in (default: 1)")
     add_output_file(parser, "browse.png here")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
     parser.set_defaults(run_command=_run)

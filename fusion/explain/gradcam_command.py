@@ -35,8 +35,10 @@ def add_command(commands: Any) -> None:
     add_images(parser)
     add_source(parser)
     add_compare(parser)
-    parser.add_argument("--class", dest="wanted", default=PREDICTED, metavar="NAME", help="default: predicted")
-    parser.add_argument("--layers", metavar="NAMES", help="such as stage2,stage3 (default: the last stage)")
+    parser.add_argument(
+        "--class", dest="wanted", default=PREDICTED, metavar="NAME", help="to explain (default: predicted)"
+    )
+    parser.add_argument("--layers", metavar="NAMES", help="layers such as stage2,stage3 (default: the last stage)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default: 16)")
     add_output(parser)
     parser.set_defaults(run_command=_run)

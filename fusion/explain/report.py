@@ -66,7 +66,7 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `report`."""
     parser = commands.add_parser("report")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the folder of a run")
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|average|FILE", help="default: best")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|average|FILE", help="(default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
     words = "an image to look at (default: test images); for several, repeat the option or write --images A B"
     parser.add_argument("--images", action="append", default=[], metavar="IMAGE", help=words)

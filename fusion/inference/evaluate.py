@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
     source.add_argument("--model", metavar="NAME", help="a model whose weights come with the package")
-    parser.add_argument("--checkpoint", metavar="best|last|FILE", help="of the run (default: best)")
+    parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     where = "where the data is now, such as data.dir=PATH"
@@ -37,9 +37,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is not None:
         if arguments.checkpoint is not None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
-        known = [*list_pretrained(), *FAMILIES, *MODELS]
-        if arguments.model not in known:
-            raise ConfigError(f"--model: no such model {arguments.model!r}, {nearest(arguments.model, list_pretrained())}")
+        if arguments.model not in (*list_pretrained(), *FAMILIES, *MODELS):
+            advice = nearest(arguments.model, list_pretrained())
+            raise ConfigError(f"--model: no such model {arguments.model!r}, {advice}")
         weights = find_weights(arguments.model)
         run, which = weights.folder, str(weights.file)
     found = evaluate_run(run, which, arguments.device, arguments.settings)

@@ -35,7 +35,7 @@ _MEBI = 2**20
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `benchmark`."""
     parser = commands.add_parser("benchmark")
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models; their weights are random")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="families or named models, with random weights")
     parser.add_argument("--against", metavar="FUSION", help="also measure the networks with this fusion, such as add")
     parser.add_argument(
         "--ways", default=",".join(WAYS), metavar="NAMES", help="which ways to run them; all by default: %(default)s"

@@ -33,8 +33,12 @@ def add_command(commands: Any) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the experiment: a YAML file of configs/")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where everything goes (default: runs/CONFIG)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the experiment: a YAML file such as configs/quickstart.yaml"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="a new folder for all results (default: runs/CONFIG)"
+    )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
     parser.add_argument("--print-config", action="store_true", help="show the resolved settings and stop")
