@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 #: What stands before a figure's name in metrics.csv: in training, on the test set, and of the averaged weights there.
 TRAINING, TEST, AVERAGED = "train", "val", "ema"
 
-Row = Mapping[str, float]
+#: One row of metrics.csv.
+EpochRow = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Figure:
         shown = f"{self.scale * value:.{self.decimals}f}"
         return f"{shown} {self.unit}" if self.unit else shown
 
-    def shown(self, row: Row, prefix: str = TEST) -> float:
+    def shown(self, row: EpochRow, prefix: str = TEST) -> float:
         """The value in a row, in its unit."""
         return self.scale * row[self.column(prefix)]
 
@@ -227,7 +228,7 @@ class Task:
         found = meter.figures(np.array([sums[name] for name in meter.names]))
         return {figure.column(TRAINING): found[figure.name] for figure in self.training}
 
-    def epoch_words(self, row: Row) -> str:
+    def epoch_words(self, row: EpochRow) -> str:
         """The figures of an epoch for its line of the log."""
         trained = ", ".join(f"{figure.short} {figure.text(row[figure.column(TRAINING)])}" for figure in self.training)
         if self.headline.column() not in row:
@@ -240,7 +241,7 @@ class Task:
         words = "" if math.isnan(averaged) else f"averaged weights {self.headline.text(averaged)}; "
         return f"train {trained}; test {tested}; {words}"
 
-    def epoch_facts(self, row: Row) -> List[Tuple[str, str]]:
+    def epoch_facts(self, row: EpochRow) -> List[Tuple[str, str]]:
         """The figures of an epoch that was evaluated, for a report: the name of each, and its value as it is shown."""
         loss, *others = self.evaluation
         trained = self.training[0]
@@ -251,6 +252,6 @@ class Task:
             ("training loss", trained.text(row[trained.column(TRAINING)])),
         ]
 
-    def result_words(self, row: Row) -> Tuple[str, str]:
+    def result_words(self, row: EpochRow) -> Tuple[str, str]:
         """What is said of the best and the last epoch when a run has finished: a title, and the value of a row."""
         return self.headline.title, self.headline.text(row[self.headline.column()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 from ...data.augment import Normalisation
-from ..base import Figure, Meter, Row, Task
+from ..base import EpochRow, Figure, Meter, Task
 from .batches import count_outputs, training_batches
 from .loss import CrossEntropy, Distillation, DistillationLoss
 from .meters import EvaluationMeter, TrainingMeter
@@ -56,12 +56,12 @@ class Classification(Task):
     def evaluation_meter(self) -> Meter:
         return EvaluationMeter()
 
-    def epoch_facts(self, row: Row) -> List[Tuple[str, str]]:
+    def epoch_facts(self, row: EpochRow) -> List[Tuple[str, str]]:
         top1, *others = super().epoch_facts(row)
         named = [(name.replace("loss on", "cross-entropy on"), value) for name, value in others]
         return [top1, self.result_words(row), *named]
 
-    def result_words(self, row: Row) -> Tuple[str, str]:
+    def result_words(self, row: EpochRow) -> Tuple[str, str]:
         return "accuracy", TOP1.text(1 - row[TOP1.column()])
 
 
