@@ -74,6 +74,35 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _remove(old)
 
 
+@contextmanager
+def filled_folder(path: Path) -> Iterator[Path]:
+    """A folder to write files to, which are moved into the final folder at the end.
+
+    Parameters
+    ----------
+    path : Path
+        The final folder. Files in it with the names of new ones are replaced, the others stay.
+
+    Yields
+    ------
+    Path
+        A new folder. Without an error its files go to the final one; with an error nothing does.
+    """
+    aside = _aside(path, _PART)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    aside.mkdir()
+    try:
+        yield aside
+        path.mkdir(exist_ok=True)
+        for file in sorted(aside.iterdir()):
+            _to_disk(file)
+            file.replace(path / file.name)
+        _to_disk(path)
+    finally:
+        _remove(aside)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file in UTF-8."""
     with whole_file(path) as aside:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fusion import files
-from fusion.files import remove_leftovers, whole_file, whole_folder, write_json, write_text
+from fusion.files import filled_folder, remove_leftovers, whole_file, whole_folder, write_json, write_text
 
 #: Writes half of a file, says so, and waits to be killed.
 WRITER = """
@@ -123,3 +123,20 @@ def test_json_is_read_back(tmp_path):
     value = {"a": [1, 2.5, None], "ü": "é"}
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_text()) == value
+
+
+def test_files_are_moved_into_a_folder_that_keeps_its_others(tmp_path):
+    path = tmp_path / "out"
+    path.mkdir()
+    for name in ("kept", "replaced"):
+        (path / name).write_text("old")
+    with filled_folder(path) as aside:
+        for name in ("replaced", "new"):
+            (aside / name).write_text("new")
+        assert (path / "replaced").read_text() == "old"
+    assert {file.name: file.read_text() for file in path.iterdir()} == {"kept": "old", "replaced": "new", "new": "new"}
+    with pytest.raises(ValueError), filled_folder(path) as aside:
+        (aside / "kept").write_text("half")
+        raise ValueError
+    assert (path / "kept").read_text() == "old"
+    assert names(tmp_path) == ["out"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import re
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Optional, Sequence
 
 from ..command import reported
 from ..errors import CheckpointError, ConfigError
-from ..files import whole_file
+from ..files import whole_file, write_json, write_text
 from ..fuse import find_fusion
 from ..models import pretrained
 from ..models.pretrained import FILE, SUMS, fusion_in_name
@@ -75,11 +74,11 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
         if aside.stat().st_size > _LARGEST:
             raise CheckpointError(f"{run_path}: {aside.stat().st_size:,} bytes of weights; expected under {_LARGEST:,}")
     data = settings.data if settings.data.dir is None else dataclasses.replace(settings.data, dir="data")
-    (target / "config.yaml").write_text(to_yaml(dataclasses.replace(settings, data=data)), encoding="utf-8")
-    (target / "classes.txt").write_text("".join(f"{each}\n" for each in classes), encoding="utf-8")
+    write_text(target / "config.yaml", to_yaml(dataclasses.replace(settings, data=data)))
+    write_text(target / "classes.txt", "".join(f"{each}\n" for each in classes))
     (target / "metrics.csv").write_bytes(run.metrics.read_bytes())
     facts = {**result, "data": title or result["data"], "last": run.history().rows[-1]}
-    (target / "result.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(target / "result.json", facts)
     _write_checksums(folder)
     return target
 
@@ -90,7 +89,7 @@ def _write_checksums(folder: Path) -> None:
     names.sort(key=lambda name: (name.endswith("_digits"), not name.startswith("aff_")))
     digests = {name: hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest() for name in names}
     lines = [f"{digest}  {name}/{FILE}\n" for name, digest in digests.items()]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    write_text(folder / SUMS, "".join(lines))
 
 
 def _run(words: Optional[Sequence[str]]) -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
 from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError
-from ..files import whole_file
+from ..files import filled_folder, whole_file
 
 #: Letters of an image's name in the name of its picture.
 _LETTERS = 60
@@ -44,17 +42,11 @@ def written_folder(path: Path, force: bool) -> Iterator[Path]:
         raise ConfigError(f"--output {path}: is a file; expected a folder")
     if path.is_dir() and any(path.iterdir()) and not force:
         raise ConfigError(f"--output {path}: holds files already; write over them with --force, or name another folder")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        path.mkdir(exist_ok=True)
-        for file in sorted(aside.iterdir()):
-            file.replace(path / file.name)
+        with filled_folder(path) as aside:
+            yield aside
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def add_output_file(parser: argparse.ArgumentParser, default: str) -> None:

@@ -28,6 +28,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ...command import BAD_INPUT, INTERRUPTED, reported
 from ...errors import ConfigError
 from ...processors import MARKER, OMP_NUM_THREADS, choose, first_number, users_value
+from ...signals import STOP, Handlers
 from .rollcall import PARTNER_LOST
 
 #: Seconds between two checks of the processes.
@@ -123,8 +124,7 @@ class Job:
         self.helpers: List[Process] = []
 
     def __enter__(self) -> Job:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._exit.callback(signal.signal, number, signal.signal(number, self._interrupt))
+        self._exit.enter_context(Handlers(STOP, self._interrupt))
         try:
             self._start()
         except BaseException:
