@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from base64 import b64decode
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional
 
@@ -65,11 +66,21 @@ def find() -> Optional[str]:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+@contextmanager
+def _profile():
+    """A folder for the browser's files, of which its last processes may still write some while it is removed."""
+    folder = tempfile.mkdtemp()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def visit(path, dark=False, width=1000) -> Visit:
     """Open a file in Chromium and close it again."""
     program = find()
     assert program
-    with tempfile.TemporaryDirectory() as profile:
+    with _profile() as profile:
         # The browser reads commands from its descriptor 3 and writes to its 4.
         to_browser, commands = os.pipe()
         answers, from_browser = os.pipe()

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from photos import encoded, smooth
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fusion.data.autoaugment import POLICIES
 from fusion.data.photos import photo
@@ -153,7 +153,9 @@ def test_half_transparent_is_half_white():
     assert decode(saved(Image.new("RGBA", (1, 1), (0, 100, 200, 128)), format="PNG"))[0, 0].tolist() == [227, 177, 127]
 
 
-def test_damaged_transparent_file_is_a_bad_photo():
+@pytest.mark.parametrize("lenient", [False, True])  # the second as after an import of GluonCV
+def test_damaged_transparent_file_is_a_bad_photo(monkeypatch, lenient):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
     data = saved(Image.fromarray(np.dstack([smooth(40, 60), np.full((40, 60), 9, np.uint8)])), format="PNG")
     middle = len(data) // 2
     with pytest.raises(BadPhotoError, match="cannot be decoded"):

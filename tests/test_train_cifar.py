@@ -221,14 +221,14 @@ def test_mistake_in_a_config_is_refused_with_its_place(here, capsys, text, expec
 
 def test_missing_config_is_refused(here, capsys):
     assert "nowhere.yaml: cannot read this config" in refusal(capsys, "--config", "nowhere.yaml")
-    assert "say what to train with --config FILE" in refusal(capsys)
+    assert "say what to train: --config FILE" in refusal(capsys)
 
 
 def test_folder_that_holds_a_run_is_refused(workplace, run, here, capsys):
     kept = Path(shutil.copytree(run, here / "kept"))
     before = {path: (kept / path).read_bytes() for path in files(kept)}
     message = refusal(capsys, "--config", workplace[0] / "easy.yaml", "--run-dir", "kept")
-    assert "kept: holds a run already; go on with --resume" in message
+    assert "kept: holds a run already; continue it with --resume" in message
     assert {path: (kept / path).read_bytes() for path in files(kept)} == before
 
 

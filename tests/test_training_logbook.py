@@ -285,9 +285,9 @@ def test_run_that_goes_on_with_other_threads_says_so_and_keeps_both(threads, set
     run.write_environment(settings)
     assert recorded(run) == (counts[2], [counts[2], counts[1]])
     (line,) = caplog.messages
-    assert "begun with OMP_NUM_THREADS=2 and goes on with 1" in line
+    assert "started with OMP_NUM_THREADS=2 and continues with 1" in line
     assert "in their last digits" in line
-    assert line.endswith("go on with OMP_NUM_THREADS=2")
+    assert line.endswith("continue with OMP_NUM_THREADS=2")
 
 
 def test_threads_of_a_run_on_gpus_and_of_one_without_a_record_are_not_spoken_of(threads, tmp_path, caplog):

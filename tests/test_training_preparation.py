@@ -79,7 +79,7 @@ def test_weights_of_another_network_are_refused(tmp_path, trained, words, classe
 
 @pytest.mark.parametrize("name", ["gone.params", "gone.npz"])
 def test_missing_weights_are_refused_with_what_to_do(tmp_path, name):
-    with pytest.raises(CheckpointError, match=r"(?s)train\.initial_parameters: .*cannot be read.*train it first"):
+    with pytest.raises(CheckpointError, match=r"(?s)train\.initial_parameters: .*cannot be read.*train that run first"):
         started(f"train.initial_parameters={tmp_path / name}")
 
 

@@ -311,7 +311,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(interrupted):
     run, status, output = interrupted
     assert status == 130, output
     batches = last(run)[1]["batch"]
-    expected = f"interrupted in epoch 2 after {batches} batches; go on with: python train_cifar.py --resume {run}"
+    expected = f"interrupted in epoch 2 after {batches} batches; continue with: python train_cifar.py --resume {run}"
     assert output.splitlines()[-1] == expected
     assert (run / "run.log").read_text().splitlines()[-1].endswith(expected)
 

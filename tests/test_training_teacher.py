@@ -200,7 +200,7 @@ def test_without_gluoncv_its_models_are_refused(monkeypatch):
 
 def test_unknown_teacher_is_refused_with_the_nearest_names(zoo):
     message = refusal("train.teacher=aff_resnet23")
-    assert "neither the folder of a run, nor a model of ours or of GluonCV" in message
+    assert "neither the folder of a run, nor a model of this package or of GluonCV" in message
     assert "did you mean 'aff_resnet32'" in message
 
 

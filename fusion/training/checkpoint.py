@@ -1,9 +1,9 @@
-"""Checkpoints: one file with all that a run needs to go on.
+"""Checkpoints: one file with all that a run needs in order to resume.
 
-The file is NumPy's `.npz`: `param/NAME`, `optimizer/NAME/SLOT` and, of a run that averages its weights,
-`average/NAME` are arrays by structural name, `state` is JSON. No
-pickle, so reading one that was sent to you runs no code. Random states need no place in it: every draw is derived
-from the seed, the epoch and the batch (`fusion.data.loader.generator`).
+The file has NumPy's format `.npz`: `param/NAME`, `optimizer/NAME/SLOT` and, if the run averages its weights,
+`average/NAME` are arrays, where NAME is the structural name of a parameter; `state` is JSON. The file contains no
+pickle, so that it is safe to read one from somebody else: it runs no code. Random states are not stored, because
+every random draw is derived from the seed, the epoch and the batch (`fusion.data.loader.generator`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _FORMAT = 1
 
 @dataclass
 class TrainingState:
-    """Where a run is, besides its arrays.
+    """The position of a run, and its metrics so far.
 
     Attributes
     ----------
     epoch, batch : int
-        The next step to take, both from 0.
+        The next step: its epoch and its batch, both counted from 0.
     sums : dict of str to float
-        Running sums of the epoch under way.
+        Running sums of the current epoch.
     history : list of dict
-        The finished epochs' rows of metrics.csv.
+        The rows of metrics.csv for the finished epochs.
     """
 
     epoch: int = 0
@@ -49,20 +49,20 @@ class TrainingState:
 
 
 def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Optional[WeightAverage] = None) -> None:
-    """Write a checkpoint; a reader sees the old file or the new one, never a part.
+    """Write a checkpoint; a reader sees either the old file or the complete new one.
 
     Parameters
     ----------
     path : Path
-        The file's final name.
+        The name of the file.
     net : Block
-        Its parameters; running statistics are averaged over devices.
+        The network whose parameters are saved; running statistics are averaged over devices.
     trainer : gluon.Trainer
-        Its optimizer's state.
+        The trainer whose optimizer's state is saved.
     state : TrainingState
-        The position.
+        The position of the run.
     average : WeightAverage, optional
-        Of the network's parameters.
+        The moving average of the network's parameters.
     """
     arrays = {f"param/{name}": p._reduce().asnumpy() for name, p in net._collect_params_with_prefix().items()}
     arrays.update({f"optimizer/{key}": value.asnumpy() for key, value in _optimizer_arrays(net, trainer)})
@@ -74,28 +74,28 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Opti
 
 
 def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage] = None) -> TrainingState:
-    """Put a checkpoint's arrays into a network and its trainer.
+    """Load a checkpoint into a network and its trainer.
 
     Parameters
     ----------
     path : Path
-        What `save` wrote.
+        A file that `save` wrote.
     net : Block
-        Its weights are initialised; of the same structure.
+        A network of the same structure; its weights are initialised.
     trainer : gluon.Trainer
-        Of the network's parameters, before its first step.
+        The trainer of the network's parameters, before its first step.
     average : WeightAverage, optional
-        Of the network's parameters, for what `save` had of one.
+        The moving average of the network's parameters; it takes the values of the saved one.
 
     Returns
     -------
     TrainingState
-        Where to go on.
+        The position from which the run continues.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or another network's.
+        If the file is missing, is damaged, or belongs to another network.
     """
     arrays, state = _read(path)
     parameters = _below("param/", arrays)
@@ -114,12 +114,12 @@ def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage]
 
 
 def load_network(path: Path, net: Any, ctx: Any = None) -> None:
-    """Put the parameters of a `.params` file or of a checkpoint into a network.
+    """Load the parameters of a `.params` file or of a checkpoint into a network.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or another network's.
+        If the file is missing, is damaged, or belongs to another network.
     """
     if path.suffix == ".npz":
         net.initialize(ctx=ctx)
@@ -129,18 +129,18 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
 
 
 def load_started(path: Path, net: Any) -> None:
-    """Put the parameters of a `.params` file or of a checkpoint into a network whose weights are initialised.
+    """Load the parameters of a `.params` file or of a checkpoint into a network whose weights are initialised.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or another network's; the network is then as it was.
+        If the file is missing, is damaged, or belongs to another network; the network is then unchanged.
     """
     load_arrays(path, net, network_arrays(path))
 
 
 def network_arrays(path: Path) -> Mapping[str, Any]:
-    """The parameters in a `.params` file or a checkpoint by structural name, in the network's order.
+    """Read the parameters in a `.params` file or a checkpoint, by structural name, in the network's order.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def network_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Set a network's parameters by structural name, all or none."""
+    """Set a network's parameters by structural name; if any does not fit, none is set."""
     _check_fit(path, net, arrays)
     for name, parameter in net._collect_params_with_prefix().items():
         parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
@@ -164,7 +164,7 @@ def _check_fit(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
-    """The arrays and the position in a checkpoint."""
+    """Read the arrays and the position in a checkpoint."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -173,10 +173,12 @@ def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
         state = TrainingState(**fields) if version == _FORMAT else None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception:  # zipfile and NumPy have a dozen ways to say that a file is damaged or something else
+    except Exception:  # zipfile and NumPy raise many kinds of errors for a file that is damaged or of another format
         raise CheckpointError(f"{path}: not a complete checkpoint of this package; it may have been cut off") from None
     if state is None:
-        raise CheckpointError(f"{path}: written by another version of this package, whose checkpoints differ")
+        raise CheckpointError(
+            f"{path}: written by another version of this package, whose checkpoints have another format"
+        )
     return arrays, state
 
 
@@ -185,11 +187,11 @@ def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarra
 
 
 # --- The optimizer's arrays -------------------------------------------------------------------------------------------
-# Gluon's own `Trainer.save_states` is a pickle; these are the same arrays by parameter name.
+# Gluon's own `Trainer.save_states` writes a pickle; here the same arrays are stored by parameter name.
 
 
 def _slots(state: Any) -> List[Any]:
-    """An optimizer's state of one parameter as a flat list; it nests tuples under multi-precision."""
+    """The optimizer's state for one parameter as a flat list; with multi-precision the state has nested tuples."""
     if state is None:
         return []
     if isinstance(state, (tuple, list)):
@@ -198,7 +200,7 @@ def _slots(state: Any) -> List[Any]:
 
 
 def _trained(net: Any, trainer: Any) -> List[Tuple[int, str]]:
-    """Index in the trainer and structural name of each parameter it moves."""
+    """The index in the trainer and the structural name of each parameter that it trains."""
     names = {id(parameter): name for name, parameter in net._collect_params_with_prefix().items()}
     return [
         (index, names[id(parameter)])
@@ -208,14 +210,14 @@ def _trained(net: Any, trainer: Any) -> List[Tuple[int, str]]:
 
 
 def _optimizer_arrays(net: Any, trainer: Any) -> Iterator[Tuple[str, Any]]:
-    states = trainer._updaters[0].states  # every device holds the same
+    states = trainer._updaters[0].states  # every device has the same states
     for index, name in _trained(net, trainer):
         for slot, array in enumerate(_slots(states.get(index))):
             yield f"{name}/{slot}", array
 
 
 def _optimizer_states(path: Path, net: Any, trainer: Any, arrays: Mapping[str, np.ndarray]) -> List[Dict[int, Any]]:
-    """The states of each device's updater, by the parameter's index; none where they were saved before a step."""
+    """The states of each device's updater, by the parameter's index; empty if they were saved before the first step."""
     found: List[Dict[int, Any]] = [{} for _ in trainer._updaters]
     for index, name in _trained(net, trainer) if arrays else ():
         parameter = trainer._params[index]
@@ -227,7 +229,7 @@ def _optimizer_states(path: Path, net: Any, trainer: Any, arrays: Mapping[str, n
                     shape = "missing" if stored is None else stored.shape
                     raise CheckpointError(
                         f"{path}: the optimizer's state of {name} is {shape}; expected {array.shape}: "
-                        "the file is damaged, or of a run with another network or optimizer"
+                        "the file is damaged, or belongs to a run with another network or optimizer"
                     )
                 array[:] = mx.nd.array(stored, dtype=stored.dtype, ctx=ctx)
     return found

@@ -1,13 +1,13 @@
-"""What a run leaves behind: its folder, log, metrics, picture and result.
+"""The files that a run writes: its folder, log, metrics, picture and result.
 
-config.yaml       every setting as resolved; --resume reads it
+config.yaml       the value of every setting; --resume reads it
 environment.json  versions, command, commit, devices, threads
 classes.txt       class names in label order, one per line
-run.log           what was printed
+run.log           the lines that were printed, with their times
 metrics.csv       one row per epoch
-curves.png        the same as a picture, drawn again after each epoch
-result.json       best and last epoch
-checkpoints/      last.npz (all that is needed to go on), best.params (the weights of the best epoch), and with
+curves.png        a plot of metrics.csv, drawn again after each epoch
+result.json       the results of the best and the last epoch
+checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
                   train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
 """
 
@@ -44,9 +44,10 @@ class RunDirectory:
     Parameters
     ----------
     path : Path
-        Made when the run starts.
+        The folder; it is made when the run starts.
     name : str, optional
-        Of a run whose folder nobody has named: it starts in the first folder `default_run_directory` that is free then.
+        The run's name, if the user named no folder: the run then starts in the first free folder of this name, which
+        `default_run_directory` finds.
     """
 
     def __init__(self, path: Path, name: Optional[str] = None) -> None:
@@ -55,38 +56,38 @@ class RunDirectory:
 
     @classmethod
     def unnamed(cls, config: Optional[Path]) -> RunDirectory:
-        """The folder of a new run that is called after its config file."""
+        """The folder of a new run, which is named after the config file."""
         name = config.stem if config else "run"
         return cls(default_run_directory(name), name)
 
     @property
     def config(self) -> Path:
-        """Every setting."""
+        """The file with the value of every setting."""
         return self.path / "config.yaml"
 
     @property
     def classes(self) -> Path:
-        """The class names."""
+        """The file with the class names."""
         return self.path / "classes.txt"
 
     @property
     def metrics(self) -> Path:
-        """One row per epoch."""
+        """The file with one row of metrics per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def picture(self) -> Path:
-        """The curves."""
+        """The picture of the training curves."""
         return self.path / "curves.png"
 
     @property
     def result(self) -> Path:
-        """The best and the last epoch."""
+        """The file with the results of the best and the last epoch."""
         return self.path / "result.json"
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint from which the run is resumed."""
         return self.path / "checkpoints" / checkpoint.LAST
 
     @property
@@ -101,12 +102,12 @@ class RunDirectory:
 
     @classmethod
     def existing(cls, path: Path) -> RunDirectory:
-        """The folder of a run that has started.
+        """The folder of a run that has already started.
 
         Raises
         ------
         ConfigError
-            If there is none.
+            If there is no run in the folder.
         """
         run = cls(path)
         if not run.config.is_file():
@@ -119,29 +120,29 @@ class RunDirectory:
         Parameters
         ----------
         overrides : sequence of str
-            Words such as `data.dir=PATH` that go over them.
+            Words such as `data.dir=PATH`, which replace settings of the run.
 
         Raises
         ------
         ConfigError
-            If its config.yaml cannot be read, or a word is impossible.
+            If config.yaml cannot be read, or an override is impossible.
         """
         return read_config(self.config, overrides)
 
     def history(self) -> History:
-        """The epochs that are finished.
+        """Read the metrics of the finished epochs.
 
         Raises
         ------
         ConfigError
-            If there is none yet.
+            If no epoch is finished yet.
         """
         if not self.metrics.is_file():
             raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
         return History.read(task_of(self.settings()), self.metrics)
 
     def weights(self, which: str) -> Path:
-        """A file of weights.
+        """The path of a file of weights.
 
         Parameters
         ----------
@@ -162,15 +163,17 @@ class RunDirectory:
         return file
 
     def create(self, settings: Settings) -> None:
-        """Make the folder and write what is known before the first step.
+        """Make the folder, and write the files whose content is known before the first step.
 
         Raises
         ------
         ConfigError
-            If it holds a run already, or cannot be made.
+            If the folder holds a run already, or cannot be made.
         """
         if self.config.exists() and self._name is None:
-            raise ConfigError(f"{self.path}: holds a run already; go on with --resume {self.path}, or name another")
+            raise ConfigError(
+                f"{self.path}: holds a run already; continue it with --resume {self.path}, or name another"
+            )
         try:
             if self._name is not None:
                 self._claim(self._name)
@@ -181,7 +184,7 @@ class RunDirectory:
         self.write_environment(settings)
 
     def _claim(self, name: str) -> None:
-        """Make the first folder that is free: another run of the same name may have started since it was looked for."""
+        """Make the first free folder, even if other runs of this name make theirs at the same time."""
         while True:
             self.path = default_run_directory(name)
             try:
@@ -191,14 +194,15 @@ class RunDirectory:
                 continue
 
     def write_environment(self, settings: Settings) -> None:
-        """Record versions, command, commit, devices and threads. Of a resumed run the first number of threads is kept.
+        """Record versions, command, commit, devices and threads.
 
-        If a resumed run has another number of threads, that is logged: sums are then taken in another order.
+        For a resumed run, the record keeps the number of threads that it was started with. If it now has another
+        number, a message is logged, because sums are then computed in another order.
         """
         file, facts = self.path / "environment.json", environment(settings.runtime.device)
         try:
             earlier = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # a new run; or a damaged note of what it ran on, which no run needs
+        except (OSError, ValueError):  # the run is new; or the record is damaged, but no run needs it
             earlier = {}
         if "threads" in earlier:
             facts["threads_resumed"] = [*earlier.get("threads_resumed", []), facts["threads"]]
@@ -207,16 +211,16 @@ class RunDirectory:
         write_json(file, facts)
 
     def write_classes(self, names: Sequence[str]) -> None:
-        """Write down the class names, for those who use the network without the data set."""
+        """Write the class names, so that the network can be used without the data set."""
         write_text(self.classes, "".join(f"{name}\n" for name in names))
 
     def read_classes(self) -> List[str]:
-        """The class names in label order; none of a run that was begun before runs wrote them down."""
+        """Read the class names in label order; empty for a run of an older version, which did not write them."""
         return self.classes.read_text(encoding="utf-8").splitlines() if self.classes.is_file() else []
 
     @contextmanager
     def log(self) -> Iterator[None]:
-        """Append what is logged within to run.log, besides the terminal."""
+        """Within this context, append log messages to run.log as well as to the terminal."""
         handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
@@ -227,16 +231,16 @@ class RunDirectory:
             handler.close()
 
     def write_epoch(self, history: History, title: str, facts: Dict[str, Any]) -> None:
-        """Write metrics, picture and result of the epochs so far, each whole or not at all.
+        """Write metrics, picture and result of the epochs so far; each file is written completely or not at all.
 
         Parameters
         ----------
         history : History
             The finished epochs.
         title : str
-            Of the picture: model and data set.
+            The title of the picture: model and data set.
         facts : dict
-            What result.json says besides the best and last epoch.
+            What result.json contains besides the best and the last epoch.
         """
         from .picture import draw_training_curves
 
@@ -250,7 +254,7 @@ class RunDirectory:
 
 
 def default_run_directory(name: str) -> Path:
-    """runs/NAME, or runs/NAME-2 and so on where that is taken."""
+    """The first of runs/NAME, runs/NAME-2, runs/NAME-3 and so on that does not exist."""
     number = 1
     while True:
         path = Path("runs") / (name if number == 1 else f"{name}-{number}")
@@ -260,7 +264,7 @@ def default_run_directory(name: str) -> Path:
 
 
 def environment(device: str) -> Dict[str, Any]:
-    """What a run ran on: versions, the command, the commit of the code, devices, threads."""
+    """What a run is computed with: versions, the command, the commit of the code, devices, threads."""
     from .. import __version__
 
     versions = {"fusion": __version__, "mxnet": mx.__version__}
@@ -281,12 +285,12 @@ def environment(device: str) -> Dict[str, Any]:
 
 
 def _tell_threads(first: int, now: int, device: str) -> None:
-    """Say that a run on the CPU goes on with another number of threads."""
+    """Log a message if a run on the CPU is resumed with another number of threads."""
     if now != first and device.startswith("cpu"):
         logger.info(
-            "this run was begun with OMP_NUM_THREADS=%d and goes on with %d: its figures will differ from those of a "
-            "run that was never stopped, at first in their last digits, later as those of another seed do. To avoid "
-            "that, go on with OMP_NUM_THREADS=%d",
+            "this run was started with OMP_NUM_THREADS=%d and continues with %d: its figures will differ from those of "
+            "a run that was never stopped, at first in their last digits, later as much as with another seed. To avoid "
+            "that, continue with OMP_NUM_THREADS=%d",
             *(first, now, first),
         )
 
@@ -301,7 +305,7 @@ def _version(distribution: str) -> Optional[str]:
 
 
 def _commit() -> Optional[str]:
-    """The commit of this code, `-dirty` where it was changed since; None outside a checkout."""
+    """The commit of this code, followed by `-dirty` if files have changed since; None outside a git checkout."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
@@ -316,7 +320,7 @@ def _commit() -> Optional[str]:
 
 
 def read_result(run: RunDirectory) -> Dict[str, Any]:
-    """The result.json of a run.
+    """Read the result.json of a run.
 
     Raises
     ------

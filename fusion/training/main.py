@@ -1,4 +1,4 @@
-"""python -m fusion train, which is also the command line of the training scripts."""
+"""The command `python -m fusion train`; the training scripts have the same command line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The settings that may be changed when a run is resumed: those that do not change its result.
+#: The settings that may be changed when a run is resumed, because they do not change its result.
 RESUMABLE = ("runtime.", "data.dir", "data.url", "data.workers")
 
 
 def add_command(commands: Any) -> None:
-    """Give `python -m fusion` its command `train`."""
+    """Add the command `train` to `python -m fusion`."""
     parser = commands.add_parser("train")
     _add_arguments(parser)
     parser.set_defaults(run_command=_run)
@@ -41,24 +41,26 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
-    parser.add_argument("--print-config", action="store_true", help="show the resolved settings and stop")
-    parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved settings and stop")
+    parser.add_argument(
+        "settings", nargs="*", metavar="section.key=value", help="settings that replace those of the config"
+    )
 
 
 def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
-    """Train as the command line says.
+    """Train a network with the settings given on the command line.
 
     Parameters
     ----------
     description : str
         Shown by --help.
     arguments : sequence of str, optional
-        The words of the command line; the process's own unless given.
+        The words of the command line; by default, those of this process.
 
     Returns
     -------
     int
-        The exit status: 0 finished, 2 bad input, 130 interrupted.
+        The exit status: 0 if the run finished, 2 for bad input, 130 if it was interrupted.
     """
     parser = argparse.ArgumentParser(description=description)
     _add_arguments(parser)
@@ -90,13 +92,13 @@ def _tell(outcome: Outcome, run: RunDirectory) -> None:
         _tell_result(run)
         return
     logger.info(
-        "interrupted in epoch %d after %d batches; go on with: %s --resume %s",
+        "interrupted in epoch %d after %d batches; continue with: %s --resume %s",
         *(outcome.epoch + 1, outcome.batch, _program(), run.path),
     )
 
 
 def _program() -> str:
-    """What this process was started with, to be typed again: a script, or a package that Python was told to run."""
+    """The command that started this process, as the user can type it again: a script, or `python -m` and a package."""
     path = Path(sys.argv[0])
     if path.name == "__main__.py":
         return "python -m fusion.training" if path.parent.name == "training" else "python -m fusion train"
@@ -105,9 +107,11 @@ def _program() -> str:
 
 def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
     if arguments.config is None:
-        raise ConfigError("say what to train with --config FILE, such as configs/quickstart.yaml, or --resume DIR")
+        raise ConfigError("say what to train: --config FILE, such as configs/quickstart.yaml, or --resume DIR")
     if arguments.run_dir is not None and (arguments.run_dir / "config.yaml").exists():
-        raise ConfigError(f"{arguments.run_dir}: holds a run already; go on with --resume, or name another folder")
+        raise ConfigError(
+            f"{arguments.run_dir}: holds a run already; continue it with --resume, or name another folder"
+        )
     arguments.config = find_config(arguments.config)
     return read_config(arguments.config, overrides)
 
@@ -115,7 +119,7 @@ def _new(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
 def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
     if arguments.config or arguments.run_dir:
         raise ConfigError(
-            "--resume goes on with the run's own settings, in its folder: leave out --config and --run-dir"
+            "--resume continues a run in its folder, with its own settings: leave out --config and --run-dir"
         )
     run = RunDirectory.existing(arguments.resume)
     settings = run.settings(overrides)
@@ -126,7 +130,7 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         free = ", ".join(key + "*" if key.endswith(".") else key for key in RESUMABLE)
         raise ConfigError(
             f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "
-            f"(but for {free}). Start a new run to change it"
+            f"(except {free}). To change this setting, start a new run"
         )
     return settings
 

@@ -1,4 +1,4 @@
-"""Photos in a training run: which settings are theirs."""
+"""The settings of a training run that are about photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Problem = Tuple[str, Any, str]
 
 
 def photo_problems(settings: Settings) -> Iterator[Problem]:
-    """The settings about photos that cannot be honoured, each as its key, its value and what was expected."""
+    """The settings about photos that cannot be applied: for each, its key, its value and what was expected."""
     yield from _settings_of_other_data(settings)
     if describe(settings.data.name).kind != PHOTOS:
         return
@@ -29,7 +29,7 @@ def photo_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _settings_of_other_data(settings: Settings) -> Iterator[Problem]:
-    """A setting without effect is a mistake that would otherwise show only in the results."""
+    """Report settings that have no effect on this data set: the user would otherwise notice only in the results."""
     defaults = Settings()
     for key, names in settings_of_others(settings.data.name).items():
         value = attrgetter(key)(settings)
@@ -50,12 +50,12 @@ def _problems_of_native(settings: Settings) -> Iterator[Problem]:
 
 
 def draws_depend_on(settings: Settings) -> Tuple[str, ...]:
-    """The settings that change what is drawn, though a run could otherwise be resumed with others."""
+    """Settings that a resumed run may not change, because the random draws of this pipeline depend on them."""
     return ("data.workers",) if settings.data.pipeline == "native" else ()
 
 
 def photo_options(settings: Settings) -> Dict[str, Any]:
-    """What `load_dataset` takes for photos; elsewhere these are at values that it passes over."""
+    """The arguments of `load_dataset` for photos; for other data they have values that it ignores."""
     data = settings.data
     source = "record" if data.pipeline == "native" else data.source
     return {"source": source, "classes": data.classes, "crop_share": data.crop_share, "workers": data.workers}

@@ -1,4 +1,4 @@
-"""From settings to what a run needs: data, network, optimizer. What is impossible is refused here."""
+"""Builds what a run needs from its settings: data, network and optimizer. Impossible settings raise an error here."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from .settings import Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
-#: The ends of the names of parameters that `decay_norm_and_bias: false` spares.
+#: Parameters whose names end so have no weight decay under `decay_norm_and_bias: false`.
 _UNDECAYED = ("gamma", "beta", "bias")
 
 
 def model_title(settings: Settings) -> str:
-    """The model as tables and log lines name it."""
+    """The name of the model in tables and log lines."""
     model = settings.model
     return f"{model.name} ({model.fusion})" if model.fusion else model.name
 
 
 def load_split(settings: Settings, split: str) -> DataSet:
-    """One split of the data set, 'train' or 'test'."""
+    """Load one split of the data set, 'train' or 'test'."""
     data = settings.data
     options = {"labels": data.labels, "url": data.url, "size": data.size, "fit": data.fit, **photo_options(settings)}
     return load_dataset(data.name, split, data.dir, **options)
 
 
 def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
-    """The training and test images."""
+    """Load the training images and the test images."""
     return load_split(settings, "train"), load_split(settings, "test")
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
-    """Put the weights of train.initial_parameters, where it is set, into a network whose weights are initialised.
+    """Load the file of `train.initial_parameters`, if that is set, into a network whose weights are initialised.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, or another network's.
+        If the file is missing, is damaged, or belongs to another network.
     """
     path = settings.train.initial_parameters
     if path is None:
@@ -59,18 +59,18 @@ def load_initial_parameters(net: Any, settings: Settings) -> None:
         checkpoint.load_started(Path(path).expanduser(), net)
     except CheckpointError as error:
         raise CheckpointError(
-            f"train.initial_parameters: {error}\nA run that starts from another needs that one's checkpoint: train "
-            "it first (the config's header says with what), or name another file"
+            f"train.initial_parameters: {error}\nThis run starts from the checkpoint of another run: train that "
+            "run first (the header of the config gives the command), or name another file"
         ) from None
 
 
 def build_network(settings: Settings, classes: int) -> Any:
-    """The network, its weights not yet initialised.
+    """Build the network; its weights are not yet initialised.
 
     Raises
     ------
     ConfigError
-        If the model section asks for something impossible.
+        If a setting of the section `model` is impossible.
     """
     outputs = task_of(settings).outputs(settings, classes)
     try:
@@ -82,23 +82,25 @@ def build_network(settings: Settings, classes: int) -> Any:
 
 
 def refuse_single_values(net: Any, settings: Settings) -> None:
-    """Refuse to train with batch norm over a single value, which a batch of one image per device gives.
+    """Raise an error if batch norm would be taken over a single value.
+
+    That happens in the global branch of a fusion block, if each device has a batch of one image.
 
     Raises
     ------
     ConfigError
-        With the settings that avoid it.
+        The message names the settings that avoid it.
     """
     if settings.data.batch_size == 1 and normalises_over_images(net):
         raise ConfigError(
-            "data.batch_size is 1 per device: the batch norm of the fusion blocks' global branch would normalise a "
-            "single value, so that its output is a constant and the branch learns nothing. Use a larger "
-            "data.batch_size, or model.norm=group, or model.norm=none"
+            "data.batch_size is 1 per device: the batch norm in the global branch of the fusion blocks would "
+            "normalise a single value; its output would be a constant, and the branch would learn nothing. Use a "
+            "larger data.batch_size, or model.norm=group, or model.norm=none"
         )
 
 
 def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
-    """Initialise the weights of a network from the run's seed, and compile it."""
+    """Initialise the weights of a network from the run's seed, and hybridise the network if the settings say so."""
     mx.random.seed(settings.train.seed)
     initializer = _INITIALIZERS.get(settings.model.initializer)
     net.initialize(initializer() if initializer else None, ctx=list(devices))
@@ -108,10 +110,11 @@ def start_weights(net: Any, settings: Settings, devices: Sequence[Any]) -> None:
 
 
 def build_twin(net: Any, settings: Settings, devices: Sequence[Any]) -> Any:
-    """A network like another, to be evaluated in its place.
+    """Build a second network of the same structure, which is evaluated in place of the one that is trained.
 
-    Inference leaves oneDNN's blocked layout in the weights of the network that it runs on, at a moment that varies;
-    training then takes other kernels, whose rounding differs, and is no longer the same from run to run.
+    Inference converts the weights of its network to oneDNN's blocked layout, at a moment that varies from run to run.
+    If training shared these weights, it would then use other kernels, which round differently, and two runs with the
+    same seed would give different results.
     """
     twin = build_network(settings, net.classes)
     twin.initialize(mx.init.Zero(), ctx=list(devices))
@@ -121,14 +124,14 @@ def build_twin(net: Any, settings: Settings, devices: Sequence[Any]) -> Any:
 
 
 def copy_parameters(source: Any, target: Any) -> None:
-    """Give a network the parameters of another of the same structure, running statistics averaged over devices."""
+    """Copy parameters to a network of the same structure; running statistics are averaged over the devices."""
     parameters = source._collect_params_with_prefix()
     for name, parameter in target._collect_params_with_prefix().items():
         parameter.set_data(parameters[name]._reduce().astype(parameter.dtype))
 
 
 def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any:
-    """The optimizer of a network whose weights are initialised."""
+    """Build the trainer of a network whose weights are initialised."""
     optimizer = settings.optimizer
     if not optimizer.decay_norm_and_bias:
         for name, parameter in net._collect_params_with_prefix().items():
@@ -138,18 +141,18 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
         "learning_rate": settings.schedule.lr,
         "momentum": optimizer.momentum,
         "wd": optimizer.weight_decay,
-        "multi_precision": True,  # float32 master weights of those that are float16
+        "multi_precision": True,  # keep float32 master weights of float16 parameters
     }
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
 
 
 def build_normalisation(settings: Settings) -> Normalisation:
-    """From stored images to the network's input."""
+    """Build the normalisation that turns stored images into the network's input."""
     return Normalisation(settings.augment.mean, settings.augment.std)
 
 
 def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: Tuple[int, int] = (0, 1)) -> Any:
-    """The training batches of every epoch, or of them the part of one worker among several.
+    """Build the training batches of every epoch; with several workers, the part of one worker.
 
     Raises
     ------
@@ -164,5 +167,5 @@ def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: 
 
 
 def split_over(devices: Sequence[Any], array: Any, dtype: str = "float32") -> List[Any]:
-    """A NumPy batch in equal parts, one on each device."""
+    """Split a NumPy batch into equal parts, one on each device."""
     return mx.gluon.utils.split_and_load(mx.nd.array(array, dtype=dtype), list(devices))

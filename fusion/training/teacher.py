@@ -1,4 +1,4 @@
-"""The network that a run distils from: a run of ours, a parameter file of one of our models, or a model of GluonCV."""
+"""The teacher in distillation: the network of a run, one of our models with a parameter file, or a GluonCV model."""
 
 from __future__ import annotations
 
@@ -20,24 +20,27 @@ from .settings import CIFAR_MEAN, CIFAR_STD, Settings
 
 _GLUONCV = "gluoncv:"
 
-#: What GluonCV's models of ImageNet were trained with, for pixels between 0 and 1.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of GluonCV, a little off ours
+#: The statistics that GluonCV's ImageNet models were trained with, for pixels between 0 and 1.
+_IMAGENET_MEAN, _IMAGENET_STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # GluonCV's values, which differ slightly from ours
 
-#: Mean and standard deviation that a network's input was normalised by.
+#: The mean and the standard deviation with which a network's input is normalised.
 _Statistics = Tuple[Sequence[float], Sequence[float]]
 
 
 class Teacher:
-    """A trained network that only answers.
+    """A trained network that computes logits and is not trained further.
 
     Parameters
     ----------
     net : Block
-        From (B, 3, H, W) to logits (B, classes), on all the devices.
+        Maps images (B, 3, H, W) to logits (B, classes); its parameters are on all the devices.
     devices : sequence of Context
-        Where the student trains.
+        The devices on which the student trains.
     given, own : (mean, std)
-        What the images that it is called on were normalised by, and what it was trained with.
+        How the images that it receives are normalised, and how those were normalised that it was trained on.
     """
 
     def __init__(self, net: Any, devices: Sequence[Any], given: _Statistics, own: _Statistics) -> None:
@@ -51,7 +54,7 @@ class Teacher:
         )
 
     def __call__(self, images: Any) -> Any:
-        """Logits (B, classes) in float32 of a student's images on one device; nothing is recorded."""
+        """Compute float32 logits (B, classes) for the student's images on one device, without recording gradients."""
         with mx.autograd.pause():
             inputs = images.astype("float32")
             if not self._same:
@@ -61,24 +64,24 @@ class Teacher:
 
 
 def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence[Any]) -> Optional[Teacher]:
-    """The teacher of `train.teacher`; None without one.
+    """Load the teacher that `train.teacher` names; None if it names none.
 
     Parameters
     ----------
     settings : Settings
-        Of the student's run.
+        The settings of the student's run.
     classes : int
-        Of the student's data set.
+        The number of classes of the student's data set.
     title : str
-        Its name, for messages.
+        The data set's name, for messages.
     devices : sequence of Context
-        Where the student trains.
+        The devices on which the student trains.
 
     Raises
     ------
     FusionError
-        If there is no such teacher, its file is missing or does not fit, it has other classes, or it cannot take
-        images of the student's size.
+        If there is no such teacher, if its file is missing or does not fit, if it has other classes than the data set,
+        or if it cannot take images of the student's size.
     """
     name = settings.train.teacher
     if name is None:
@@ -102,7 +105,7 @@ def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence
 
 
 def _answer(teacher: Teacher, settings: Settings, devices: Sequence[Any]) -> Any:
-    """Logits of an empty image: whether the teacher takes this size at all."""
+    """Compute the logits of an empty image, to check that the teacher takes images of this size."""
     size = settings.data.size
     try:
         answers = [teacher(mx.nd.zeros((1, 3, size, size), ctx=device)) for device in devices]
@@ -127,13 +130,13 @@ def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any
 
 
 def _check_data(settings: Settings, theirs: Settings) -> None:
-    """Refuse classes that are as many, and others."""
+    """Raise an error if teacher and student learnt different classes, even if their number is the same."""
     mine, other = settings.data, theirs.data
     both_fixed = all(describe(data.name).fixed_classes for data in (mine, other))
     if both_fixed and (mine.name, mine.labels) != (other.name, other.labels):
         raise ConfigError(
             f"train.teacher is {settings.train.teacher!r}, which was trained on {other.name} ({other.labels} labels), "
-            f"and data.name is {mine.name} ({mine.labels} labels): these are other classes"
+            f"and data.name is {mine.name} ({mine.labels} labels): the classes differ"
         )
 
 
@@ -141,8 +144,8 @@ def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
     file = settings.train.teacher_checkpoint
     if file is None:
         raise ConfigError(
-            f"train.teacher is {name!r}, a model without weights: say which with train.teacher_checkpoint=FILE, "
-            "or name the folder of a run"
+            f"train.teacher is {name!r}, a model without weights: name a file of weights with "
+            "train.teacher_checkpoint=FILE, or make train.teacher the folder of a run"
         )
     net = get_model(name, classes=count_classes(checkpoint.network_arrays(Path(file)), classifier_of(name)))
     checkpoint.load_network(Path(file), net, list(devices))
@@ -155,7 +158,7 @@ def _of_gluoncv(settings: Settings, name: str, devices: Sequence[Any]) -> Tuple[
     known = zoo.get_model_list()
     if word.lower() not in {model.lower() for model in known}:
         raise ConfigError(
-            f"train.teacher is {name!r}: neither the folder of a run, nor a model of ours or of GluonCV; "
+            f"train.teacher is {name!r}: neither the folder of a run, nor a model of this package or of GluonCV; "
             f"{nearest(word, [*FAMILIES, *MODELS, *known])}"
         )
     statistics = (CIFAR_MEAN, CIFAR_STD) if word.lower().startswith("cifar") else (_IMAGENET_MEAN, _IMAGENET_STD)
@@ -175,15 +178,17 @@ def _gluoncv_zoo(name: str) -> Any:
     try:
         from gluoncv import model_zoo
     except ImportError as error:
-        raise ConfigError(f"train.teacher is {name!r}: not ours, and GluonCV cannot be imported ({error})") from None
+        raise ConfigError(
+            f"train.teacher is {name!r}: not a model of this package, and GluonCV cannot be imported ({error})"
+        ) from None
     return model_zoo
 
 
 def _pretrained(zoo: Any, word: str, devices: Sequence[Any]) -> Any:
     try:
         return zoo.get_model(word, pretrained=True, ctx=list(devices))
-    except Exception as error:  # requests, urllib3, OSError and ValueError have a class each for no network
+    except Exception as error:  # without a network, requests, urllib3 and Python raise errors of different classes
         raise ConfigError(
             f"train.teacher is {word!r}: its weights cannot be downloaded by GluonCV ({error}); "
-            "download them elsewhere and name the file with train.teacher_checkpoint=FILE"
+            "download them on another machine and name the file with train.teacher_checkpoint=FILE"
         ) from None

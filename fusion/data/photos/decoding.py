@@ -165,6 +165,8 @@ def _decode_on_white(data: bytes) -> np.ndarray:
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.verify()  # checksums too; once GluonCV is imported, Pillow would fill damaged parts with grey
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             return np.ascontiguousarray(np.asarray(to_rgb(image))[..., ::-1])
     except Exception as error:  # for damaged files, Pillow's decoders raise nearly anything
         raise BadPhotoError(f"cannot be decoded ({error or type(error).__name__})") from None

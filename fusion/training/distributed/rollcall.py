@@ -1,7 +1,7 @@
-"""Notices when another worker has died: each worker has a connection to the first one, which then ends early.
+"""Ends a worker when another one has died: each worker keeps a TCP connection to the first, and watches if it closes.
 
-MXNet's key-value store waits for a dead worker for ever. The operating system, however, closes the connections of a
-dead process at once, and keepalive packets find out about a host that is gone. So the others know in seconds.
+MXNet's key-value store would wait for a dead worker for ever. The operating system, however, closes the connections
+of a dead process at once, and keepalive packets show that a host is gone, so that the other workers know in seconds.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import numpy as np
 
 from ...errors import ConfigError
 
-#: The exit status of a worker that ends because another one did.
+#: The exit status of a worker that ends because another worker is gone.
 PARTNER_LOST = 75
-#: Seconds to wait before this worker ends: it may fail for the same reason as the other one, and say which.
+#: Seconds to wait before this worker ends: it may fail for the same reason as the other, and then prints its own error.
 _OWN_WORDS = 2.0
-#: Seconds for all workers to connect.
+#: Seconds that all workers have to connect.
 _CONNECT = 60
 #: Seconds of silence before the first keepalive packet, seconds between two packets, and packets without an answer.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
@@ -34,18 +34,18 @@ Sum = Callable[[np.ndarray], np.ndarray]
 
 
 class RollCall:
-    """The connections of one worker.
+    """The connections of one worker to the others.
 
     Parameters
     ----------
     rank, size : int
-        The worker's number, and how many there are.
+        The worker's number, and the number of workers.
     total : callable
-        Sums a float64 array over all workers. By it the first worker tells the others where to connect.
+        Sums a float64 array over all workers. The first worker uses it to tell the others where to connect.
     root : str
-        A host that all can reach. The first worker listens on that of its addresses from which it reaches this host.
+        A host that all workers can reach. The first worker listens on the address from which it reaches this host.
     alone : callable
-        Called in a thread with the name of a worker that is gone. By default it ends the process.
+        A function that is called in a thread, with the name of a worker that is gone. The default ends the process.
 
     Raises
     ------
@@ -63,8 +63,8 @@ class RollCall:
                 self._connect(rank, total)
         except OSError as error:
             raise ConfigError(
-                f"worker {rank}: no connection to the others within {_CONNECT} seconds ({error}); expected every "
-                "host to reach the first worker's on any port: open the firewall between them"
+                f"worker {rank}: no connection to the others within {_CONNECT} seconds ({error}); expected that "
+                "every host can reach the first worker's host on any port: open the firewall between them"
             ) from None
         self._thread = threading.Thread(target=self._watch, name="roll call", daemon=True)
         self._thread.start()
@@ -102,12 +102,12 @@ class RollCall:
                     return
 
     def close(self) -> None:
-        """Say goodbye: this worker ends because the work is done."""
+        """Tell the other workers that this one ends because its work is done, and close the connections."""
         for connection in self._connections:
             try:
                 connection.sendall(_GOODBYE)
             except OSError:
-                continue  # it has said so first, and is gone
+                continue  # the other worker has already said goodbye and ended
         self._thread.join(_CONNECT)
         for connection in self._connections:
             connection.close()
@@ -117,8 +117,8 @@ def end_partner_lost(name: str) -> None:
     """End this process because another worker is gone."""
     time.sleep(_OWN_WORDS)
     print(
-        f"error: {name} is gone, without which no step can be taken; this worker ends too. Once the reason is gone, "
-        "--resume goes on from the last checkpoint",
+        f"error: {name} is gone, and no step can be taken without it; this worker ends too. Correct the cause, then "
+        "continue from the last checkpoint with --resume",
         file=sys.stderr,
         flush=True,
     )

@@ -1,4 +1,4 @@
-"""The two libraries that add up for several workers: MXNet's key-value store and Horovod."""
+"""The two libraries that sum values over several workers: MXNet's key-value store and Horovod."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from ...errors import ConfigError, FusionError
 from .rollcall import RollCall
 from .workers import Several, Workers, ready
 
-#: What MXNet's key-value store reads from the environment, as `python -m fusion.launch` sets it.
+#: The environment variables that MXNet's key-value store reads; `python -m fusion.launch` sets them.
 DMLC_VARIABLES = ("DMLC_ROLE", "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_WORKER", "DMLC_NUM_SERVER")
 
 # --- MXNet's key-value store ------------------------------------------------------------------------------------------
 
-#: Stores of workers that failed. Freeing one waits for all the others, who may wait for this worker in turn.
+#: Stores of workers that failed. They are kept, because freeing a store waits for the other workers, and these may be
+#: waiting for this one.
 _ABANDONED: List[Any] = []
 
 
 class KeyValueStore(Several):
-    """Workers that add up in MXNet's parameter servers (`dist_sync`).
+    """Workers whose values are summed by MXNet's parameter servers (`dist_sync`).
 
-    Gradients are summed there and the optimizer runs on every worker, so that a checkpoint holds its state.
+    The servers sum the gradients; the optimizer runs on every worker, so that a checkpoint can contain its state.
     """
 
     def __init__(self) -> None:
@@ -36,8 +37,8 @@ class KeyValueStore(Several):
         present = self.sum(np.eye(self.size)[self.rank])
         if not (present == 1).all():
             raise ConfigError(
-                f"DMLC_TASK_ID is {self.rank} here, and the {self.size} workers counted by it are {present.astype(int)}"
-                "; expected each number once: give each worker its own from 0, or set it nowhere"
+                f"DMLC_TASK_ID is {self.rank} here, and the {self.size} numbers from 0 are used by {present.astype(int)} "
+                "workers; expected each number once: give each worker its own number from 0, or set DMLC_TASK_ID nowhere"
             )
         self._roll_call = RollCall(self.rank, self.size, self.sum, os.environ["DMLC_PS_ROOT_URI"])
 
@@ -48,7 +49,7 @@ class KeyValueStore(Several):
         else:
             _ABANDONED.append(self._store)
             atexit.register(_end_at_once, _status(error))
-        del self._store  # with the Trainer's own reference gone too, waits for the others and parts from them
+        del self._store  # once the Trainer's reference is gone too, this waits for the other workers and disconnects
 
     def trainer(self, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> Any:
         scaled = {**arguments, "rescale_grad": 1 / self.size}
@@ -64,7 +65,7 @@ class KeyValueStore(Several):
 
 
 def _task_number(rank: int) -> int:
-    """The number that the launcher gave this worker, so that it knows the one that prints; the store's otherwise."""
+    """This worker's number from the launcher, which shows the output of worker 0; without one, the store's number."""
     word = os.environ.get("DMLC_TASK_ID", "")
     if not word:
         return rank
@@ -79,26 +80,26 @@ def _status(error: BaseException) -> int:
 
 
 def _end_at_once(status: int) -> None:
-    """End without the farewell that a key-value store waits for."""
+    """End the process without the final exchange with the other workers, for which a key-value store would wait."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def start_store() -> Workers:
-    """Meet the others in MXNet's key-value store.
+    """Connect to the other workers through MXNet's key-value store.
 
     Raises
     ------
     ConfigError
-        If this process was not started as a worker of it.
+        If this process was not started as a worker of the store.
     """
     missing = [name for name in DMLC_VARIABLES if not os.environ.get(name)]
     if missing:
         raise ConfigError(
             f"runtime.distributed is dist_sync, and {', '.join(missing)} is not set: start the workers with "
             "python -m fusion.launch -n 2 train_cifar.py ..., or as docs/scaling.md shows for several hosts; "
-            "to go on in one process, add runtime.distributed=none"
+            "to train in one process, add runtime.distributed=none"
         )
     return KeyValueStore()
 
@@ -107,7 +108,7 @@ def start_store() -> Workers:
 
 
 class Horovod(Several):
-    """Workers that add up among themselves, in a ring."""
+    """Workers that sum values among themselves, by Horovod's ring algorithm."""
 
     def __init__(self, horovod: Any) -> None:
         horovod.init()
@@ -125,7 +126,7 @@ class Horovod(Several):
 
 
 class _HorovodTrainer(mx.gluon.Trainer):
-    """Adds gradients over this worker's devices, then over workers."""
+    """A Trainer that sums gradients over this worker's devices, and then over all workers."""
 
     def __init__(self, horovod: Any, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> None:
         super().__init__(parameters, optimizer, arguments, update_on_kvstore=False)
@@ -143,7 +144,7 @@ class _HorovodTrainer(mx.gluon.Trainer):
 
 
 def start_horovod() -> Workers:
-    """Meet the others by Horovod.
+    """Connect to the other workers through Horovod.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every worker of a run can do, whichever library adds up for them, and the worker that is the only one."""
+"""The interface of a worker, whichever library sums over the workers, and the worker of a run of one process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ...errors import ConfigError
 from ..logbook import RunDirectory
 from ..settings import Settings
 
-#: Keys of the store above every parameter's index, for what is not a gradient.
+#: The first key in the store for values other than gradients; it is larger than the index of any parameter.
 _FIRST_OWN_KEY = 1_000_000
 
 
 class Workers:
-    """What a worker can do, in the form that it has where there is one worker only.
+    """The interface of a worker; this class implements it for a run with one worker only.
 
-    Such a worker adds up nothing: the sum over all workers is its own value.
+    With one worker, the sum over all workers is the worker's own value.
 
     Attributes
     ----------
     rank : int
         This worker's number, from 0.
     size : int
-        How many there are.
+        The number of workers.
     """
 
     rank = 0
@@ -40,72 +40,72 @@ class Workers:
 
     @property
     def shard(self) -> Tuple[int, int]:
-        """Rank and size, as `fusion.data.loader.TrainingBatches` takes them."""
+        """Rank and size, in the form that `fusion.data.loader.TrainingBatches` takes."""
         return self.rank, self.size
 
     def key(self, number: int) -> int:
-        """The key of the random draws of batch `number`, of which each worker has its own; the number for one alone."""
+        """The key of this worker's random draws for batch `number`; each worker has its own. With one worker: `number`."""
         return number * self.size + self.rank
 
     def directory(self, run: RunDirectory) -> RunDirectory:
-        """The run's folder as this worker may use it: only the first worker writes to it."""
+        """The run's folder for this worker: only the first worker gets one that it can write to."""
         return run
 
     def trainer(self, parameters: Any, optimizer: str, arguments: Dict[str, Any]) -> Any:
-        """A Trainer whose step adds up the gradients of all workers. All workers get the first worker's weights.
+        """Build a Trainer whose step sums the gradients of all workers. All workers get the first worker's weights.
 
         Parameters
         ----------
         parameters : ParameterDict
-            Initialised.
+            Initialised parameters.
         optimizer : str
-            Its MXNet name.
+            The name that MXNet gives the optimizer.
         arguments : dict
-            Of the optimizer.
+            The arguments of the optimizer.
         """
         return ready(mx.gluon.Trainer(parameters, optimizer, arguments, update_on_kvstore=False))
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum over all workers of a float64 array of the same shape; every worker must call it."""
+        """Sum a float64 array over all workers; every worker must call this with an array of the same shape."""
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag of any worker is set: all workers get the same answer, and each must call it.
+        """Whether the flag of any worker is set. Every worker must call this, and all get the same answer.
 
-        With several workers the answer is about the flags of the call before: their exchange went on during the batch
-        in between, so that nobody waits for it.
+        With several workers, the answer is for the flags of the previous call: the workers exchange them during the
+        batch between the two calls, so that no worker waits for the exchange.
         """
         return flag
 
     def barrier(self) -> None:
-        """Wait until every worker is here."""
+        """Wait until every worker has called this."""
         self.sum(np.zeros(1))
 
     def check_alike(self, what: str, *values: float) -> None:
-        """Refuse to go on where the workers have different values.
+        """Raise an error if the workers have different values.
 
         Parameters
         ----------
         what : str
-            What the values are, for the message.
+            A name for the values, for the message.
         *values : float
-            Of this worker.
+            The values of this worker.
 
         Raises
         ------
         ConfigError
-            On every worker, with the values of each.
+            On every worker; the message contains the values of each worker.
         """
 
     def average_statistics(self, net: Any) -> None:
-        """Give every worker the mean of all workers' running statistics, and of whatever else is not trained."""
+        """Replace running statistics, and all else that is not trained, by the mean over all workers."""
 
 
 def ready(trainer: Any) -> Any:
-    """A trainer that has already copied the first device's parameters to the others.
+    """Copy the first device's parameters to the other devices now, and return the trainer.
 
-    Gluon does so in the first step, unless it was done before. There it would overwrite running statistics, which the
-    backward pass writes at the same time.
+    Gluon would otherwise do this in the first step, where it would overwrite the running statistics that the backward
+    pass writes at the same time.
     """
     trainer._init_kvstore()
     trainer._init_params()
@@ -118,7 +118,7 @@ ALONE = Workers()
 
 
 class Several(Workers):
-    """One of several workers: all that follows from a sum over them.
+    """One of several workers: everything that can be computed from a sum over the workers.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ class Several(Workers):
         if (rows != rows[0]).any():
             found = "; ".join(f"worker {rank} {row.tolist()}" for rank, row in enumerate(rows))
             raise ConfigError(
-                f"the workers differ in the {what}: {found}; expected the same: all must see the same files, as a "
-                "run's folder that the hosts share, and the same settings"
+                f"the workers differ in the {what}: {found}; expected the same on all: every worker must have the same "
+                "settings and see the same files, for example a run's folder that the hosts share"
             )
 
     def average_statistics(self, net: Any) -> None:
@@ -162,7 +162,7 @@ class Several(Workers):
             parameter.set_data(mx.nd.array(part.reshape(array.shape), dtype=parameter.dtype))
 
     def _share(self, parameters: List[Any]) -> None:
-        """Give all workers the first one's parameters: the others add zeros, which is exact."""
+        """Give all workers the first worker's parameters, as a sum to which the others add zeros, which is exact."""
         for parameter in parameters:
             own = parameter._reduce().astype("float64")
             total = self._sum(own if self.rank == 0 else mx.nd.zeros_like(own))
@@ -170,28 +170,29 @@ class Several(Workers):
         mx.nd.waitall()
 
     def _sum(self, values: Any) -> Any:
-        """The sum over all workers of a float64 NDArray, which may still be on its way."""
+        """Sum a float64 NDArray over all workers; the result may still be in transit when this returns."""
         key, buffer = self._buffers.get(values.shape, (0, None))
         if buffer is None:
             key, buffer = _FIRST_OWN_KEY + len(self._buffers), mx.nd.zeros_like(values)
             self._buffers[values.shape] = key, buffer
             self._prepare(key, buffer)
-        # One array in and out for each shape, as for gradients, so that one sum ends before the next begins. With
-        # others a push into the key-value store may overtake an earlier pull, and Horovod refuses a name in use.
+        # Each shape has one array for input and output, as gradients do, so that one sum ends before the next begins.
+        # With separate arrays, a push into the key-value store might overtake an earlier pull, and Horovod raises an
+        # error for a name that is in use.
         buffer[:] = values
         self._add_up(key, buffer)
         return buffer.copy()
 
     def _prepare(self, key: int, buffer: Any) -> None:
-        """Announce an array that will be added up."""
+        """Tell the library about an array before it is summed for the first time."""
 
     def _add_up(self, key: int, buffer: Any) -> None:
-        """Replace an array by its sum over all workers, without waiting for it."""
+        """Replace an array by its sum over all workers, without waiting for the sum."""
         raise NotImplementedError
 
 
 class _ReadOnly(RunDirectory):
-    """The folder of a run as the workers have it that write nothing to it."""
+    """The folder of a run for the workers other than the first, which write nothing to it."""
 
     def create(self, settings: Settings) -> None:
         pass
