@@ -1,4 +1,4 @@
-"""python -m fusion doctor: whether training can work here, and what to do where it cannot."""
+"""The command `python -m fusion doctor`: says whether training can work on this machine and, if not, what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _CUDA_WHEELS = "mxnet-cu112 or mxnet-cu117"
 
 _ONNX = "python -m pip install 'attentional-feature-fusion[onnx]' 'numpy<2'"
 
-#: What the package uses: the module, what it is for, how to have it, and how bad it is where it is not installed.
+#: The libraries that the package uses: the module, its purpose, how to install it, and the state if it is not
+#: installed.
 _PARTS = (
     *(
         (name, "settings and logs of training", f"python -m pip install {package}", BROKEN)
@@ -39,7 +40,7 @@ _PARTS = (
     ("horovod.mxnet", "training over several machines", "see docs/scaling.md: it builds against MXNet", OK),
 )
 
-#: Imports modules; two of them import MXNet, which `fusion.compat` makes possible.
+#: A program that imports modules. Two of them import MXNet, for which `fusion.compat` must be imported first.
 _IMPORT = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -60,11 +61,11 @@ class Finding:
     Attributes
     ----------
     about : str
-        The part.
+        The part of the installation that the line is about.
     state : str
-        `ok`; `advice` where something could be better; `broken` where training cannot work.
+        `ok`; `advice` if something could be improved; `broken` if training cannot work.
     says : str
-        What was found and, unless it is ok, what to do.
+        What was found and, unless the state is `ok`, what to do.
     """
 
     about: str
@@ -73,14 +74,14 @@ class Finding:
 
 
 def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Finding]:
-    """Everything that training needs, in order.
+    """Examine everything that training needs, and report in a fixed order.
 
     Parameters
     ----------
     data : Path
-        A folder of data sets.
+        The folder in which to look for data sets.
     environment : mapping of str to str
-        Variables.
+        The environment variables.
     """
     mxnet, findings = check_mxnet()
     return [
@@ -97,18 +98,20 @@ def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Fin
 
 
 def check_python(version: Tuple[int, ...]) -> Finding:
-    """The interpreter."""
+    """Check the version of Python."""
     text = ".".join(map(str, version))
     if (3, 8) <= tuple(version[:2]) <= (3, 13):
         return Finding("Python", OK, f"{text}, {sys.executable}")
-    return Finding("Python", BROKEN, f"{text}: needs 3.8 to 3.13; make the environment with python3.11 -m venv .venv")
+    return Finding(
+        "Python", BROKEN, f"{text}: this package needs 3.8 to 3.13; make the environment with python3.11 -m venv .venv"
+    )
 
 
 def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
-    """NumPy and MXNet, which is imported if it can be."""
+    """Check NumPy and MXNet; MXNet is imported if possible."""
     try:
         from .compat import mx
-    except Exception as error:  # also an OSError, where a library that it needs is missing
+    except Exception as error:  # this may be an OSError, if a shared library is missing
         return None, [Finding("MXNet", BROKEN, f"cannot be imported: {error}")]
     import numpy
 
@@ -131,7 +134,7 @@ def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
 
 
 def _try(mx: Any) -> Finding:
-    """A convolution forward and backward, the least that training is."""
+    """Try the smallest training step: one convolution, forward and backward."""
     try:
         data = mx.nd.ones((1, 3, 8, 8))
         weight = mx.nd.ones((4, 3, 3, 3))
@@ -140,7 +143,7 @@ def _try(mx: Any) -> Finding:
             total = mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=4, no_bias=True).sum()
         total.backward()
         right = float(weight.grad.sum().asscalar()) == 4 * 27 * 36
-    except Exception as error:  # whatever it is, it is what the user has to know
+    except Exception as error:  # any error here must be shown to the user
         return Finding("a training step", BROKEN, f"fails: {str(error).strip().splitlines()[-1]}; reinstall MXNet")
     if not right:
         return Finding("a training step", BROKEN, "computes a wrong gradient; reinstall MXNet: mxnet==1.9.1 'numpy<2'")
@@ -151,7 +154,7 @@ def _try(mx: Any) -> Finding:
 
 
 def _load() -> float:
-    """Processes that want to run, over the last minute."""
+    """The mean number of processes over the last minute that run or wait for a processor."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
@@ -168,18 +171,18 @@ def _processor_name() -> str:
 def check_processors(
     environment: Mapping[str, str], load: float, found: Optional[Usable] = None, threads: Optional[Threads] = None
 ) -> List[Finding]:
-    """Processors, and the threads that OpenMP makes of them.
+    """Check the processors, and the number of threads that OpenMP uses.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Variables.
+        The environment variables.
     load : float
-        Processes that want to run.
+        The number of processes that run or wait for a processor.
     found : Usable, optional
-        Processors that this process may use; as it is unless given.
+        The processors that this process may use; by default, they are detected.
     threads : Threads, optional
-        That this process uses; as it is unless given.
+        The threads that this process uses; by default, the actual ones.
     """
     found = usable() if found is None else found
     threads = chosen() if threads is None else threads
@@ -197,9 +200,9 @@ def check_processors(
             Finding(
                 "load",
                 ADVICE,
-                f"{load:.1f} processes want {len(found.affinity)} processors, and this one would use {threads.count} "
-                "threads: these wait for each other then, and one is faster; export OMP_NUM_THREADS=1 until the "
-                "others are done",
+                f"{load:.1f} processes compete for {len(found.affinity)} processors, and this one would use "
+                f"{threads.count} threads: they would wait for each other, and a single thread is faster; "
+                "export OMP_NUM_THREADS=1 until the other processes end",
             )
         )
     return findings
@@ -213,21 +216,21 @@ def _cuda_build(mxnet: Any) -> Optional[bool]:
 
 
 def check_gpus(gpus: Any, cuda: Optional[bool]) -> List[Finding]:
-    """Each card against the installed MXNet.
+    """Check whether the installed MXNet can use each GPU.
 
     Parameters
     ----------
     gpus : list of GPU, or str
-        What `read_gpus` found.
+        The value that `read_gpus` returned.
     cuda : bool or None
-        Whether this MXNet is built with CUDA; None where there is no MXNet.
+        Whether this MXNet is built with CUDA; None if MXNet is not installed.
     """
     if isinstance(gpus, str):
         return [Finding("GPUs", ADVICE, gpus)]
     if not gpus:
         if cuda:
             return [
-                Finding("GPUs", ADVICE, "none found, though this MXNet is built for them: is the driver installed?")
+                Finding("GPUs", ADVICE, "none found, although this MXNet is built for GPUs: is the driver installed?")
             ]
         return [Finding("GPUs", OK, "none: training runs on the CPU")]
     return [_check_gpu(number, gpu, cuda) for number, gpu in enumerate(gpus)]
@@ -237,7 +240,7 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
     about = f"GPU {number}"
     if gpu.capability is None:
         hold = ", ".join(f"{major}.{minor}" for major, minor in WHEEL_CAPABILITIES)
-        says = f"{gpu.name}: this nvidia-smi does not say its compute capability; MXNet's wheels have {hold}"
+        says = f"{gpu.name}: this nvidia-smi does not say its compute capability; MXNet's wheels support {hold}"
         return Finding(about, ADVICE, says)
     title = f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
     if not runs_on(gpu.capability):
@@ -245,7 +248,7 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
         return Finding(
             about,
             ADVICE,
-            f"{title}: {age} than anything MXNet 1.9.1 has machine code for (5.0 to 8.9, Maxwell to Ada), so that no "
+            f"{title}: {age} than anything MXNet 1.9.1 has machine code for (5.0 to 8.9, Maxwell to Ada), so no "
             "MXNet wheel runs on this card; train on the CPU (--device cpu) or on another card",
         )
     if cuda:
@@ -262,17 +265,17 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
 
 
 def check_data(folder: Path) -> List[Finding]:
-    """The data sets in a folder, beside the one that comes with the package."""
+    """Report the data set that comes with the package, and the data sets in a folder."""
     findings = [Finding("data", OK, "UCI digits, in the package")]
     found = [Finding("data", OK, f"{title} in {path}") for title, path in _data_sets(folder)]
     if not found:
-        advice = "set data.dir, or download: data.name=cifar10 does so by itself"
+        advice = "set data.dir, or let the package download one: data.name=cifar10 does so by itself"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
     return findings + found
 
 
 def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
-    """Titles and places of what is recognised in a folder or the folders in it."""
+    """The titles and folders of the data sets that are recognised in a folder or in its subfolders."""
     found: List[Tuple[str, Path]] = []
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for place in [folder, *inside]:
@@ -294,19 +297,19 @@ def _class_folders(folder: Path) -> int:
 
 
 def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
-    """Whether optional parts can be imported, tried in another process: a broken one may end its process.
+    """Check whether optional libraries can be imported, in another process, because a broken one may end the process.
 
     Parameters
     ----------
     parts : sequence of tuple of str
-        The module, what it is for, how to have it, and the state where it is not installed.
+        For each: the module, its purpose, how to install it, and the state if it is not installed.
     """
     installed = [module for module, *_ in parts if _installed(module.split(".")[0])]
     answers = _imported(installed)
     findings = []
     for module, purpose, advice, state in parts:
         name = module.split(".")[0]
-        word, rest = answers.get(module, ("no", "its import ends the program"))
+        word, rest = answers.get(module, ("no", "importing it ends the program"))
         if module not in installed:
             findings.append(Finding(name, state, f"not installed; for {purpose}: {advice}"))
         elif word == "ok":
@@ -321,14 +324,14 @@ def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
 
 
 def _imported(modules: Sequence[str]) -> Dict[str, Tuple[str, str]]:
-    """For each module `ok` and its version, or `no` and why; nothing for one that ended the process, or came later."""
+    """Try to import modules: `ok` and the version, or `no` and why; no entry for one that ends the process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", _IMPORT, *modules]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     lines = (line.split(" ", 2) for line in done.stdout.splitlines())
     answers = {words[0]: (words[1], words[2]) for words in lines if len(words) == 3 and words[0] in modules}
     waiting = [module for module in modules if module not in answers]
-    if len(waiting) > 1:  # the first of them is to blame; the others have not been tried
+    if len(waiting) > 1:  # importing the first of them ended the process; the others have not been tried
         answers.update(_imported(waiting[1:]))
     return answers
 
@@ -344,10 +347,10 @@ def _installed(name: str) -> bool:
 
 
 def add_command(commands: Any) -> None:
-    """Give `python -m fusion` its command `doctor`."""
+    """Add the command `doctor` to `python -m fusion`."""
     parser = commands.add_parser("doctor")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # how data.dir was once spelled
+    parser.add_argument("--json", action="store_true", help="print one JSON object to standard output")
+    parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # the former name of data.dir
     where = "the folder in which to look for data sets (default: data.dir=data)"
     parser.add_argument("settings", nargs="*", metavar="data.dir=PATH", help=where)
     parser.set_defaults(run_command=_run)
@@ -371,7 +374,7 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         for finding in findings:
             print(f"{_MARKS[finding.state]:<4} {finding.about}: {finding.says}")
-        print("training cannot work here: see what is marked NO" if broken else "training works here")
+        print("training cannot work here: see the lines that are marked NO" if broken else "training works here")
     return 1 if broken else 0
 
 

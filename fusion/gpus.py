@@ -1,6 +1,6 @@
-"""The GPUs of this machine, as nvidia-smi lists them, and which of them the wheels of MXNet can use.
+"""Lists the GPUs of this machine by nvidia-smi, and says which of them the wheels of MXNet can use.
 
-It imports nothing outside the standard library: `python -m fusion doctor` asks it where MXNet cannot be imported.
+This module uses the standard library only, because `python -m fusion doctor` needs it when MXNet cannot be imported.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
-#: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
+#: The compute capabilities for which the CUDA wheels of MXNet 1.9.1 (cu112, cu117) contain machine code. They contain
+#: no PTX, which could be compiled for others.
 WHEEL_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 
-#: Of nvidia-smi, in seconds: a hung driver must not hang the doctor.
+#: The time limit for nvidia-smi in seconds, so that the doctor does not wait for ever if the driver hangs.
 _PATIENCE = 20
 
 
 @dataclass(frozen=True)
 class GPU:
-    """A card, as nvidia-smi has it.
+    """A GPU, as nvidia-smi describes it.
 
     Attributes
     ----------
     name : str
-        Of the product.
+        The name of the product.
     capability : tuple of two int, or None
-        Compute capability, where this nvidia-smi says it.
+        The compute capability; None if this version of nvidia-smi does not print it.
     """
 
     name: str
@@ -35,7 +36,7 @@ class GPU:
 
 
 def read_gpus() -> Any:
-    """The GPUs that nvidia-smi lists; a sentence where it fails; none where it is not there."""
+    """List the GPUs by nvidia-smi: an error message if it fails, an empty list if it is not installed."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -57,7 +58,7 @@ def read_gpus() -> Any:
 
 
 def parse_gpus(text: str) -> List[GPU]:
-    """The lines of nvidia-smi's name and compute_cap, or of its name alone."""
+    """Parse the output of nvidia-smi for `name,compute_cap`, or for `name` alone."""
     found = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, _, capability = line.rpartition(",")
@@ -70,5 +71,5 @@ def parse_gpus(text: str) -> List[GPU]:
 
 
 def runs_on(capability: Tuple[int, int]) -> bool:
-    """Whether the wheels' machine code runs on a GPU: code runs on its own generation from its own number up."""
+    """Whether the wheels' machine code runs on a GPU, which must have the same major and no lower minor number."""
     return any(capability[0] == major and capability[1] >= minor for major, minor in WHEEL_CAPABILITIES)

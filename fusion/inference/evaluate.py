@@ -39,7 +39,9 @@ def _run(arguments: argparse.Namespace) -> None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
         known = [*list_pretrained(), *FAMILIES, *MODELS]
         if arguments.model not in known:
-            raise ConfigError(f"--model: no such model {arguments.model!r}, {nearest(arguments.model, list_pretrained())}")
+            raise ConfigError(
+                f"--model: no such model {arguments.model!r}, {nearest(arguments.model, list_pretrained())}"
+            )
         weights = find_weights(arguments.model)
         run, which = weights.folder, str(weights.file)
     found = evaluate_run(run, which, arguments.device, arguments.settings)
