@@ -1,4 +1,4 @@
-"""What the commands share: how their words are read, and how they end, with a result or with one message."""
+"""Functions that all commands use: to parse arguments, to report errors and to log to the terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from .errors import FusionError
 
-#: What a shell expects of a command that Ctrl-C ended.
+#: The exit status that shells use for a command that Ctrl-C ended.
 INTERRUPTED = 130
 
-#: For what the user can mend.
+#: The exit status for errors that the user can correct.
 BAD_INPUT = 2
 
 Main = Callable[[Optional[Sequence[str]]], int]
 
 
 def reported(main: Main) -> Main:
-    """Turn what a user can mend into one message on standard error and status 2."""
+    """Wrap a command: an error that the user can correct gives one message on standard error, and exit status 2."""
 
     def run(arguments: Optional[Sequence[str]] = None) -> int:
         try:
@@ -31,7 +31,7 @@ def reported(main: Main) -> Main:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
-        except BrokenPipeError:  # the reader, such as head, has seen enough
+        except BrokenPipeError:  # the program that reads our output, such as head, has ended
             sys.stderr.close()
             return 0
 
@@ -40,14 +40,15 @@ def reported(main: Main) -> Main:
 
 # --- Words -----------------------------------------------------------------------------------------------------------
 
-#: A word that sets something, such as data.dir=PATH.
+#: The beginning of a setting, such as data.dir=PATH.
 _SETTING = re.compile(r"\w+(\.\w+)+=")
 
 
 def parse_in_any_order(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse words of which options and others may come in any order.
+    """Parse a command line in which options and other words may come in any order.
 
-    After the word `--` nothing is an option; `argparse` allows that only if the words before it are in its own order.
+    After the word `--` nothing is an option. `argparse` cannot combine that with words in any order, so that a command
+    line with `--` must have the usual order of `argparse`.
     """
     if "--" in words:
         return parser.parse_args(words)
@@ -55,19 +56,19 @@ def parse_in_any_order(parser: argparse.ArgumentParser, words: Sequence[str]) ->
 
 
 def split_settings(words: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """The words that set something, such as data.dir=PATH, and the others."""
+    """Separate settings, such as data.dir=PATH, from the other words of a command line."""
     settings = [word for word in words if _SETTING.match(word)]
     return settings, [word for word in words if not _SETTING.match(word)]
 
 
-# --- What is logged --------------------------------------------------------------------------------------------------
+# --- Logging ---------------------------------------------------------------------------------------------------------
 
 
 class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to what `sys.stdout` or `sys.stderr` is at the time: a notebook and a test put their own there."""
+    """Writes to the current `sys.stdout` or `sys.stderr`, which notebooks and tests replace by their own streams."""
 
     def __init__(self, name: str) -> None:
-        logging.Handler.__init__(self)  # StreamHandler's would keep the stream of now
+        logging.Handler.__init__(self)  # StreamHandler.__init__ would keep the current stream
         self.stream_name = name
         self.setFormatter(logging.Formatter("%(message)s"))
 
@@ -77,9 +78,9 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def log_to_terminal(stream_name: str = "stdout") -> None:
-    """Show what the package logs, a plain line each, on standard output (or "stderr").
+    """Print the package's log messages, one plain line for each, on standard output (or "stderr").
 
-    A program that has handlers of its own for the package keeps them, and gets none from here.
+    If a program has already added handlers to the package's logger, these are kept and no other is added.
     """
     logger = logging.getLogger("fusion")
     logger.setLevel(logging.INFO)

@@ -1,8 +1,8 @@
-"""Imports MXNet 1.9.1 on NumPy and Python releases younger than itself: the only place that knows how.
+"""Imports MXNet 1.9.1 on releases of NumPy and Python that are newer than MXNet.
 
 MXNet's last release (2022) reads `numpy.bool`, which NumPy 1.24 removed, and `distutils`, which Python 3.12 removed.
-Both are needed mostly while it is imported. How many threads it takes is settled just before, for it asks only then.
-Everything else in this project writes `from fusion.compat import mx`.
+It needs both mostly while it is imported. The number of threads is chosen just before the import, because MXNet reads
+it only then. All other modules of this project write `from fusion.compat import mx`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 from .memory import keep_freed_memory
 from .processors import prepare
 
-#: The modules of MXNet that read `numpy.bool` when they are called, not only when they are imported.
+#: The modules of MXNet that read `numpy.bool` also when their functions are called, not only on import.
 _READ_BOOL_LATER = (
     "mxnet.numpy.multiarray",
     "mxnet.ndarray.numpy._op",
@@ -29,25 +29,25 @@ _INSTALL = "python -m pip install 'mxnet==1.9.1' 'numpy<2'"
 
 
 class UnsupportedPlatformError(ImportError):
-    """MXNet 1.9.1 cannot work here; the message says what to install instead."""
+    """Raised if MXNet 1.9.1 cannot work on this platform; the message says what to install."""
 
 
 def unsupported(python: Tuple[int, ...], system: str, machine: str, numpy_version: Optional[str]) -> Optional[str]:
-    """Why MXNet 1.9.1 cannot work on a platform, and what to do.
+    """Say why MXNet 1.9.1 cannot work on a platform, and what to do about it.
 
     Parameters
     ----------
     python : tuple of int
         The interpreter's version, such as `sys.version_info[:2]`.
     system, machine : str
-        What `platform.system()` and `platform.machine()` say.
+        The values of `platform.system()` and `platform.machine()`.
     numpy_version : str or None
-        The installed NumPy's version, or None where there is none.
+        The version of the installed NumPy; None if NumPy is not installed.
 
     Returns
     -------
     str or None
-        One message for the user, or None where nothing stands in the way.
+        A message for the user; None if MXNet can work here.
     """
     if tuple(python[:2]) < (3, 8):
         return (
@@ -63,14 +63,14 @@ def unsupported(python: Tuple[int, ...], system: str, machine: str, numpy_versio
         return f"NumPy is not installed: {_INSTALL}"
     if int(numpy_version.split(".")[0]) >= 2:
         return (
-            f"MXNet 1.9.1 cannot work with NumPy {numpy_version}, whose C interface and type rules are new: "
-            "python -m pip install 'numpy<2' (and add 'numpy<2' to whatever installs packages after it)"
+            f"MXNet 1.9.1 cannot work with NumPy {numpy_version}, which changed the C interface and the type rules: "
+            "python -m pip install 'numpy<2' (and add 'numpy<2' to every later command that installs packages)"
         )
     return None
 
 
 class _NumpyWithBool(types.ModuleType):
-    """NumPy as MXNet's array modules expect it: with the `bool` that NumPy 1.24 removed."""
+    """NumPy with the `bool` that NumPy 1.24 removed, as MXNet's array modules expect."""
 
     def __init__(self, numpy: types.ModuleType) -> None:
         super().__init__(numpy.__name__, numpy.__doc__)
@@ -88,20 +88,20 @@ def _numpy_has_bool(numpy: types.ModuleType) -> bool:
 
 
 def import_mxnet() -> types.ModuleType:
-    """Import MXNet, lending NumPy a `bool` while that lasts, without a warning.
+    """Import MXNet without warnings; NumPy has a `bool` during the import.
 
     Returns
     -------
     module
-        `mxnet`, whether this call imported it or the user had already.
+        The module `mxnet`, which may have been imported before this call.
 
     Raises
     ------
     UnsupportedPlatformError
-        Where MXNet 1.9.1 cannot work or is not installed.
+        If MXNet 1.9.1 cannot work here, or is not installed.
     """
     if "mxnet" in sys.modules:
-        prepare()  # which says that MXNet has settled its number of threads itself
+        prepare()  # notes that MXNet has already chosen its number of threads
         return sys.modules["mxnet"]
     try:
         numpy: Optional[types.ModuleType] = importlib.import_module("numpy")
@@ -142,20 +142,20 @@ def import_mxnet() -> types.ModuleType:
 
 
 def _name_sparse_matrix_where_mxnet_looks() -> None:
-    """Spare every `mx.nd.array` SciPy's warning that `scipy.sparse.csr` is deprecated."""
+    """Avoid SciPy's warning, at every `mx.nd.array`, that `scipy.sparse.csr` is deprecated."""
     sparse, csr = sys.modules.get("scipy.sparse"), sys.modules.get("scipy.sparse.csr")
     if sparse is not None and csr is not None:
         vars(csr).setdefault("csr_matrix", vars(sparse).get("csr_matrix"))
 
 
 def _provide_distutils() -> None:
-    """Let setuptools supply the `distutils` that Python 3.12 no longer has."""
+    """Make setuptools provide `distutils`, which Python 3.12 no longer has."""
     try:
         importlib.import_module("setuptools")
         importlib.import_module("distutils.version")
     except ModuleNotFoundError:
         raise UnsupportedPlatformError(
-            "MXNet 1.9.1 imports distutils, which Python 3.12 removed and setuptools supplies: "
+            "MXNet 1.9.1 imports distutils, which Python 3.12 removed and setuptools provides: "
             "python -m pip install setuptools"
         ) from None
 

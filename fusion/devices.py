@@ -1,4 +1,4 @@
-"""Devices by the words of the command line."""
+"""Turns the names of devices on the command line into MXNet contexts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import ConfigError
 
 
 def contexts(device: str) -> List[Any]:
-    """The MXNet contexts that a word names.
+    """The MXNet contexts for the name of a device.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ def contexts(device: str) -> List[Any]:
     Returns
     -------
     list of Context
-        One a device.
+        One context for each device.
 
     Raises
     ------
     ConfigError
-        If the word names nothing, or a GPU that is not there.
+        If the word is not the name of a device, or names a GPU that does not exist.
     """
     word = str(device).strip()
     cpus = re.fullmatch(r"cpu(?::([1-9]\d?))?", word)
@@ -35,13 +35,13 @@ def contexts(device: str) -> List[Any]:
         raise ConfigError(f"device {word!r}: expected cpu, cpu:2 (two CPU contexts), gpu, or GPU numbers such as 0,1")
     numbers = [0] if word == "gpu" else [int(number) for number in word.split(",")]
     if len(set(numbers)) < len(numbers):
-        raise ConfigError(f"device {word!r}: names a GPU twice")
+        raise ConfigError(f"device {word!r}: the same GPU is named twice")
     _check_gpus(word, numbers)
     return [mx.gpu(number) for number in numbers]
 
 
 def count_devices(device: str) -> int:
-    """How many devices a word for `contexts` names, whether or not they are there."""
+    """The number of devices that a word for `contexts` names; they need not exist."""
     cpus = re.fullmatch(r"cpu(?::(\d+))?", device.strip())
     return int(cpus.group(1) or 1) if cpus else device.count(",") + 1
 

@@ -1,6 +1,6 @@
-"""The errors a user can cause: each says what was given, what was expected and what to do.
+"""Errors that a user can correct: each message says what was given, what was expected and what to do.
 
-The command line prints them as one message and exits with status 2; a library user catches them as `ValueError`.
+The command line prints the message and exits with status 2. Users of the library can catch them as `ValueError`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Iterable
 
 
 class FusionError(ValueError):
-    """Anything that the caller can mend: a bad argument, file or setting."""
+    """Any error that the caller can correct: a bad argument, file or setting."""
 
 
 class ConfigError(FusionError):
@@ -30,7 +30,7 @@ class ExportError(FusionError):
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """The known names closest to a misspelt one, as the tail of an error message.
+    """Suggest the known names closest to a misspelt one, as the end of an error message.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     known : iterable of str
         Every valid name.
     count : int, default 3
-        How many to suggest at the most.
+        The largest number of suggestions.
 
     Returns
     -------
     str
-        `"did you mean 'aff' or 'iaff'?"`, or the full list where nothing is close.
+        `"did you mean 'aff' or 'iaff'?"`, or the list of all known names if none is close.
     """
     known = sorted(set(known))
     lowered = {candidate.lower(): candidate for candidate in known}

@@ -119,7 +119,7 @@ def test_bad_names_on_the_command_line_are_one_message(tmp_path, trained, capsys
 
 def test_folder_with_another_grids_runs_is_refused(tmp_path, trained):
     ablation.run_grid(plan(tmp_path), tmp_path, sys.stdout)
-    with pytest.raises(ConfigError, match=r"another train\.epochs"):
+    with pytest.raises(ConfigError, match=r"whose train\.epochs differs"):
         plan(tmp_path, words=["train.epochs=3", "schedule.warmup_epochs=0"])
     assert len(plan(tmp_path, words=[*WORDS, "runtime.log_every=7"])) == 4
 

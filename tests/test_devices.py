@@ -74,7 +74,7 @@ def test_other_words_are_refused_with_what_is_expected(build, word):
 
 def test_gpu_twice_is_refused(build):
     build(cuda=True, gpus=4)
-    with pytest.raises(ConfigError, match="device '0,1,0': names a GPU twice"):
+    with pytest.raises(ConfigError, match="device '0,1,0': the same GPU is named twice"):
         contexts("0,1,0")
 
 

@@ -1,9 +1,9 @@
-"""A grid of runs over fusions, blocks and seeds: its plan, its runs, and what they have come to.
+"""A grid of runs over fusions, blocks and seeds: it is planned, trained and summarised here.
 
-Each cell is a run in a folder of its own, trained by a fresh process with the words that train it by hand, so that it
-is that run to the last bit: one process for all would carry over what MXNet keeps between trainings, such as oneDNN's
-weight layouts and its counters of random draws. A grid that was stopped goes on: finished cells are left alone, and a
-cell that was interrupted resumes from its checkpoint.
+Each cell of the grid is a run in its own folder. A new process trains it, with the same command line as by hand, so
+that the result is the same to the last bit. One process for all cells would carry state of MXNet from one training to
+the next, such as oneDNN's weight layouts and the counters of random draws. A grid that was stopped can be continued:
+finished cells are skipped, and a cell that was interrupted resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .report import CellResult, write_report
 
 logger = logging.getLogger(__name__)
 
-#: What the grid sets, so that a word on the command line cannot.
+#: Settings that the grid sets; the command line may not set them.
 _GRID_KEYS = ("model.fusion", "model.blocks", "train.seed")
 
-#: Classes to build a cell's network with, to see that it can be built; its own number comes with its data.
+#: A number of classes for checking that a cell's network can be built; the real number is known once data is loaded.
 _SOME_CLASSES = 10
 
 
 class AblationError(FusionError):
-    """A cell of the grid that did not finish."""
+    """Raised if a cell of the grid ends with an error."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class Cell:
     Attributes
     ----------
     fusion : str
-        The block's class name.
+        The class name of the fusion block.
     blocks : int or None
-        A stage; None where the family has none to choose.
+        The number of residual blocks in each stage; None if the model's family has no such argument.
     seed : int
-        Of the run.
+        The seed of the run.
     path : Path
-        Its run directory.
+        The folder of the run.
     config : Path
-        What it is trained with ...
+        The config file that the run is trained with.
     words : list of str
-        ... under these settings.
+        The settings on the command line, which replace those of the config.
     settings : Settings
-        The two resolved.
+        The settings that result from the config and the words.
     """
 
     fusion: str
@@ -73,13 +73,13 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether all its epochs are done."""
+        """Whether all epochs of the run are finished."""
         run = RunDirectory(self.path)
         return run.result.is_file() and read_result(run)["epochs"] >= self.settings.train.epochs
 
     @property
     def command(self) -> List[str]:
-        """The words after the training script's name: a new run, or going on with one."""
+        """The arguments of the training script: to start the run, or to resume it if it has been started."""
         if RunDirectory(self.path).config.is_file():
             incidental = [word for word in self.words if word.startswith(RESUMABLE)]
             return ["--resume", str(self.path), *incidental]
@@ -90,7 +90,7 @@ class Cell:
 
 
 def short_name(fusion: str) -> str:
-    """A block's alias where it has one: folders and tables are read by people."""
+    """The block's alias if it has one, otherwise its class name; used in the names of folders and in tables."""
     names = fusion_aliases()[fusion]
     return names[0] if names else fusion
 
@@ -103,37 +103,39 @@ def plan_grid(
     folder: Path,
     overrides: Sequence[str] = (),
 ) -> List[Cell]:
-    """The cells of a grid, seed by seed so that a grid that was stopped has whole rounds; all checked, none started.
+    """List the cells of a grid, and check each; no training is started.
+
+    The cells are ordered by seed, so that a grid that was stopped has every block for its first seeds.
 
     Parameters
     ----------
     config : Path
-        The experiment: a file, or the name of a packaged one.
+        The config of the experiment: a file, or the name of a config that is installed with the package.
     fusions : sequence of str
-        Names or aliases; `all` is every one.
+        Names or aliases of fusion blocks; `all` stands for every block.
     blocks : sequence of int or None
-        Residual blocks a stage; None is the config's own.
+        Numbers of residual blocks in each stage; None stands for the number in the config.
     seeds : int
-        How many, from 0.
+        The number of seeds, which are counted from 0.
     folder : Path
-        Each cell is a folder in it.
+        The folder that contains the folders of the cells.
     overrides : sequence of str
-        Words such as `train.epochs=20`, over the config.
+        Words such as `train.epochs=20`, which replace settings of the config.
 
     Raises
     ------
     ConfigError
-        For a name, number or setting that is impossible in any cell, or a cell's folder with another run in it.
+        If a name, number or setting is impossible in any cell, or if a cell's folder holds a run with other settings.
     """
     for word in overrides:
         if word.partition("=")[0] in _GRID_KEYS:
             raise ConfigError(f"command line, {word!r}: the grid sets this; use --fusions, --blocks and --seeds")
     if seeds < 1:
-        raise ConfigError(f"--seeds {seeds}: expected how many runs a cell, at least 1")
+        raise ConfigError(f"--seeds {seeds}: expected the number of runs for each cell, at least 1")
     config = find_config(config)
     names = _class_names(fusions)
     if len(set(blocks)) < len(blocks):
-        raise ConfigError(f"--blocks {','.join(map(str, blocks))}: a number is there twice")
+        raise ConfigError(f"--blocks {','.join(map(str, blocks))}: the same number is given twice")
     cells = []
     for seed, block, fusion in itertools.product(range(seeds), blocks, names):
         words = [*overrides, f"model.fusion={short_name(fusion)}", f"train.seed={seed}"]
@@ -156,7 +158,7 @@ def _class_names(fusions: Sequence[str]) -> List[str]:
         raise ConfigError(f"--fusions: {error}") from None
     single = [fusion for fusion, name in zip(fusions, names) if name not in list_fusions()]
     if single or not names:
-        raise ConfigError(f"--fusions {','.join(fusions)}: expected blocks of two inputs, such as add,aff,iaff")
+        raise ConfigError(f"--fusions {','.join(fusions)}: expected blocks with two inputs, such as add,aff,iaff")
     twice = [fusion for fusion, name in zip(fusions, names) if names.count(name) > 1]
     if twice:
         raise ConfigError(f"--fusions {','.join(fusions)}: {' and '.join(twice)} are the same block")
@@ -172,8 +174,8 @@ def _check_cell(cell: Cell) -> None:
         changed = [key for key in differing_keys(found, cell.settings) if not key.startswith(RESUMABLE)]
         if changed:
             raise ConfigError(
-                f"{cell.path}: holds a run with another {changed[0]} than this grid's; give the settings that the "
-                "grid was started with, or another folder with --runs"
+                f"{cell.path}: holds a run whose {changed[0]} differs from this grid's; give the settings that "
+                "the grid was started with, or another folder with --runs"
             )
 
 
@@ -181,23 +183,23 @@ def _check_cell(cell: Cell) -> None:
 
 
 def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
-    """Train what is not finished, writing the table anew after each cell.
+    """Train the cells that are not finished, and write the table again after each cell.
 
     Parameters
     ----------
     cells : sequence of Cell
-        From `plan_grid`.
+        The cells that `plan_grid` returned.
     folder : Path
-        Of the table.
+        The folder to write the table to.
     output : TextIO
-        Where the cells print.
+        The stream that the cells print to.
 
     Raises
     ------
     KeyboardInterrupt
-        After Ctrl-C: the cell under way has saved its checkpoint.
+        After Ctrl-C, when the cell that was being trained has saved its checkpoint.
     AblationError
-        If a cell ends in an error.
+        If a cell ends with an error.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,22 +218,22 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
 
 
 def _train(cell: Cell, output: TextIO) -> None:
-    """Train a cell in a process of its own, to which signals are passed on."""
+    """Train a cell in its own process, and pass signals on to that process."""
     words = [sys.executable, "-m", "fusion.training", *cell.command]
     child = subprocess.Popen(words, stdout=output, start_new_session=True)
     with Forwarding(child) as forwarding:
         status = child.wait()
     if forwarding.asked_to_stop:
-        logger.info("the same command goes on with the grid")
+        logger.info("to continue the grid, run the same command again")
         raise KeyboardInterrupt
     if status != 0:
         raise AblationError(
-            f"{cell.path}: this cell ended with status {status}, its error is above; the cells after it were not run"
+            f"{cell.path}: this cell ended with status {status} (its error is printed above); later cells were not run"
         )
 
 
 def collect(cells: Sequence[Cell]) -> List[CellResult]:
-    """What the cells have come to so far, those without a finished epoch left out."""
+    """The results of the cells so far, without those that have not finished an epoch."""
     results = []
     for cell in cells:
         run = RunDirectory(cell.path)

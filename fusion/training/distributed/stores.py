@@ -37,8 +37,8 @@ class KeyValueStore(Several):
         present = self.sum(np.eye(self.size)[self.rank])
         if not (present == 1).all():
             raise ConfigError(
-                f"DMLC_TASK_ID is {self.rank} here, and the {self.size} numbers from 0 are used by {present.astype(int)} "
-                "workers; expected each number once: give each worker its own number from 0, or set DMLC_TASK_ID nowhere"
+                f"DMLC_TASK_ID is {self.rank} here, and {present.astype(int)} workers have the numbers 0 to "
+                f"{self.size - 1}; expected each number once: give each worker its own number, or unset DMLC_TASK_ID"
             )
         self._roll_call = RollCall(self.rank, self.size, self.sum, os.environ["DMLC_PS_ROOT_URI"])
 
@@ -65,7 +65,7 @@ class KeyValueStore(Several):
 
 
 def _task_number(rank: int) -> int:
-    """This worker's number from the launcher, which shows the output of worker 0; without one, the store's number."""
+    """The number that the launcher gave this worker (worker 0 is the one that prints), or else the store's number."""
     word = os.environ.get("DMLC_TASK_ID", "")
     if not word:
         return rank

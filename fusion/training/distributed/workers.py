@@ -44,7 +44,7 @@ class Workers:
         return self.rank, self.size
 
     def key(self, number: int) -> int:
-        """The key of this worker's random draws for batch `number`; each worker has its own. With one worker: `number`."""
+        """The key of this worker's random draws in batch `number`; it is `number` if there is one worker."""
         return number * self.size + self.rank
 
     def directory(self, run: RunDirectory) -> RunDirectory:
