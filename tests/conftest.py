@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
+import matplotlib.figure
 import pytest
 
 # Before MXNet is imported, which asks only then. With pytest-xdist there is a process of tests for each processor
@@ -25,3 +26,17 @@ def quiet_terminal():
     forget_the_terminal()
     yield
     forget_the_terminal()
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are written."""
+    found = []
+    save = matplotlib.figure.Figure.savefig
+
+    def spy(figure, *arguments, **keywords):
+        found.append(figure)
+        save(figure, *arguments, **keywords)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", spy)
+    return found

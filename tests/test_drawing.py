@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib.figure
 import pytest
 from run_folders import write_run
 from test_configs import CONFIGS
@@ -16,20 +15,6 @@ from fusion.published import find_row
 
 ROW = find_row("cifar10_v1_aff_resnet32")
 BEGINNINGS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that are written."""
-    found = []
-    save = matplotlib.figure.Figure.savefig
-
-    def spy(figure, *arguments, **keywords):
-        found.append(figure)
-        save(figure, *arguments, **keywords)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", spy)
-    return found
 
 
 @pytest.fixture

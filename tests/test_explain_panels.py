@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import matplotlib.figure
 import numpy as np
 import pytest
 from matplotlib.cm import ScalarMappable
@@ -16,20 +15,6 @@ from fusion.explain.maps_picture import draw_fusion_maps, draw_network_maps
 from fusion.explain.panels import add_bar, new_sheet, show_picture
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that are written."""
-    found = []
-    save = matplotlib.figure.Figure.savefig
-
-    def spy(figure, *arguments, **keywords):
-        found.append(figure)
-        save(figure, *arguments, **keywords)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", spy)
-    return found
 
 
 def words_of(figure):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Deque, Iterator, Tuple
+from itertools import islice
+from typing import Any, Callable, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
 
@@ -48,6 +49,37 @@ def generator(*key: int) -> np.random.Generator:
         Numbers of at least 0: the seed, then what is drawn, the epoch, the batch.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
+
+
+def in_turn(submit: Callable[[int], Sequence[Future[Any]]], numbers: Iterable[int], ahead: int) -> Iterator[Any]:
+    """Results of threads in the order of their numbers, while the threads work on the next ones.
+
+    Parameters
+    ----------
+    submit : callable
+        From a number to the tasks that it queues; the result is that of the last task.
+    numbers : iterable of int
+        Submitted in this order.
+    ahead : int
+        How many numbers are submitted and not yet given, at most.
+
+    Yields
+    ------
+    object
+        One result per number. Tasks that are still queued when the iteration ends, or fails, are cancelled.
+    """
+    following = iter(numbers)
+    pending = deque(submit(number) for number in islice(following, ahead))
+    try:
+        while pending:
+            found = pending[0][-1].result()
+            pending.popleft()
+            yield found
+            pending.extend(submit(number) for number in islice(following, 1))
+    finally:
+        for tasks in pending:
+            for task in tasks:
+                task.cancel()
 
 
 class Batches:
@@ -148,17 +180,11 @@ class TrainingBatches(Batches):
         """
         order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            pending: Deque[Future[Batch]] = deque()
-            following = start
-            try:
-                while pending or following < len(self):
-                    while following < len(self) and len(pending) < self.workers + _READY:
-                        pending.append(pool.submit(self.make, epoch, following, order))
-                        following += 1
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+            yield from in_turn(
+                lambda number: [pool.submit(self.make, epoch, number, order)],
+                range(start, len(self)),
+                self.workers + _READY,
+            )
 
     def make(self, epoch: int, number: int, order: np.ndarray) -> Batch:
         """One batch of an epoch's order (N,), or this process's part of it."""

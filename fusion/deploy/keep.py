@@ -17,7 +17,7 @@ from ..fuse import find_fusion
 from ..models import pretrained
 from ..models.pretrained import FILE, SUMS, fusion_in_name
 from ..training import checkpoint
-from ..training.config import read_config, to_yaml
+from ..training.config import to_yaml
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split
 
@@ -51,7 +51,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     """
     folder = folder or pretrained.FOLDER
     run = RunDirectory.existing(run_path)
-    settings, result = read_config(run.config), read_result(run)
+    settings, result = run.settings(), read_result(run)
     if result["epochs"] != settings.train.epochs:
         raise ConfigError(f"{run_path}: {result['epochs']} of {settings.train.epochs} epochs are done; finish it first")
     if not re.fullmatch(r"([a-z]+_)?resnet8_[a-z0-9]+", name):

@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, List
 
+from ..data import describe
 from ..errors import ConfigError, nearest
 from .base import Task
 
@@ -39,6 +40,4 @@ def find_task(name: str) -> Task:
 
 def task_of(settings: Settings) -> Task:
     """The task of a run: the one that its settings name, or that of its data set."""
-    from ..data import describe
-
     return find_task(settings.task or describe(settings.data.name).task)

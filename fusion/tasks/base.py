@@ -135,6 +135,8 @@ class Task:
         The figure of an evaluation by which the best epoch is chosen.
     best_note : str
         What `best` and `last` in result.json mean.
+    loss_title : str
+        What a report calls the loss on the test set.
     """
 
     title: str
@@ -142,6 +144,7 @@ class Task:
     evaluation: Tuple[Figure, ...]
     headline: Figure
     best_note: str
+    loss_title: str = "loss"
 
     # --- What is computed ---------------------------------------------------------------------------------------------
 
@@ -248,7 +251,7 @@ class Task:
         return [
             (f"{self.headline.title} on the test set", self.headline.text(row[self.headline.column()])),
             *((figure.title, figure.text(row[figure.column()])) for figure in others if figure is not self.headline),
-            ("loss on the test set", loss.text(row[loss.column()])),
+            (f"{self.loss_title} on the test set", loss.text(row[loss.column()])),
             ("training loss", trained.text(row[trained.column(TRAINING)])),
         ]
 

@@ -63,15 +63,14 @@ def evaluate(
         Who each have a part of the batches; the figures are those of the whole test set.
     """
     start = time.perf_counter()
-    sums, images = np.zeros(len(meter.names)), 0
+    sums, images = np.zeros(len(meter.names)), meter.names.index("images")
     for batch in batches:
         parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
         outputs = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
         sums = sums + meter.of_batch(outputs[: len(batch.targets)], batch.targets)
-        images += len(batch.targets)
-    rate = images / (time.perf_counter() - start)
-    *total, count = workers.sum(np.array([*sums, images]))
-    return Evaluation(meter.figures(np.array(total)), int(count), rate)
+    rate = sums[images] / (time.perf_counter() - start)
+    total = workers.sum(sums)
+    return Evaluation(meter.figures(total), int(total[images]), float(rate))
 
 
 class Evaluator:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Deque, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
 from ...errors import DataError
 from ..augment import Normalisation, mix, smooth_one_hot
-from ..loader import Batch, Batches, generator
+from ..loader import Batch, Batches, generator, in_turn
 from .decoding import BadPhotoError
 from .photo import PhotoAugmentation
 from .photoset import CHUNK, PhotoSet, first_few
@@ -173,20 +172,7 @@ class PhotoBatches(Batches):
         order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
         ahead = _READY + -(-self.workers * CHUNK // self.part_size)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            pending: Deque[List[Future[Any]]] = deque()
-            following = start
-            try:
-                while pending or following < len(self):
-                    while following < len(self) and len(pending) < ahead:
-                        pending.append(self._submit(pool, epoch, following, order))
-                        following += 1
-                    batch = pending[0][-1].result()
-                    pending.popleft()
-                    yield batch
-            finally:
-                for futures in pending:
-                    for future in futures:
-                        future.cancel()
+            yield from in_turn(lambda number: self._submit(pool, epoch, number, order), range(start, len(self)), ahead)
 
     def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
         """Queue a batch: its chunks of photos, and after them the task that waits for all of them."""

@@ -13,17 +13,16 @@ the run's seed and the epoch decide the order of the photos, and so which random
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Deque, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 
 from ...compat import mx
 from ...errors import DataError
 from ..augment import Normalisation
-from ..loader import Batch, Batches, generator
+from ..loader import Batch, Batches, generator, in_turn
 from .batches import Targets
 from .photo import PhotoAugmentation
 from .photoset import PhotoSet, RecordPhotos
@@ -100,19 +99,12 @@ class NativeBatches(Batches):
         with self._telling():
             source = self._iterator(epoch)  # reads the first batch already
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-            pending: Deque[Future[Optional[Batch]]] = deque()
-            following = 0
-            try:
-                while pending or following < len(self):
-                    while following < len(self) and len(pending) < _READY:
-                        pending.append(pool.submit(self._next, source, epoch, following, following >= start))
-                        following += 1
-                    batch = pending.popleft().result()
-                    if batch is not None:
-                        yield batch
-            finally:
-                for future in pending:
-                    future.cancel()
+            made = in_turn(
+                lambda number: [pool.submit(self._next, source, epoch, number, number >= start)],
+                range(len(self)),
+                _READY,
+            )
+            yield from (batch for batch in made if batch is not None)
 
     def _iterator(self, epoch: int) -> Any:
         order = generator(self.seed, _NATIVE, epoch).integers(_SEEDS)

@@ -31,6 +31,7 @@ class Classification(Task):
     )
     panel = (TOP1, TOP5)
     panel_title = "error"
+    loss_title = "cross-entropy"
 
     def outputs(self, settings: Settings, classes: int) -> int:
         return count_outputs(settings, classes)
@@ -41,14 +42,10 @@ class Classification(Task):
         return training_batches(settings, data, normalise, batch_size, shard)
 
     def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
-        train = settings.train
-        if teacher is None:
-            plain = CrossEntropy()
-            plain.hybridize(static_alloc=True, static_shape=True)
-            return plain
-        distilling = DistillationLoss(train.distillation_weight, train.distillation_temperature)
-        distilling.hybridize(static_alloc=True, static_shape=True)
-        return Distillation(teacher, distilling)
+        weight, temperature = settings.train.distillation_weight, settings.train.distillation_temperature
+        loss = CrossEntropy() if teacher is None else DistillationLoss(weight, temperature)
+        loss.hybridize(static_alloc=True, static_shape=True)
+        return loss if teacher is None else Distillation(teacher, loss)
 
     def training_meter(self) -> Meter:
         return TrainingMeter()
@@ -58,8 +55,7 @@ class Classification(Task):
 
     def epoch_facts(self, row: EpochRow) -> List[Tuple[str, str]]:
         top1, *others = super().epoch_facts(row)
-        named = [(name.replace("loss on", "cross-entropy on"), value) for name, value in others]
-        return [top1, self.result_words(row), *named]
+        return [top1, self.result_words(row), *others]
 
     def result_words(self, row: EpochRow) -> Tuple[str, str]:
         return "accuracy", TOP1.text(1 - row[TOP1.column()])

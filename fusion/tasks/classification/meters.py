@@ -37,7 +37,8 @@ class EvaluationMeter(Meter):
     def of_batch(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         scores = outputs.astype(np.float64)
         loss = -log_softmax(scores, axis=-1)[np.arange(len(scores)), targets].sum()
-        wrong = [np.count_nonzero(wrong_among(scores, targets, k)) for k in (1, 5)]
+        ranks = rank_of_labels(scores, targets)
+        wrong = [np.count_nonzero(ranks > k) for k in (1, 5)]
         return np.array([*wrong, loss, len(targets)], dtype=np.float64)
 
     def figures(self, sums: np.ndarray) -> Dict[str, float]:
@@ -46,29 +47,27 @@ class EvaluationMeter(Meter):
         return {"loss": loss, "top1_error": wrong1, "top5_error": wrong5}
 
 
-def wrong_among(scores: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Of which rows the label is not among the k highest scores.
+def rank_of_labels(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How many scores of each row are at least as high as its label's, itself included: 1 is the single highest.
 
     Parameters
     ----------
     scores : ndarray
-        (N, classes) float64. A row with a score that is not a number is wrong.
+        (N, classes) float64.
     labels : ndarray
         (N,) integers. A score that ties with the label's counts against it.
-    k : int
-        With k classes or fewer no finite row is wrong.
 
     Returns
     -------
     ndarray
-        (N,) bool.
+        (N,) float64; infinity for a row with a score that is not a finite number.
     """
     own = scores[np.arange(len(scores)), labels]
     with np.errstate(invalid="ignore"):
         at_least = (scores >= own[:, None]).sum(axis=1)
-    return (at_least > k) | ~np.isfinite(scores).all(axis=1)
+    return np.where(np.isfinite(scores).all(axis=1), at_least, np.inf)
 
 
 def top_k_error(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """The share of rows that `wrong_among` finds."""
-    return float(np.mean(wrong_among(scores, labels, k)))
+    """The share of rows whose label is not among the k highest scores: see `rank_of_labels`."""
+    return float(np.mean(rank_of_labels(scores, labels) > k))
