@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, ClassVar, Dict, Iterator, Mapping, Tuple
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, Mapping, Tuple
 
 from .attention import GlobalContext, LocalContext, Typed, in_convolution_layout, in_equations, repeat_over_pixels
 from .combination import Combination, Combining
@@ -152,16 +152,34 @@ class AttentionalFusion(Typed):
         NDArray or Symbol
             (B, C, H, W), between 0 and 1.
         """
-        local, pooled = None, None
-        for name in self.passes[index]:
-            branch = getattr(self, name)
-            logits = branch(features)
-            if isinstance(branch, GlobalContext):
-                pooled = logits if pooled is None else pooled + logits
-            else:
-                local = logits if local is None else local + logits
-        if local is None:  # One weight a channel: the sigmoid of a vector is cheaper than that of a map.
-            return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), features)
-        if pooled is not None:
-            local = local + repeat_over_pixels(F, pooled, features)
-        return F.Activation(local, act_type="sigmoid")
+        return weight_of(F, [getattr(self, name) for name in self.passes[index]], features)
+
+
+def weight_of(F: Any, branches: Iterable[Any], features: Any) -> Any:
+    """The sigmoid of the sum of the logits of branches, all of which look at the same features (B, C, H, W)."""
+    local, pooled = None, None
+    for branch in branches:
+        logits = branch(features)
+        if isinstance(branch, GlobalContext):
+            pooled = logits if pooled is None else pooled + logits
+        else:
+            local = logits if local is None else local + logits
+    if local is None:  # One weight per channel: the sigmoid of a vector is cheaper than that of a map.
+        return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), features)
+    if pooled is not None:
+        local = local + repeat_over_pixels(F, pooled, features)
+    return F.Activation(local, act_type="sigmoid")
+
+
+class CrossedFusion(AttentionalFusion):
+    """2·y⊗w(x) + 2·x⊗v(y): each input is weighed by what the other one shows.
+
+    Parameters, inputs, outputs and errors as `AttentionalFusion`. The one pass has a branch `topdown`, which looks at
+    x, and a branch `bottomup`, which looks at y. Source: "Asymmetric Contextual Modulation for Infrared Small Target
+    Detection", arXiv 2009.14530, where x is the high-level and y the low-level features.
+    """
+
+    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
+        of_y = weight_of(F, [self.topdown], x)
+        of_x = weight_of(F, [self.bottomup], residual)
+        return F.broadcast_mul(residual, 2 * of_y) + F.broadcast_mul(x, 2 * of_x)

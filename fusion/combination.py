@@ -1,4 +1,4 @@
-"""How a weight makes one feature map of two: five equations, and a fast way to compute them on a CPU.
+"""How a weight makes one feature map of two: six equations, and a fast way to compute them on a CPU.
 
 x is the transformed features, y the shortcut and w the weight, all (B, C, H, W).
 """
@@ -61,6 +61,9 @@ soft_selection = Combination(_soft_selection, base=(1, 1), gated=(1, -1), factor
 
 #: x⊗w + y⊗(1−w): soft selection without its factor 2.
 weighted_mean = Combination(lambda x, y, w: x * w + y * (1 - w), base=(0, 1), gated=(1, -1))
+
+#: y⊗w + x⊗(1−w): as the first release averages the branches of an Inception module.
+swapped_mean = Combination(lambda x, y, w: y * w + x * (1 - w), base=(1, 0), gated=(1, -1), factor=-1.0)
 
 #: w⊗y + x.
 gated_y_plus_x = Combination(lambda x, y, w: w * y + x, base=(1, 0), gated=(0, 1))

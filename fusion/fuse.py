@@ -1,9 +1,9 @@
-"""Fusion blocks: eighteen ways to make one feature map of two, from addition to iAFF, and their registry.
+"""Fusion blocks: twenty-four ways to make one feature map of two, from addition to iAFF, and their registry.
 
 Source: "Attentional Feature Fusion", WACV 2021, https://arxiv.org/abs/2009.14082; section 4 compares these blocks.
 
 A fusion block is called as `block(x, residual)`: x is the transformed features, residual (y below) the shortcut or
-identity features, both (B, C, H, W), as is the result. Fifteen of the eighteen differ in three things only, which
+identity features, both (B, C, H, W), as is the result. Twenty-one of the twenty-four differ in three things only, which
 their classes state as attributes:
 
 - **attends_to**: what the attention looks at, x or x + y;
@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Type
 
 from .attention import MSCAM, NORMS, GlobalContext, repeat_over_pixels
-from .attentional import G1, G2, L1, L2, AttentionalFusion, G2_full, L2_full, x_alone
-from .combination import gated_sum, gated_x_plus_y, gated_y_plus_x, soft_selection, weighted_mean
+from .attentional import G1, G2, L1, L2, AttentionalFusion, CrossedFusion, G2_full, L2_full, x_alone
+from .combination import gated_sum, gated_x_plus_y, gated_y_plus_x, soft_selection, swapped_mean, weighted_mean
 from .compat import HybridBlock, nn
 from .errors import nearest
 
@@ -200,6 +200,52 @@ class ASKCFuse(AttentionalFusion):
 
     passes = ({"local_att": L2, "global_att": G2},)
     combine = soft_selection
+
+
+@register()
+class GlobLocaAverage(AttentionalFusion):
+    """The mean as first released for the branches of an Inception module: y⊗w + x⊗(1−w), both contexts."""
+
+    passes = ({"local_att": L1, "global_att": G1},)
+    combine = swapped_mean
+
+
+@register()
+class GlobLocaforGlobLocaAverage(AttentionalFusion):
+    """The same mean twice, the second weight from the result of the first."""
+
+    passes = ({"local_att": L1, "global_att": G1}, {"local_att2": L1, "global_att2": G1})
+    combine = swapped_mean
+
+
+@register()
+class TopDownLocal(AttentionalFusion):
+    """x + w⊗y, the weight of each pixel from x alone: an ablation of the asymmetric fusion of arXiv 2009.14530."""
+
+    attends_to = staticmethod(x_alone)
+    passes = ({"global_att": L1},)  # the original's name for this branch, though it is local
+    combine = gated_y_plus_x
+
+
+@register()
+class AsymBi(CrossedFusion):
+    """2·y⊗w(x) + 2·x⊗v(y), asymmetric: w from the mean of x, v from each pixel of y (ACM, arXiv 2009.14530)."""
+
+    passes = ({"topdown": G2, "bottomup": L2},)
+
+
+@register()
+class BiLocal(CrossedFusion):
+    """AsymBi with both weights from each pixel."""
+
+    passes = ({"topdown": L2, "bottomup": L2},)
+
+
+@register()
+class BiGlobal(CrossedFusion):
+    """AsymBi with both weights from the mean."""
+
+    passes = ({"topdown": G2, "bottomup": G2},)
 
 
 def _selective_kernel(channels: int, r: int, norm: str) -> Any:

@@ -57,8 +57,8 @@ def test_every_fusion_answers_the_same(fusion, norm, tmp_path):
     assert differs(small(fusion=fusion, norm=norm), tmp_path) < TOLERANCE
 
 
-def test_all_eighteen_are_tried():
-    assert len(BLOCKS) == 18
+def test_all_fusions_are_tried():
+    assert len(BLOCKS) == 24
 
 
 @pytest.mark.parametrize(

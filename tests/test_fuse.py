@@ -65,7 +65,7 @@ def refusal(name, channels=CHANNELS, **arguments):
 # --- Names -----------------------------------------------------------------------------------------------------------
 
 
-def test_fusions_are_the_eighteen_in_order():
+def test_fusions_are_all_there_in_order():
     assert list_fusions() == [
         "DirectAdd",
         "Concat",
@@ -84,6 +84,12 @@ def test_fusions_are_the_eighteen_in_order():
         "SEFuse",
         "GAUFuse",
         "ASKCFuse",
+        "GlobLocaAverage",
+        "GlobLocaforGlobLocaAverage",
+        "TopDownLocal",
+        "AsymBi",
+        "BiLocal",
+        "BiGlobal",
         "SKFuse",
     ]
 
