@@ -1,8 +1,8 @@
 """Fusion of a long skip connection: coarse features of high level with finer ones of low level, in one block.
 
-Source: "Attentional Feature Fusion", WACV 2021, https://arxiv.org/abs/2009.14082, section 4 (long skip connections), and
-the same authors' released code of "Asymmetric Contextual Modulation", https://arxiv.org/abs/2009.14530, whose pyramid
-is the host of that experiment. The names of the parameters are those of its published checkpoint.
+Source: "Attentional Feature Fusion", WACV 2021, https://arxiv.org/abs/2009.14082, section 4 (long skip connections),
+and the same authors' released code of "Asymmetric Contextual Modulation", https://arxiv.org/abs/2009.14530, whose
+pyramid is the host of that experiment. The names of the parameters are those of its published checkpoint.
 
 Which input is which: the join is called as `join(high, low)`. Within it **x is the high level and y the low level**, so
 that `AYforXplusY` here is "high + w⊗low, the weight from high".

@@ -6,7 +6,7 @@ Long et al., "Fully Convolutional Networks for Semantic Segmentation", arXiv 141
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Optional, Tuple
+from typing import Any, ClassVar, Tuple
 
 from ..compat import HybridBlock, mx, nn
 from ..long_skip import Inlined, LongSkip, get_long_skip

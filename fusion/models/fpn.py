@@ -1,7 +1,7 @@
 """Feature pyramid whose levels are joined by any block of `fusion.fuse`, with an answer per pixel.
 
-Source: the pyramid of Lin et al., arXiv 1612.03144, as in the released code of "Asymmetric Contextual Modulation", arXiv
-2009.14530, which is the host of the long skip connections of "Attentional Feature Fusion", arXiv 2009.14082.
+Source: the pyramid of Lin et al., arXiv 1612.03144, as in the released code of "Asymmetric Contextual Modulation",
+arXiv 2009.14530, which is the host of the long skip connections of "Attentional Feature Fusion", arXiv 2009.14082.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .encoder import basic_stage
 
 
 class UNetPyramid(Pyramid):
-    """Each level is the level above after a transposed convolution, fused with the encoder's own, then a stage of blocks.
+    """Each level is the one above after a transposed convolution, fused with the encoder's own, then a stage of blocks.
 
     Parameters, inputs and outputs as `fusion.models.dense.Pyramid`.
     """

@@ -92,7 +92,8 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Parameters
     ----------
     name : str
-        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`, `fpn`, `unet`) or a named model of `list_models()`.
+        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`, `fpn`, `unet`), or a named model of
+        `list_models()`.
     pretrained : bool, str or Path, default False
         True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
         family's name; where there are some from several data sets, those from CIFAR-10, unless this is the name of
