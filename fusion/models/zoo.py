@@ -1,4 +1,4 @@
-"""Networks by name: the six families, and the models of the paper's tables with plain addition beside them.
+"""Networks by name: the families, and the models of the paper's tables with plain addition beside them.
 
 Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 """
