@@ -7,7 +7,8 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..compat import HybridBlock, mx
+from ..attention import GlobalAveragePool
+from ..compat import HybridBlock, mx, nn
 from ..errors import CheckpointError
 from ..fuse import get_fusion
 from ..long_skip import two_input_fusion
@@ -65,6 +66,30 @@ class Network(HybridBlock):
     def default_initializer() -> Any:
         """The initialiser of the published recipe."""
         return mx.init.Xavier()
+
+    def stage_features(self, x: Any) -> List[Any]:
+        """The features after each stage, the finest first, for a network that takes this one as its encoder.
+
+        Parameters
+        ----------
+        x : NDArray or Symbol
+            Images (B, 3, H, W).
+
+        Returns
+        -------
+        list of NDArray or Symbol
+            One per stage. What follows the last stage before the pooling is a part of it.
+        """
+        levels: List[Any] = []
+        for layer in self.features:
+            if isinstance(layer, GlobalAveragePool):
+                break
+            x = layer(x)
+            if isinstance(layer, nn.HybridSequential):
+                levels.append(x)
+            elif levels:
+                levels[-1] = x
+        return levels
 
     def load_parameters(
         self,
