@@ -6,9 +6,9 @@ have, and stamps a model with the newest operator set that is installed, whichev
 operators of this package's networks and of GluonCV's ResNets, writes operator set 15, and works with every release of
 onnx that knows that set.
 
-A translated graph is for any batch size, and for one image size or, where that is asked for, for any: shapes are inferred
-for two inputs, and a dimension that differs between them varies. Where a block repeats a vector over all pixels by a matrix product, for the sake
-of its gradient, the ONNX model broadcasts.
+A translated graph is for any batch size, and for one image size or, where that is asked for, for any: shapes are
+inferred for two inputs, and a dimension that differs between them varies. Where a block repeats a vector over all
+pixels by a matrix product, for the sake of its gradient, the ONNX model broadcasts.
 
 The translation of each operator is in `onnx_operators`, the model under construction in `onnx_graph`.
 """
@@ -22,12 +22,12 @@ import numpy as np
 
 from ..errors import ConfigError, ExportError
 from .graph import VARIABLE, Edge, Graph, Node
-from .onnx_graph import IR_VERSION, OPSET, OUTPUT, OnnxGraph, Shape
+from .onnx_graph import IR_VERSION, OPSET, OUTPUT, VARYING, OnnxGraph, Shape
 from .onnx_operators import REPEATED_VECTOR, translate
 from .rewriting import repeated_vector
 from .symbols import INPUT
 
-__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "open_session", "require", "run_onnx", "to_onnx"]
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "VARYING", "open_session", "require", "run_onnx", "to_onnx"]
 
 #: Two batch sizes that no other dimension of a network depends on.
 _BATCHES = (2, 3)

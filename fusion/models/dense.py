@@ -142,9 +142,10 @@ class Pyramid(Inlined):
         with self.name_scope():
             self.encoder = encoder
             if width is not None:
+                positive("decoder_width", width)
                 for level, channels in enumerate(self.channels, start=1):
                     setattr(self, f"lateral{level}", nn.Conv2D(width, kernel_size=1, in_channels=channels))
-                self.channels = (positive("decoder_width", width),) * len(self.channels)
+                self.channels = (width,) * len(self.channels)
             for level in range(len(self.channels) - 1, 0, -1):
                 self.add_step(level)
 

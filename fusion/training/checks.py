@@ -10,7 +10,7 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import FAMILIES, family_of, model_arguments
-from ..tasks import list_tasks, task_of
+from ..tasks import find_task, list_tasks
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -206,7 +206,7 @@ def _check_model(found: _Written) -> None:
 def _check_answers(found: _Written) -> None:
     """The network answers for images where the task is about images, and for pixels where it is about pixels."""
     settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
-    task = task_of(settings)
+    task = find_task(settings.task or describe(settings.data.name).task)
     if family.dense != task.dense:
         which = "task" if settings.task else "data.name"
         answer, needs = ("pixel", "a classifier") if family.dense else ("image", "an answer per pixel")
