@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.cm import ScalarMappable
 
+from fusion.attentional import WeightKind
 from fusion.drawing import save_page
 from fusion.explain.fusion_maps import WeightMap
 from fusion.explain.layers import Place
@@ -51,8 +52,9 @@ def test_words_of_a_sheet_do_not_collide(tmp_path, images, columns, lines):
 def weight_maps(stages, blocks, passes):
     """Maps of one image for each block and pass of a network."""
     mean = np.random.default_rng(0).uniform(0.3, 0.7, (1, 8, 8))
+    kinds = [WeightKind(title, "selects") for title in (["pass 1", "pass 2"] if passes == 2 else [""])]
     return [
-        WeightMap(Place("name", stage, block, None), number, passes, "selects", mean, mean)
+        WeightMap(Place("name", stage, block, None), number, passes, kinds[number - 1], mean, mean)
         for stage in range(1, stages + 1)
         for block in range(1, blocks + 1)
         for number in range(1, passes + 1)

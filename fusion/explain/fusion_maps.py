@@ -14,8 +14,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
-from ..attentional import WeightWatcher
-from ..combination import Combination
+from ..attentional import WeightedFusion, WeightKind, WeightWatcher
 from ..compat import mx
 from ..errors import ConfigError
 from .layers import Place, fusion_places, imperative, walk
@@ -33,9 +32,9 @@ class WeightMap:
     place : Place
         Which block.
     number, passes : int
-        Which pass, from 1, of how many.
-    role : str
-        What w does: see `role_of`.
+        Which weight of the block, from 1, of how many: that of each pass, where it has several.
+    kind : WeightKind
+        What it is.
     mean : ndarray
         (B, h, w): w, averaged over channels.
     identity : ndarray
@@ -45,14 +44,19 @@ class WeightMap:
     place: Place
     number: int
     passes: int
-    role: str
+    kind: WeightKind
     mean: np.ndarray
     identity: np.ndarray
 
     @property
+    def role(self) -> str:
+        """What w does: see `role_of`."""
+        return self.kind.role
+
+    @property
     def title(self) -> str:
         """Stage, block and pass for a panel."""
-        return _title(self.place, self.number, self.passes)
+        return _title(self.place, self.kind)
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ class WeightDistribution:
     Attributes
     ----------
     stage, number, passes : int
-        Which stage, from 1, and which pass, from 1, of how many.
-    role : str
-        What w does: see `role_of`.
+        Which stage, from 1, and which weight of its blocks, from 1, of how many.
+    kind : WeightKind
+        What it is.
     counts : ndarray
         (BINS,): how many weights are in each of the equal bins from 0 to 1.
     prefers_identity : int
@@ -74,9 +78,14 @@ class WeightDistribution:
     stage: int
     number: int
     passes: int
-    role: str
+    kind: WeightKind
     counts: np.ndarray
     prefers_identity: int
+
+    @property
+    def role(self) -> str:
+        """What w does: see `role_of`."""
+        return self.kind.role
 
     @property
     def total(self) -> int:
@@ -112,29 +121,36 @@ def _quantile(counts: np.ndarray, edges: np.ndarray, share: float) -> float:
     return float(edges[np.searchsorted(counts.cumsum(), share * counts.sum())])
 
 
-def _title(place: Place, number: int, passes: int) -> str:
+def _title(place: Place, kind: WeightKind) -> str:
     where = f"stage {place.stage}, block {place.position}" if place.stage else place.name
-    return where if passes == 1 else f"{where}, pass {number}"
+    return f"{where}, {kind.title}" if kind.title else where
 
 
 # --- What a block does with its weight ------------------------------------------------------------------------------
 
 
+def weight_kinds(block: Any) -> List[WeightKind]:
+    """What the weights of a fusion block are, in order; none for a block without weights, such as addition."""
+    return block.weight_kinds() if isinstance(block, WeightedFusion) else []
+
+
 def role_of(block: Any) -> str:
-    """What the weight of a fusion block does.
+    """What the first weight of a fusion block does.
 
     Returns
     -------
     str
-        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', or 'none' for a block
-        without a weight (addition, concatenation), or whose `combine` does not say.
+        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', 'shares' (of one input
+        among several), or 'none' for a block without a weight (addition, concatenation), or whose `combine` does not
+        say.
     """
-    combine = getattr(block, "combine", None)
-    return combine.role if isinstance(combine, Combination) else "none"
+    return next((kind.role for kind in weight_kinds(block)), "none")
 
 
-def _prefers_identity(block: Any, w: np.ndarray) -> np.ndarray:
-    of_x, of_y = block.combine.shares(w)
+def _prefers_identity(kind: WeightKind, w: np.ndarray) -> np.ndarray:
+    if kind.combination is None:
+        return np.zeros(w.shape, dtype=bool)
+    of_x, of_y = kind.combination.shares(w)
     return of_y > of_x
 
 
@@ -179,14 +195,26 @@ def without_weight(net: Any) -> List[Place]:
     return [place for place in fusion_places(net) if role_of(place.block) == "none"]
 
 
-def _weights(net: Any, places: List[Place], images: Any) -> Iterator[Tuple[Place, int, int, np.ndarray]]:
-    """(place, pass from 1, passes, w) of a batch, w (B, C, h, w) float32."""
+def caught_weights(
+    net: Any, places: List[Place], *inputs: Any
+) -> Iterator[Tuple[Place, Tuple[int, int], WeightKind, np.ndarray]]:
+    """The weights of fusion blocks on a batch: (place, (number from 1, of how many), kind, (B, C, h, w) float32).
+
+    Parameters
+    ----------
+    net : Block
+        The network.
+    places : list of Place
+        Of `weighted_places`.
+    *inputs : NDArray
+        Of the network.
+    """
     with _caught(net, places) as caught, mx.autograd.pause():
-        net(images)
+        net.forward(*inputs)
     for place in places:
-        passes = caught.get(place.name, [])
-        for number, w in enumerate(passes, start=1):
-            yield place, number, len(passes), w.asnumpy().astype(np.float32)
+        kinds = weight_kinds(place.block)
+        for number, (kind, w) in enumerate(zip(kinds, caught.get(place.name, [])), start=1):
+            yield place, (number, len(kinds)), kind, w.asnumpy().astype(np.float32)
 
 
 def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
@@ -214,11 +242,11 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
             place=place,
             number=number,
             passes=passes,
-            role=role_of(place.block),
+            kind=kind,
             mean=w.mean(axis=1),
-            identity=_prefers_identity(place.block, w).mean(axis=1),
+            identity=_prefers_identity(kind, w).mean(axis=1),
         )
-        for place, number, passes, w in _weights(net, weighted_places(net), images)
+        for place, (number, passes), kind, w in caught_weights(net, weighted_places(net), images)
     ]
 
 
@@ -243,16 +271,21 @@ def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribu
         If no fusion block has a weight, or there is no image.
     """
     places = weighted_places(net)
-    counts: Dict[Tuple[int, int, int, str], np.ndarray] = {}
-    preferring: Dict[Tuple[int, int, int, str], int] = {}
+    counts: Dict[Tuple[int, int, int], np.ndarray] = {}
+    preferring: Dict[Tuple[int, int, int], int] = {}
+    kind_of: Dict[Tuple[int, int, int], WeightKind] = {}
     for images in batches:
-        for place, number, passes, w in _weights(net, places, images):
-            key = (place.stage, number, passes, role_of(place.block))
+        for place, (number, passes), kind, w in caught_weights(net, places, images):
+            key = (place.stage, number, passes)
+            kind_of[key] = kind
             counts[key] = counts.get(key, 0) + _histogram(w)
-            preferring[key] = preferring.get(key, 0) + int(_prefers_identity(place.block, w).sum())
+            preferring[key] = preferring.get(key, 0) + int(_prefers_identity(kind_of[key], w).sum())
     if not counts:
         raise ConfigError("there is no image to find the weights of")
-    return [WeightDistribution(*key, counts=counts[key], prefers_identity=preferring[key]) for key in sorted(counts)]
+    return [
+        WeightDistribution(*key, kind=kind_of[key], counts=counts[key], prefers_identity=preferring[key])
+        for key in sorted(counts)
+    ]
 
 
 def _histogram(w: np.ndarray) -> np.ndarray:

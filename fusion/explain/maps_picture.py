@@ -41,6 +41,7 @@ _OF_WHAT = {
     "gates x": "weight w of the transformed features",
     "gates y": "weight w of the shortcut",
     "gates both": "weight w of the sum",
+    "shares": "weight w of one input among several",
 }
 
 
@@ -187,7 +188,7 @@ def _densities(found: WeightDistribution) -> np.ndarray:
 
 def _draw_density(axes: Any, found: WeightDistribution) -> None:
     colour, style = ((BLUE, "-"), (ORANGE, "--"))[(found.number - 1) % 2]
-    about = f"pass {found.number}\n" if found.passes > 1 else ""
+    about = f"{found.kind.title}\n" if found.kind.title else ""
     label = f"{about}median |w-1/2| {found.distance(0.5):.3f}"
     if found.role == "selects":
         label += f"\nw < 1/2: {100 * found.identity_share:.0f} %"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, List
 
-from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, nn
+from ..operators import GlobalAveragePool
 from .layers import (
     InputNorm,
     average_pool,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..attention import GlobalAveragePool
 from ..compat import nn
+from ..operators import GlobalAveragePool
 from .layers import final_dropout, norm_relu, pooled_shortcut, stem_layers
 from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION

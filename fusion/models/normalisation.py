@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterator, Sequence, Tuple
 
-from ..attention import GroupNorm
 from ..compat import mx, nn
 from ..errors import ConfigError
+from ..operators import GroupNorm
 from .layers import InputNorm, keep_statistics
 
 #: More than the operations of a step, over all devices: each then has a workspace of its own.

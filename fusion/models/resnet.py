@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, mx, nn
+from ..operators import GlobalAveragePool
 from .layers import (
     Shortcut,
     convolution1x1,

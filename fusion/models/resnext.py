@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, Optional
 
-from ..attention import GlobalAveragePool, repeat_over_pixels
 from ..compat import HybridBlock, mx, nn
+from ..operators import GlobalAveragePool, repeat_over_pixels
 from .layers import (
     Shortcut,
     convolution1x1,
