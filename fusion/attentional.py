@@ -51,6 +51,10 @@ def x_plus_y(x: Any, y: Any) -> Any:
 # --- Which branches make the logits ---------------------------------------------------------------------------------
 
 
+#: The reduction of a branch that has its block's r.
+OWN = 0
+
+
 @dataclass(frozen=True)
 class Branch:
     """A context branch before it is built.
@@ -59,14 +63,14 @@ class Branch:
     ----------
     context : type
         `LocalContext` or `GlobalContext`.
-    reduction : int or str, optional
-        Of its bottleneck: a number, or "r" for the block's. None is a single convolution.
+    reduction : int, optional
+        Of its bottleneck, `OWN` for that of the block. None is a single convolution.
     logits : int
         How many it makes per channel.
     """
 
     context: Type[Union[LocalContext, GlobalContext]]
-    reduction: Optional[Union[int, str]] = None
+    reduction: Optional[int] = None
     logits: int = 1
 
     def build(self, channels: int, r: int, norm: str, features: int, logits: int = 1) -> Any:
@@ -81,20 +85,21 @@ class Branch:
         logits : int
             How many inputs it makes logits for, beside its own `logits`.
         """
-        keywords = {"in_channels": features, "out_channels": channels * max(self.logits, logits)}
+        reduction = r if self.reduction == OWN else self.reduction
+        keywords: Dict[str, Any] = {"in_channels": features, "out_channels": channels * max(self.logits, logits)}
         if self.context is GlobalContext:
             keywords["norm"] = norm
-        return self.context(channels, r if self.reduction == "r" else self.reduction, **keywords)
+        return self.context(channels, reduction, **keywords)
 
 
 #: Attribute name of each branch, with the branch.
 Pass = Mapping[str, Branch]
 
 #: Local context: one convolution, a bottleneck of C / r channels, two convolutions of all C channels.
-L1, L2, L2_full = (Branch(LocalContext, reduction) for reduction in (None, "r", 1))
+L1, L2, L2_full = (Branch(LocalContext, reduction) for reduction in (None, OWN, 1))
 
 #: Global context, likewise.
-G1, G2, G2_full = (Branch(GlobalContext, reduction) for reduction in (None, "r", 1))
+G1, G2, G2_full = (Branch(GlobalContext, reduction) for reduction in (None, OWN, 1))
 
 #: What `contexts` may be: each word is a branch of the pass.
 CONTEXTS = (("local", "global"), ("local",), ("global",), ("local", "local"), ("global", "global"))
@@ -235,7 +240,8 @@ class WeightedFusion(FeatureBlock):
             is: AFF has one, the w of equation 4, iAFF two. Within `autograd.record()` they have gradients.
         """
         found: List[Any] = []
-        active, self._active = self._active, False
+        active = bool(self.__dict__["_active"])
+        self._active = False
         try:
             with self.watched(lambda number, weight: found.append(weight)):
                 output = self(*features)
