@@ -2,7 +2,10 @@
 
 Source: R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
 ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2. The weight of a channel is the mean over its pixels of
-the gradient of the class's logit; the map is what is positive in the channels' sum by these weights.
+the gradient of the class's logit; the map is what is positive in the channels' sum by these weights. Where the network
+answers for each pixel, it is the gradient of the sum of the class's logits over all pixels: K. Vinogradova et al.,
+"Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation Mapping", AAAI 2020,
+https://arxiv.org/abs/2002.11434.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
     Parameters
     ----------
     net : Block
-        From images to logits (B, classes), with its weights initialised; compiled or not.
+        From images to logits (B, classes) or (B, classes, H, W), with its weights initialised; compiled or not.
     images : NDArray or ndarray
         (B, 3, H, W), normalised as for the network.
     layer : str
         The layer whose output (B, C, h, w) is used: see `fusion.explain.layers.find_layer`.
     classes : sequence of int, optional
-        The class to explain of each image; by default the one with the highest logit.
+        The class to explain of each image; by default the one with the highest logit, or, of logits per pixel, with
+        the highest sum of them.
 
     Returns
     -------
@@ -56,6 +60,8 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
             # Batch norm as in inference: with statistics of the batch, the map of an image would depend on the others.
             with mx.autograd.record(train_mode=False):
                 logits = net(images)
+                if logits.ndim > 2:
+                    logits = logits.reshape((0, 0, -1)).sum(axis=2)
                 wanted = logits.asnumpy().argmax(axis=1) if classes is None else _checked(classes, logits.shape)
                 score = mx.nd.pick(logits, mx.nd.array(wanted, ctx=images.context), axis=1)
         finally:
@@ -98,6 +104,8 @@ def default_layer(net: Any) -> str:
         If the network has no stages.
     """
     count = len(stages(net))
+    if not count and getattr(net, "dense", False):
+        return f"layer{len(net.pyramid.strides)}"  # of the basic encoder, which does not fuse
     if not count:
         raise ConfigError("the network has no stages: say which layer to look at, with --layers NAME")
     return f"stage{count}"

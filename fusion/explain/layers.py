@@ -34,10 +34,18 @@ class Place:
 
 
 def walk(block: Any, name: str = "") -> Iterator[Tuple[str, Any]]:
-    """Every block of a network with its structural name, each before its children; the network's own is empty."""
+    """Every block of a network with its structural name, each before its children; the network's own is empty.
+
+    The children of a block that names of parameters leave out (`fusion.long_skip.Inlined`) are named without it too.
+    """
     yield name, block
+    left_out = getattr(block, "inlined", ())
     for child_name, child in block._children.items():
-        yield from walk(child, f"{name}.{child_name}" if name else child_name)
+        own = f"{name}.{child_name}" if name else child_name
+        below = walk(child, name if child_name in left_out else own)
+        _, first = next(below)
+        yield own, first
+        yield from below
 
 
 @contextmanager

@@ -7,17 +7,18 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..attention import MSCAM
-from ..compat import HybridBlock, mx
+from ..attention import GlobalAveragePool
+from ..compat import HybridBlock, mx, nn
 from ..errors import CheckpointError
-from ..fuse import find_fusion, get_fusion
+from ..fuse import get_fusion
+from ..long_skip import two_input_fusion
 
 #: How many mismatches an error lists before it says "and N more".
 _LISTED = 4
 
 
 class Network(HybridBlock):
-    """A classifier that ends in logits.
+    """A network that ends in logits: of the image, or of each of its pixels.
 
     Attributes
     ----------
@@ -29,11 +30,14 @@ class Network(HybridBlock):
         Of the images that it takes, and of its logits.
     classifier : str
         The structural name of the layer that makes the logits: its weight and its bias have one row per class.
+    dense : bool
+        Whether its answer is one per pixel: logits (B, classes, H, W) rather than (B, classes).
     """
 
     input_size = 224
     dtype = "float32"
     classifier: ClassVar[str] = "output"
+    dense: ClassVar[bool] = False
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,6 +66,30 @@ class Network(HybridBlock):
     def default_initializer() -> Any:
         """The initialiser of the published recipe."""
         return mx.init.Xavier()
+
+    def stage_features(self, x: Any) -> List[Any]:
+        """The features after each stage, the finest first, for a network that takes this one as its encoder.
+
+        Parameters
+        ----------
+        x : NDArray or Symbol
+            Images (B, 3, H, W).
+
+        Returns
+        -------
+        list of NDArray or Symbol
+            One per stage. What follows the last stage before the pooling is a part of it.
+        """
+        levels: List[Any] = []
+        for layer in self.features:
+            if isinstance(layer, GlobalAveragePool):
+                break
+            x = layer(x)
+            if isinstance(layer, nn.HybridSequential):
+                levels.append(x)
+            elif levels:
+                levels[-1] = x
+        return levels
 
     def load_parameters(
         self,
@@ -225,8 +253,7 @@ def fusion_by_stage(fusion: str, start_layer: int, r: int, norm: str) -> Callabl
         From (stage, channels) to a fusion block.
     """
     positive("start_layer", start_layer)
-    if find_fusion(fusion) is MSCAM:
-        raise ValueError("fusion='mscam': MS-CAM takes a single input; the fusion built of it is 'aff'")
+    two_input_fusion(fusion)
 
     def build(stage: int, channels: int) -> Any:
         return get_fusion(fusion if stage >= start_layer else "DirectAdd", channels, r=r, norm=norm)

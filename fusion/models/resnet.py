@@ -7,7 +7,7 @@ Source: "Attentional Feature Fusion", arXiv 2009.14082, section 4. The network i
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..compat import HybridBlock, mx, nn
 from ..operators import GlobalAveragePool
@@ -191,10 +191,14 @@ class ResNet(Network):
     def default_initializer() -> Any:
         return mx.init.MSRAPrelu()
 
+    def stage_features(self, x: Any) -> List[Any]:
+        levels = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            levels.append(stage(levels[-1]))
+        return levels[1:]
+
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        x = self.flat(self.avgpool(x))
+        x = self.flat(self.avgpool(self.stage_features(x)[-1]))
         if self.drop is not None:
             x = self.drop(x)
         return self.fc(x)

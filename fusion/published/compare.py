@@ -34,7 +34,15 @@ _LEAPS = 5
 
 #: Settings that are not compared: those in which runs of the same recipe may differ, and those that have a sentence of
 #: their own.
-_NOT_RECIPE = ("task", "runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
+_NOT_RECIPE = (
+    "task",
+    "runtime.",
+    "data.",
+    "model.",
+    "train.seed",
+    "train.initial_parameters",
+    "train.encoder_parameters",
+)
 
 
 @dataclass(frozen=True)
