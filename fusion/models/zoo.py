@@ -1,4 +1,4 @@
-"""Networks by name: the four families, and the models of the paper's tables with plain addition beside them.
+"""Networks by name: the five families, and the models of the paper's tables with plain addition beside them.
 
 Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 """
@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
 from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
+from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
 from .network import Network, count_classes, read_parameters
@@ -21,6 +22,7 @@ from .resnext import ResNeXt
 FAMILIES: Dict[str, Type[Network]] = {
     "cifar_resnet": CIFARResNet,
     "cifar_resnext": CIFARResNeXt,
+    "cifar_inception": CIFARInception,
     "resnet": ResNet,
     "resnext": ResNeXt,
 }
@@ -30,6 +32,7 @@ _SIZES: Dict[str, Tuple[str, Dict[str, int]]] = {
     "resnet32": ("cifar_resnet", {"blocks": 5, "channel_times": 4}),
     "resnext38_32x4d": ("cifar_resnext", {"blocks": 4, "channel_times": 4}),
     "resnext47_32x4d": ("cifar_resnext", {"blocks": 5, "channel_times": 4}),
+    "inception20": ("cifar_inception", {"blocks": 3, "channel_times": 1}),
     "resnet50": ("resnet", {"layers": 50}),
     "resnet101": ("resnet", {"layers": 101}),
     "resnext50_32x4d": ("resnext", {"layers": 50}),
@@ -88,7 +91,8 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Parameters
     ----------
     name : str
-        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`) or a named model of `list_models()`.
+        A family (`cifar_resnet`, `cifar_resnext`, `cifar_inception`, `resnet`, `resnext`) or a named model of
+        `list_models()`.
     pretrained : bool, str or Path, default False
         True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
         family's name; where there are some from several data sets, those from CIFAR-10, unless this is the name of
