@@ -48,6 +48,9 @@ class InceptionUnit(HybridBlock):
         - fused features (B, channels, H / stride, W / stride), rounded up.
     """
 
+    #: What x and y of the fusion block are, in words for pictures.
+    fused_inputs = ("5x5 branch", "3x3 branch")
+
     def __init__(self, channels: int, stride: int, in_channels: int, fuse: Fuse, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         with self.name_scope():
