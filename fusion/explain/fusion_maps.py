@@ -1,8 +1,9 @@
 """What the attention of a network's fusion blocks decides: its weight w, on an image and over a data set.
 
-A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`). In AFF and iAFF w multiplies
-x and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds,
-or averages, like a plain ResNet. Other blocks gate x or y alone. What w does to which input is stated by each block's
+A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`), or what the layer that holds
+it says, such as two branches of an Inception module (see `fusion.explain.layers.Place`). In AFF and iAFF w multiplies x
+and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds, or
+averages, like a plain ResNet. Other blocks gate x or y alone. What w does to which input is stated by each block's
 `combine`, and the block shows w as it computes it (`fusion.fuse.AttentionalFusion.watched`).
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 from ..attentional import WeightedFusion, WeightKind, WeightWatcher
 from ..compat import mx
 from ..errors import ConfigError
-from .layers import Place, fusion_places, imperative, walk
+from .layers import INPUTS, Place, fusion_places, imperative, walk
 
 #: Bins of w from 0 to 1 in a distribution, with an edge at ½.
 BINS = 1000
@@ -38,7 +39,7 @@ class WeightMap:
     mean : ndarray
         (B, h, w): w, averaged over channels.
     identity : ndarray
-        (B, h, w): the share of channels in which the shortcut has more weight than the transformed features.
+        (B, h, w): the share of channels in which y, the shortcut, has more weight than x.
     """
 
     place: Place
@@ -55,8 +56,8 @@ class WeightMap:
 
     @property
     def title(self) -> str:
-        """Stage, block and pass for a panel."""
-        return _title(self.place, self.kind)
+        """Stage, block, unit and weight for a panel."""
+        return f"{self.place.title}, {self.kind.title}" if self.kind.title else self.place.title
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class WeightDistribution:
     counts : ndarray
         (BINS,): how many weights are in each of the equal bins from 0 to 1.
     prefers_identity : int
-        How many leave the shortcut more weight than the transformed features.
+        How many leave y, the shortcut, more weight than x.
+    inputs : tuple of two str
+        What x and y are: see `fusion.explain.layers.Place`.
     """
 
     stage: int
@@ -81,6 +84,7 @@ class WeightDistribution:
     kind: WeightKind
     counts: np.ndarray
     prefers_identity: int
+    inputs: Tuple[str, str] = INPUTS
 
     @property
     def role(self) -> str:
@@ -94,7 +98,7 @@ class WeightDistribution:
 
     @property
     def identity_share(self) -> float:
-        """The share of weights that prefer the shortcut."""
+        """The share of weights that prefer y."""
         return self.prefers_identity / self.total
 
     @property
@@ -113,17 +117,15 @@ class WeightDistribution:
         return _quantile(folded, _EDGES[half + 1 :] - 0.5, share)
 
 
+#: What is counted together: stage, pass, passes, role and inputs.
+_Key = Tuple[int, int, int, Tuple[str, str]]
+
 _EDGES = np.linspace(0, 1, BINS + 1)
 _CENTRES = (_EDGES[1:] + _EDGES[:-1]) / 2
 
 
 def _quantile(counts: np.ndarray, edges: np.ndarray, share: float) -> float:
     return float(edges[np.searchsorted(counts.cumsum(), share * counts.sum())])
-
-
-def _title(place: Place, kind: WeightKind) -> str:
-    where = f"stage {place.stage}, block {place.position}" if place.stage else place.name
-    return f"{where}, {kind.title}" if kind.title else where
 
 
 # --- What a block does with its weight ------------------------------------------------------------------------------
@@ -271,21 +273,18 @@ def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribu
         If no fusion block has a weight, or there is no image.
     """
     places = weighted_places(net)
-    counts: Dict[Tuple[int, int, int], np.ndarray] = {}
-    preferring: Dict[Tuple[int, int, int], int] = {}
-    kind_of: Dict[Tuple[int, int, int], WeightKind] = {}
+    counts: Dict[_Key, np.ndarray] = {}
+    preferring: Dict[_Key, int] = {}
+    kind_of: Dict[_Key, WeightKind] = {}
     for images in batches:
         for place, (number, passes), kind, w in caught_weights(net, places, images):
-            key = (place.stage, number, passes)
+            key = (place.stage, number, passes, place.inputs)
             kind_of[key] = kind
             counts[key] = counts.get(key, 0) + _histogram(w)
             preferring[key] = preferring.get(key, 0) + int(_prefers_identity(kind_of[key], w).sum())
     if not counts:
         raise ConfigError("there is no image to find the weights of")
-    return [
-        WeightDistribution(*key, kind=kind_of[key], counts=counts[key], prefers_identity=preferring[key])
-        for key in sorted(counts)
-    ]
+    return [WeightDistribution(*key[:3], kind_of[key], counts[key], preferring[key], key[3]) for key in sorted(counts)]
 
 
 def _histogram(w: np.ndarray) -> np.ndarray:
@@ -294,13 +293,16 @@ def _histogram(w: np.ndarray) -> np.ndarray:
 
 def format_distributions(distributions: List[WeightDistribution]) -> str:
     """The distributions as a table of text: where the weights are, and how far from ½."""
-    lines = ["stage  pass  median w   10 % to 90 %    median |w-1/2|   90 % within  prefers the identity"]
+    preferred = {"the identity" if found.inputs == INPUTS else f"the {found.inputs[1]}" for found in distributions}
+    heading = f"prefers {preferred.pop() if len(preferred) == 1 else 'y'}"
+    width = max(20, len(heading))
+    lines = [f"stage  pass  median w   10 % to 90 %     median |w-1/2|   90 % within  {heading:>{width}}"]
     for found in distributions:
         share = f"{100 * found.identity_share:.1f} %" if found.role == "selects" else f"- ({found.role})"
         lines.append(
             f"{found.stage:5}  {found.number:4}  {found.quantile(0.5):8.3f}   "
             f"{found.quantile(0.1):.3f} to {found.quantile(0.9):.3f}   "
-            f"{found.distance(0.5):14.3f}   {found.distance(0.9):11.3f}  {share:>20}"
+            f"{found.distance(0.5):14.3f}   {found.distance(0.9):11.3f}  {share:>{width}}"
         )
     return "\n".join(lines)
 
@@ -311,6 +313,7 @@ def describe_distribution(found: WeightDistribution) -> Dict[str, Any]:
         "stage": found.stage,
         "pass": found.number,
         "role": found.role,
+        "inputs": list(found.inputs),
         "weights": found.total,
         "mean": found.mean,
         "median": found.quantile(0.5),

@@ -128,7 +128,8 @@ def _check_weights(title: str, network: Trained) -> None:
         raise ConfigError(f"{network.file}: {error}") from None
     plainly = {place.stage: type(place.block).__name__ for place in without_weight(network.net)}
     for stage, kind in plainly.items():
-        print(f"{title}: stage {stage} fuses by {kind}, which has no weight to show", file=sys.stderr)
+        where = f"stage {stage} fuses" if stage else "outside the stages it fuses"
+        print(f"{title}: {where} by {kind}, which has no weight to show", file=sys.stderr)
 
 
 def _draw_images(title: str, network: Trained, files: Sequence[Path], batch_size: int, folder: Path) -> int:

@@ -31,24 +31,24 @@ _HEADROOM = 1.7
 
 _SCALE = "w, mean over channels"
 _SELECTING_SCALE = (
-    "w, mean over channels; below 1/2, the black line, the shortcut counts more\n"
+    "w, mean over channels; below 1/2, the black line, the {y} counts more\n"
     "below a map: the share of its pixels and channels where that is so"
 )
 
 #: What w is the weight of, by role.
 _OF_WHAT = {
-    "selects": "weight w of the transformed features",
-    "gates x": "weight w of the transformed features",
-    "gates y": "weight w of the shortcut",
+    "selects": "weight w of the {x}",
+    "gates x": "weight w of the {x}",
+    "gates y": "weight w of the {y}",
     "gates both": "weight w of the sum",
     "shares": "weight w of one input among several",
 }
 
 
 def last_of_stages(maps: Sequence[WeightMap]) -> List[WeightMap]:
-    """Of the maps, those of the last block of each stage."""
-    last = {found.place.stage: found.place.position for found in maps}
-    return [found for found in maps if found.place.position == last[found.place.stage]]
+    """Of the maps, those of the last fusion block of each stage."""
+    last = {found.place.stage: found.place.name for found in maps}
+    return [found for found in maps if found.place.name == last[found.place.stage]]
 
 
 # --- Maps -----------------------------------------------------------------------------------------------------------
@@ -107,12 +107,18 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
     panels[0].set_title("image", fontsize=8)
     reach = _reach(maps)
     for axes, found in zip(panels[1:], maps):
-        axes.set_title(plain(found.title.replace(", pass", "\npass")), fontsize=8)
+        axes.set_title(plain(_in_two_lines(found.title)), fontsize=8)
         shown = _show_weights(axes, found, index, reach)
     for axes in panels[len(maps) + 1 :]:
         axes.axis("off")
     add_bar(figure, grid, shown, _scale(maps))
     save_page(figure, path)
+
+
+def _in_two_lines(title: str) -> str:
+    """The stage and the block of a title above the rest of it."""
+    words = title.split(", ")
+    return "\n".join([", ".join(words[:2]), ", ".join(words[2:])]) if len(words) > 2 else title
 
 
 def _reach(maps: Sequence[WeightMap]) -> float:
@@ -121,7 +127,10 @@ def _reach(maps: Sequence[WeightMap]) -> float:
 
 
 def _scale(maps: Sequence[WeightMap]) -> str:
-    return _SELECTING_SCALE if all(found.role == "selects" for found in maps) else _SCALE
+    preferred = {found.place.inputs[1] for found in maps}
+    if len(preferred) > 1 or any(found.role != "selects" for found in maps):
+        return _SCALE
+    return _SELECTING_SCALE.format(y=preferred.pop())
 
 
 def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
@@ -137,9 +146,9 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
 
 
 def _verdict(found: WeightMap, index: int) -> str:
-    """How often the shortcut is preferred, of a block that has the choice."""
+    """How often y is preferred, of a block that has the choice."""
     if found.role == "selects":
-        return f"shortcut {100 * found.identity[index].mean():.0f} %"
+        return f"{found.place.inputs[1]} {100 * found.identity[index].mean():.0f} %"
     return f"w {found.role}"
 
 
@@ -175,10 +184,15 @@ def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]
         row[0].set_ylabel(plain(f"{name}\n% of weights per 0.01"), fontsize=9)
     for axes, stage in zip(grid[0], stages):
         axes.set_title(f"stage {stage}" if stage else "outside stages", fontsize=10)
-    words = {_OF_WHAT[found.role] for distributions in networks.values() for found in distributions}
+    words = {_of_what(found) for distributions in networks.values() for found in distributions}
     for axes in grid[-1]:
         axes.set_xlabel(next(iter(words)) if len(words) == 1 else "fusion weight w", fontsize=9)
     save_page(figure, path)
+
+
+def _of_what(found: WeightDistribution) -> str:
+    x, y = found.inputs
+    return _OF_WHAT[found.role].format(x=x, y=y)
 
 
 def _densities(found: WeightDistribution) -> np.ndarray:

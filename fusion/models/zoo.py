@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
 from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
+from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
 from .fpn import FPN
@@ -23,6 +24,7 @@ from .unet import UNet
 FAMILIES: Dict[str, Type[Network]] = {
     "cifar_resnet": CIFARResNet,
     "cifar_resnext": CIFARResNeXt,
+    "cifar_inception": CIFARInception,
     "resnet": ResNet,
     "resnext": ResNeXt,
     "fpn": FPN,
@@ -34,6 +36,7 @@ _SIZES: Dict[str, Tuple[str, Dict[str, int]]] = {
     "resnet32": ("cifar_resnet", {"blocks": 5, "channel_times": 4}),
     "resnext38_32x4d": ("cifar_resnext", {"blocks": 4, "channel_times": 4}),
     "resnext47_32x4d": ("cifar_resnext", {"blocks": 5, "channel_times": 4}),
+    "inception20": ("cifar_inception", {"blocks": 3, "channel_times": 1}),
     "resnet50": ("resnet", {"layers": 50}),
     "resnet101": ("resnet", {"layers": 101}),
     "resnext50_32x4d": ("resnext", {"layers": 50}),
@@ -92,7 +95,7 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Parameters
     ----------
     name : str
-        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`, `fpn`, `unet`), or a named model of
+        A family (`cifar_resnet`, `cifar_resnext`, `cifar_inception`, `resnet`, `resnext`, `fpn`, `unet`) or a model of
         `list_models()`.
     pretrained : bool, str or Path, default False
         True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
