@@ -18,6 +18,7 @@ from .errors import ConfigError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
+from .words import counted
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 
@@ -288,7 +289,7 @@ def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
         for test in ("test", "val"):
             if _class_folders(place / "train") and _class_folders(place / test):
                 classes = _class_folders(place / "train")
-                found.append((f"image folders (train and {test}, {classes:,} classes)", place))
+                found.append((f"image folders (train and {test}, {counted(classes, 'class', 'classes')})", place))
     return found
 
 

@@ -158,7 +158,7 @@ def test_data_sets_are_found(tmp_path):
     assert [f.says for f in doctor.check_data(tmp_path)][1:] == [
         f"CIFAR-10 in {tmp_path / 'cifar-10-batches-bin'}",
         f"ImageNet as RecordIO in {tmp_path / 'imagenet'}",
-        f"image folders (train and val, 1 classes) in {tmp_path / 'photos'}",
+        f"image folders (train and val, 1 class) in {tmp_path / 'photos'}",
     ]
 
 

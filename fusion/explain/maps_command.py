@@ -20,6 +20,7 @@ from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
 from ..progress import Counter, progress
 from ..training.preparation import load_split
+from ..words import counted
 from .answers import settings_with
 from .fusion_maps import (
     WeightDistribution,
@@ -152,7 +153,7 @@ def _draw_images(title: str, network: Trained, files: Sequence[Path], batch_size
                     draw_network_maps(batch.images[index], index, maps, about, path)
             meter.update(len(batch.files) + len(batch.unreadable))
     if not written:
-        raise DataError(f"none of the {len(files)} images can be read")
+        raise DataError(f"no image can be read: {counted(len(files), 'file')} tried")
     pictures, names, maps = _joined(kept)
     draw_fusion_maps(pictures, names, maps, f"{title}: fusion weights", folder / f"{slug(f'sheet_{title}')}.png")
     return unreadable
@@ -182,7 +183,7 @@ def _distribution(network: Trained, arguments: argparse.Namespace) -> Tuple[List
     count = len(range(0, len(data), step))
     with progress("weights", count, unit="images") as meter:
         found = weight_distribution(network.net, _batches(network, data, step, arguments.batch_size, meter))
-    return found, f"{count:,} test images of {data.title}"
+    return found, f"{counted(count, 'test image')} of {data.title}"
 
 
 def _report(arguments: argparse.Namespace, distributions: Dict[str, List[WeightDistribution]], over: str) -> None:
