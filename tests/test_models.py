@@ -322,7 +322,7 @@ def test_reduction_that_does_not_divide_is_refused():
 
 def test_group_without_channels_is_refused_by_what_would_do():
     message = refusal("cifar_resnext", channel_times=1, bottleneck_width=3)
-    assert "bottleneck_width=3 leaves no channel a group at width 16: use at least 4" in message
+    assert "bottleneck_width=3 leaves no channel per group at width 16: use at least 4" in message
     assert bare("cifar_resnext", bottleneck_width=4) is not None
 
 

@@ -1,10 +1,10 @@
-"""What the attention of a network's fusion blocks decides: its weight w, on an image and over a data set.
+"""What the attention of a network's fusion blocks decides: the weight w, for an image and over a data set.
 
-A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`), or what the layer that holds
-it says, such as two branches of an Inception module (see `fusion.explain.layers.Place`). In AFF and iAFF w multiplies x
-and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds, or
-averages, like a plain ResNet. Other blocks gate x or y alone. What w does to which input is stated by each block's
-`combine`, and the block shows w as it computes it (`fusion.fuse.AttentionalFusion.watched`).
+A fusion block takes the transformed features x and the shortcut y (see `fusion.fuse`), or what the layer that holds it
+states, such as two branches of an Inception module (`fusion.explain.layers.Place`). In AFF and iAFF, w multiplies x and
+1 − w multiplies y. Where w is below ½, the block prefers the shortcut, which is the identity. If w is ½ everywhere, the
+block averages its inputs, as the addition of a plain ResNet does up to a factor. Other blocks multiply only x or only y
+by w. Each block's `weight_kinds` states what its weights do, and `watched` gives them while the block computes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..compat import mx
 from ..errors import ConfigError
 from .layers import INPUTS, Place, fusion_places, imperative, walk
 
-#: Bins of w from 0 to 1 in a distribution, with an edge at ½.
+#: Number of bins from 0 to 1 in a distribution of w; one of their edges is at ½.
 BINS = 1000
 
 
@@ -37,7 +37,7 @@ class WeightMap:
     kind : WeightKind
         What it is.
     mean : ndarray
-        (B, h, w): w, averaged over channels.
+        (B, h, w): the weight, averaged over channels.
     identity : ndarray
         (B, h, w): the share of channels in which y, the shortcut, has more weight than x.
     """
@@ -62,7 +62,7 @@ class WeightMap:
 
 @dataclass(frozen=True)
 class WeightDistribution:
-    """How the weight of one pass is distributed over a data set, over the pixels and channels of all blocks of a stage.
+    """How the weight of one pass is distributed over all images, blocks, pixels and channels of a stage.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class WeightDistribution:
     kind : WeightKind
         What it is.
     counts : ndarray
-        (BINS,): how many weights are in each of the equal bins from 0 to 1.
+        (BINS,): how many weights are in each bin; the bins divide the range from 0 to 1 equally.
     prefers_identity : int
         How many leave y, the shortcut, more weight than x.
     inputs : tuple of two str
@@ -93,7 +93,7 @@ class WeightDistribution:
 
     @property
     def total(self) -> int:
-        """How many weights."""
+        """How many weights there are."""
         return int(self.counts.sum())
 
     @property
@@ -103,21 +103,21 @@ class WeightDistribution:
 
     @property
     def mean(self) -> float:
-        """Of w, to half a bin."""
+        """The mean of w, exact to half a bin."""
         return float(self.counts @ _CENTRES / self.total)
 
     def quantile(self, share: float) -> float:
-        """The w below which this share of the weights is, to a bin."""
+        """The value below which this share of the weights lies, exact to one bin."""
         return _quantile(self.counts, _EDGES[1:], share)
 
     def distance(self, share: float) -> float:
-        """The |w − ½| below which this share of the weights is, to a bin; 0.5 for the median."""
+        """The value of |w − ½| below which this share of the weights lies, exact to one bin; 0.5 gives the median."""
         half = BINS // 2
         folded = self.counts[half:] + self.counts[:half][::-1]
         return _quantile(folded, _EDGES[half + 1 :] - 0.5, share)
 
 
-#: What is counted together: stage, pass, passes, role and inputs.
+#: What is counted together: stage, weight, how many weights, and inputs.
 _Key = Tuple[int, int, int, Tuple[str, str]]
 
 _EDGES = np.linspace(0, 1, BINS + 1)
@@ -156,12 +156,12 @@ def _prefers_identity(kind: WeightKind, w: np.ndarray) -> np.ndarray:
     return of_y > of_x
 
 
-# --- Catching it ----------------------------------------------------------------------------------------------------
+# --- Catching the weight --------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _caught(net: Any, places: Iterable[Place]) -> Iterator[Dict[str, List[Any]]]:
-    """The weights of each block by its name, pass by pass, of what the network computes within."""
+    """The weights that blocks compute inside the `with` statement: by the block's name, one weight per pass."""
     caught: Dict[str, List[Any]] = {}
 
     def catch(name: str) -> WeightWatcher:
@@ -179,7 +179,7 @@ def weighted_places(net: Any) -> List[Place]:
     Raises
     ------
     ConfigError
-        If none has one.
+        If no fusion block has a weight.
     """
     places = fusion_places(net)
     weighted = [place for place in places if role_of(place.block) != "none"]
@@ -225,14 +225,14 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
     Parameters
     ----------
     net : Block
-        A network that fuses by `fusion.fuse`, its weights set; compiled or not.
+        A network with fusion blocks of `fusion.fuse`, its weights initialised; compiled or not.
     images : NDArray
-        (B, 3, H, W), normalised as for the network, where its weights are.
+        (B, 3, H, W), normalised as for the network, on the network's device.
 
     Returns
     -------
     list of WeightMap
-        In the network's order, a block's passes one after the other; blocks without a weight are left out.
+        In the network's order, the passes of a block one after the other. Blocks without a weight are left out.
 
     Raises
     ------
@@ -253,19 +253,19 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
 
 
 def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribution]:
-    """How far from ½ a network's weights go, over a data set, by stage and pass.
+    """How the weights of a network are distributed over a data set, for each stage and pass.
 
     Parameters
     ----------
     net : Block
         As for `fusion_maps`.
     batches : iterable of NDArray
-        Each (B, 3, H, W), normalised as for the network, where its weights are.
+        Each (B, 3, H, W), normalised as for the network, on the network's device.
 
     Returns
     -------
     list of WeightDistribution
-        By stage, then pass; stages without a weight are left out.
+        Sorted by stage, then by pass. Stages without a weight are left out.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def format_distributions(distributions: List[WeightDistribution]) -> str:
 
 
 def describe_distribution(found: WeightDistribution) -> Dict[str, Any]:
-    """A distribution's figures in plain types."""
+    """The figures of a distribution in plain types, for JSON."""
     return {
         "stage": found.stage,
         "pass": found.number,
