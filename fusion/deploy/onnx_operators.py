@@ -182,6 +182,11 @@ def _binary(to: OnnxGraph, node: Node) -> None:
     to.elementwise(node, _BINARY[node.operator.split("_")[1]], to.inputs(node))
 
 
+@_translates("add_n")
+def _sum(to: OnnxGraph, node: Node) -> None:
+    to.elementwise(node, "Sum", to.inputs(node))
+
+
 #: Operators with a number as their second argument: ONNX's operator, and whether the number becomes the first argument.
 _WITH_NUMBER = {
     "_plus_scalar": ("Add", False),
