@@ -11,6 +11,7 @@ intersection and the union of each image as the published weights mark them.
 
 from __future__ import annotations
 
+import argparse
 from typing import Dict, Iterable, Tuple
 
 from fusion.published.sirst import read_acm_unet
@@ -51,6 +52,7 @@ def highest_without(counts: Counts, number: int, counted: str = "") -> float:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     counts = dict(read_acm_unet().images)
     without = {name: pair for name, pair in counts.items() if name != OUTLIER}
     kept = highest_without(counts, LEFT_OUT, counted=OUTLIER)

@@ -44,7 +44,8 @@ def test_highest_ratio_is_that_of_all_the_ways_to_leave_images_out():
         assert sirst_left_out.highest_without(counts, number, counted) == pytest.approx(best, rel=1e-12)
 
 
-def test_page_has_the_figures_of_the_command(capsys):
+def test_page_has_the_figures_of_the_command(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sirst_left_out.py"])
     assert sirst_left_out.main() == 0
     page = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
     for figure in re.findall(r"0\.\d{4}", capsys.readouterr().out):
