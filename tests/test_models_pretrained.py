@@ -98,13 +98,13 @@ def test_digits_have_the_accuracy_of_their_card():
     normalise = Normalisation(preparation.mean, preparation.std)
     found = evaluated(trained.net, load_dataset("digits", "test"), normalise, 32, [trained.context])
     assert f"**{100 * (1 - found.top1_error):.2f} %** of {found.images}" in README
-    assert 1 - found.top1_error == find_weights("aff_resnet8_digits").accuracy
+    assert 1 - found.top1_error == find_weights("aff_resnet8_digits").value
 
 
 def test_commands_evaluate_and_list_them(capsys):
     assert main(["evaluate", "--model", "aff_resnet8_digits", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert 1 - found["top1_error"] == find_weights("aff_resnet8_digits").accuracy
+    assert 1 - found["top1_error"] == find_weights("aff_resnet8_digits").value
     assert main(["models"]) == 0
     assert "fusion=aff; weights: 98.33 % on UCI digits" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
@@ -254,7 +254,10 @@ def test_kept_run_has_the_last_weights_and_no_path(run, tmp_path):
 
 
 def test_run_that_is_not_what_its_name_says_is_not_kept(run, tmp_path):
-    for name, message in (("aff_resnet8_digits", "not a cifar_resnet of one block"), ("se_digits", "FUSION_resnet8")):
+    for name, message in (
+        ("aff_resnet8_digits", "fusion SEFuse, expected ASKCFuse"),
+        ("se_digits", "FUSION_NETWORK_DATA"),
+    ):
         with pytest.raises(ConfigError, match=message):
             keep(run, name, folder=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
 from .fpn import FPN
 from .network import Network, count_classes, read_parameters
-from .pretrained import find_weights, fusion_in_name, list_pretrained
+from .pretrained import find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
 from .unet import UNet
@@ -50,10 +50,11 @@ MODELS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     for prefix, fusion in _PREFIXES.items()
 }
 
-#: The narrow ResNet-8 that can be trained on a laptop. Its weights come with the package, and its names say with which
-#: fusion and on which data set they were trained.
-_SMALL = {"blocks": 1, "channel_times": 1, "classes": 10}
-MODELS.update({name: ("cifar_resnet", {**_SMALL, "fusion": fusion_in_name(name)}) for name in list_pretrained()})
+# The small networks whose weights come with the package. A name says with which fusion and on which data set.
+for _name in list_pretrained():
+    _found = network_in_name(_name)
+    if _found is not None:
+        MODELS[_name] = _found
 
 #: Arguments that change nothing in the functions that a network can represent.
 _STARTING_POINTS = ("last_gamma", "final_drop", "classes")
