@@ -1,8 +1,8 @@
 """Weights that come with the package: small networks trained here, each with its run. README.md has the cards.
 
 A folder is named after its model, FUSION_NETWORK_DATA, with a NETWORK of `NETWORKS`. It holds what its training left
-(config.yaml, classes.txt, metrics.csv, result.json) and the weights of the last epoch: the figures of the best one would
-be chosen on the test set. `python -m fusion.deploy.keep` puts a run there.
+(config.yaml, classes.txt, metrics.csv, result.json) and the weights of the last epoch: the figures of the best epoch
+would be chosen on the test set. `python -m fusion.deploy.keep` puts a run there.
 """
 
 from __future__ import annotations
