@@ -63,7 +63,8 @@ class FeatureBlock(Typed):
     Raises
     ------
     ValueError
-        When it is made, if a parameter is impossible; when it is called, if features have other shapes than these.
+        When it is made, if a parameter is impossible; when it is called, if features have other shapes than these. In a
+        network that is compiled as a whole shapes are known to MXNet alone, whose error names the block's operator.
     """
 
     def __init__(
