@@ -35,7 +35,8 @@ detector = SSD(
     steps=[4, 8, 16, 32, 64],
     classes=["stop sign"],
 )
-detector.initialize(net.default_initializer())
+detector.initialize()
+net.initialize(force_reinit=True)  # as its own recipe has it
 
 # One step: an image with one box, in pixels.
 draw = np.random.default_rng(0)

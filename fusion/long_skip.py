@@ -10,7 +10,7 @@ that `AYforXplusY` here is "high + w⊗low, the weight from high".
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Dict, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 from .attention import MSCAM
 from .compat import HybridBlock, nn
@@ -32,7 +32,7 @@ class Inlined(HybridBlock):
         Children whose parameters are named as if they were this block's own. A name without such a child is ignored.
     """
 
-    inlined: ClassVar[Tuple[str, ...]] = ()
+    inlined: Tuple[str, ...] = ()
 
     def _collect_params_with_prefix(self, prefix: str = "") -> Dict[str, Any]:
         start = f"{prefix}." if prefix else ""

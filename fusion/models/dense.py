@@ -6,7 +6,7 @@ Long et al., "Fully Convolutional Networks for Semantic Segmentation", arXiv 141
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ..compat import HybridBlock, mx, nn
 from ..errors import CheckpointError, nearest
@@ -38,8 +38,8 @@ def _classifier_as_encoder(
     """
     from .zoo import FAMILIES, family_of, get_model  # which knows the networks of this module
 
-    arguments = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
-    name = arguments.pop("name", None)
+    arguments: Dict[str, Any] = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+    name: Any = arguments.pop("name", None)
     if dilated:
         arguments["dilated"] = True
     for key, value in of_basic.items():
