@@ -10,13 +10,17 @@ that `AYforXplusY` here is "high + w⊗low, the weight from high".
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Dict, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 from .attention import MSCAM
 from .compat import HybridBlock, nn
+from .features import projection
 from .fuse import Concat, find_fusion, get_fusion
 
-__all__ = ["Inlined", "LongSkip", "get_long_skip", "two_input_fusion"]
+__all__ = ["Inlined", "LongSkip", "get_long_skip", "post_layers", "two_input_fusion"]
+
+#: Options of a fusion block that a long skip settles itself.
+_ITS_OWN = ("in_channels", "inputs", "ndim", "resize")
 
 
 class Inlined(HybridBlock):
@@ -28,7 +32,7 @@ class Inlined(HybridBlock):
         Children whose parameters are named as if they were this block's own. A name without such a child is ignored.
     """
 
-    inlined: ClassVar[Tuple[str, ...]] = ()
+    inlined: Tuple[str, ...] = ()
 
     def _collect_params_with_prefix(self, prefix: str = "") -> Dict[str, Any]:
         start = f"{prefix}." if prefix else ""
@@ -72,9 +76,16 @@ class LongSkip(Inlined):
         reduce: bool = True,
         r: int = 4,
         norm: str = "batch",
-        **kwargs: Any,
+        prefix: Optional[str] = None,
+        params: Any = None,
+        **options: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(prefix=prefix, params=params)
+        refused = sorted({*_ITS_OWN} & {*options})
+        if refused:
+            raise ValueError(
+                f"{refused[0]}={options[refused[0]]!r}: a long skip joins two maps of one size, after feature_high"
+            )
         concatenates = two_input_fusion(fusion) is Concat
         high_channels = channels if high_channels is None else high_channels
         if not isinstance(high_channels, int) or isinstance(high_channels, bool) or high_channels < 1:
@@ -85,22 +96,28 @@ class LongSkip(Inlined):
                 "many channels as the low one; use reduce=True, which brings it to them by a convolution"
             )
         with self.name_scope():
-            block = get_fusion(fusion, channels, r=r, norm=norm)
+            block = get_fusion(fusion, channels, r=r, norm=norm, **options)
             self.fusion = _Concatenation() if concatenates else block
-            self.feature_high = _convolution(channels, 1, high_channels) if reduce else None
-            self.post = _convolution(channels, 3, 2 * channels if concatenates else channels)
+            self.feature_high = projection(high_channels, channels) if reduce else None
+            self.post = post_layers(2 * channels if concatenates else channels, channels)
 
     def hybrid_forward(self, F: Any, high: Any, low: Any) -> Any:
         x = high if self.feature_high is None else self.feature_high(high)
         return self.post(self.fusion(x, low))
 
 
-def _convolution(channels: int, kernel: int, in_channels: int) -> Any:
-    """Convolution with bias, BN, ReLU; the size stays."""
+def post_layers(in_channels: int, channels: int) -> Any:
+    """What follows a fusion of levels: a 3×3 convolution with bias that keeps the size, batch norm and ReLU.
+
+    Parameters
+    ----------
+    in_channels, channels : int
+        Before and after.
+    """
     layers = nn.HybridSequential()
     with layers.name_scope():
         layers.add(
-            nn.Conv2D(channels, kernel_size=kernel, padding=kernel // 2, in_channels=in_channels),
+            nn.Conv2D(channels, kernel_size=3, padding=1, in_channels=in_channels),
             nn.BatchNorm(in_channels=channels),
             nn.Activation("relu"),
         )
@@ -138,8 +155,8 @@ def get_long_skip(
         Begin with the convolution `feature_high` from the high level's channels to C. Without it the high level must
         have C channels.
     **kwargs
-        `r` (reduction, default 4), `norm` ('batch', 'group' or 'none', of global branches), and Gluon's `prefix` and
-        `params`.
+        What `fusion.get_fusion` takes for maps of one size: `r` (4), `norm`, `contexts`, `integrate`, `iterate`; and
+        Gluon's `prefix` and `params`.
 
     Returns
     -------

@@ -30,6 +30,13 @@ JOINT, PAIRWISE = "joint", "pairwise"
 SHARES = "shares"
 
 
+def selects(block: Type[Any]) -> bool:
+    """Whether a block of two inputs weighs them by a softmax if there are more, or is the same for any number."""
+    if not issubclass(block, AttentionalFusion):
+        return not issubclass(block, WeightedFusion)  # addition and concatenation
+    return isinstance(block.combine, Combination) and block.combine.role == SELECTS and block.attends_to is x_plus_y
+
+
 def total_of_shares(block: Type[Any], inputs: int) -> int:
     """What N inputs are multiplied by in all: N where two are by 2 in all (AFF), 1 where two are by 1 (iAFF).
 
@@ -38,14 +45,13 @@ def total_of_shares(block: Type[Any], inputs: int) -> int:
     ValueError
         If the block does not select among its inputs.
     """
-    combine = getattr(block, "combine", None)
-    looks_at_all = issubclass(block, AttentionalFusion) and block.attends_to is x_plus_y
-    if not isinstance(combine, Combination) or combine.role != SELECTS or not looks_at_all:
+    if not issubclass(block, AttentionalFusion) or not selects(block):
         raise ValueError(
             f"inputs={inputs}: {block.__name__} does not select among its inputs, so that a softmax over them has no "
             f"meaning; use iterate={PAIRWISE!r}, or a block that selects, such as 'aff'"
         )
-    return inputs if sum(combine.base) == len(combine.base) else 1
+    base = block.combine.base
+    return inputs if sum(base) == len(base) else 1
 
 
 class SoftmaxFusion(WeightedFusion):

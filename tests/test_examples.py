@@ -99,6 +99,16 @@ def test_with_onnxruntime_where_there_is_no_mxnet(network, tmp_path, without_mxn
     check(answers(without_mxnet, "onnx_only.py", tmp_path / "out", image), best)
 
 
+def test_gluoncv_s_detector_on_a_fused_pyramid():
+    pytest.importorskip("gluoncv", reason="needs GluonCV")
+    command = [sys.executable, str(EXAMPLES / "gluoncv_detector.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, stdout=-1, stderr=-1, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "on 3 fused maps and two more" in done.stdout
+    assert "answer: 100 boxes for each image" in done.stdout
+
+
 def test_aff_in_gluoncv_s_own_resnet(tmp_path):
     command = [sys.executable, str(EXAMPLES / "gluoncv_resnet.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -127,6 +127,19 @@ def test_impossible_join_is_refused(arguments, message):
         fusion.get_long_skip(*arguments)
 
 
+@pytest.mark.parametrize("option", [{"ndim": 1}, {"inputs": 3}, {"in_channels": (8, 8)}, {"resize": "nearest"}])
+def test_what_a_long_skip_settles_itself_is_refused(option):
+    with pytest.raises(ValueError, match="a long skip joins two maps of one size"):
+        get_long_skip("aff", 8, **option)
+
+
+def test_levels_of_other_sizes_are_refused():
+    join = get_long_skip("aff", 8)
+    join.initialize()
+    with pytest.raises(ValueError, match="expected one size"):
+        join(features(1, 8, 4, 4), features(2, 8, 8, 8))
+
+
 def test_impossible_options_are_refused_as_by_get_fusion():
     with pytest.raises(ValueError, match="channels=8 is not divisible by r=3"):
         get_long_skip("aff", 8, r=3)

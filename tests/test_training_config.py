@@ -124,9 +124,12 @@ PHOTOS = {
 NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
 #: Of networks with an answer per pixel.
 DENSE = {
-    "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "stages": 4, "head_drop": 0.2},
+    "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "join": "pairs"},
     "train": {"encoder_parameters": "runs/a b/checkpoints/best.params"},
 }
+
+
+DENSE_BASIC = {"model": {"name": "fpn", "stages": 4, "head_drop": 0.2}}
 
 
 class AnswersPixels:
@@ -624,9 +627,10 @@ IMPOSSIBLE = {
     "model.head_drop": "1 -0.1",
     "model.decoder_width": "0 -1",
     "model.stages": "2 5",
+    "model.join": "both",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
-    "model.norm": "layer",
+    "model.norm": "instance",
     "model.norm_layer": "none",
     "model.initializer": "zeros",
     "data.name": "cifar",
@@ -960,14 +964,15 @@ def test_written_settings_read_back_the_same(write, changes, reasons):
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
-def test_settings_of_dense_networks_read_back_the_same(write, monkeypatch):
+@pytest.mark.parametrize("changes", [DENSE, DENSE_BASIC])
+def test_settings_of_dense_networks_read_back_the_same(write, monkeypatch, changes):
     monkeypatch.setattr("fusion.training.checks.find_task", lambda name: AnswersPixels)
-    settings = settings_of(DENSE)
+    settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings))) == settings
 
 
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW, DENSE)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW, DENSE, DENSE_BASIC)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

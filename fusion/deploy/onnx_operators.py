@@ -276,14 +276,23 @@ def _concat(to: OnnxGraph, node: Node) -> None:
     to.result(node, "Concat", to.inputs(node), axis=node.value("dim", 1))
 
 
+@_translates("stack")
+def _stack(to: OnnxGraph, node: Node) -> None:
+    name, axis = to.unique[node], node.value("axis", 0)
+    axes = to.constant(f"{name}_axes", [axis], np.int64)
+    parts = [to.emit("Unsqueeze", [x, axes], f"{name}_part{number}") for number, x in enumerate(to.inputs(node))]
+    to.result(node, "Concat", parts, axis=axis)
+
+
 @_translates("SliceChannel")
 def _split(to: OnnxGraph, node: Node) -> None:
-    if node.value("squeeze_axis", False):
-        raise _untranslated(node, "squeeze_axis=True")
-    name = to.unique[node]
+    name, axis = to.unique[node], node.value("axis", 1)
     outputs = [f"{name}_{number}" for number in range(node.value("num_outputs", 1))]
+    to.nodes.append(to.helper.make_node("Split", to.inputs(node), outputs, name, axis=axis))
+    if node.value("squeeze_axis", False):
+        axes = to.constant(f"{name}_axes", [axis], np.int64)
+        outputs = [to.emit("Squeeze", [output, axes], f"{output}_squeezed") for output in outputs]
     to.tensors.update({(node, number): output for number, output in enumerate(outputs)})
-    to.nodes.append(to.helper.make_node("Split", to.inputs(node), outputs, name, axis=node.value("axis", 1)))
 
 
 @_translates("transpose")

@@ -6,10 +6,11 @@ Long et al., "Fully Convolutional Networks for Semantic Segmentation", arXiv 141
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Mapping, Optional, Tuple, Union
+from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ..compat import HybridBlock, mx, nn
-from ..errors import CheckpointError
+from ..errors import CheckpointError, nearest
+from ..features import resized
 from ..long_skip import Inlined, LongSkip, get_long_skip
 from .encoder import BasicEncoder, ClassifierEncoder
 from .layers import convolution3x3, dropout, norm_relu, sequence
@@ -37,8 +38,8 @@ def _classifier_as_encoder(
     """
     from .zoo import FAMILIES, family_of, get_model  # which knows the networks of this module
 
-    arguments = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
-    name = arguments.pop("name", None)
+    arguments: Dict[str, Any] = {"name": encoder} if isinstance(encoder, str) else dict(encoder)
+    name: Any = arguments.pop("name", None)
     if dilated:
         arguments["dilated"] = True
     for key, value in of_basic.items():
@@ -88,7 +89,7 @@ class Head(HybridBlock):
 
 def resize_like(F: Any, x: Any, like: Any) -> Any:
     """(B, C, h, w) brought to the height and width of another map by bilinear interpolation, corners aligned."""
-    return F.contrib.BilinearResize2D(x, like, mode="like")
+    return resized(F, x, x, like, 2, "bilinear")
 
 
 def crop_like(F: Any, x: Any, like: Any) -> Any:
@@ -99,7 +100,8 @@ def crop_like(F: Any, x: Any, like: Any) -> Any:
 class Pyramid(Inlined):
     """An encoder and a decoder: from an image to a map of features per level, each fused with the levels above it.
 
-    A subclass adds the layers between two levels in `add_step`, and says in `step` how they are used.
+    A subclass adds the layers between two levels in `add_step`, and says in `step` how they are used; or those of a
+    decoder of another form in `add_decoder` and `decode`.
 
     Parameters
     ----------
@@ -146,8 +148,12 @@ class Pyramid(Inlined):
                 for level, channels in enumerate(self.channels, start=1):
                     setattr(self, f"lateral{level}", nn.Conv2D(width, kernel_size=1, in_channels=channels))
                 self.channels = (width,) * len(self.channels)
-            for level in range(len(self.channels) - 1, 0, -1):
-                self.add_step(level)
+            self.add_decoder()
+
+    def add_decoder(self) -> None:
+        """Add the layers of the decoder."""
+        for level in range(len(self.channels) - 1, 0, -1):
+            self.add_step(level)
 
     def join(self, level: int, reduce: bool) -> LongSkip:
         """The join of a level, counted from 1, with the one above it."""
@@ -166,6 +172,10 @@ class Pyramid(Inlined):
         levels = self.encoder(x)
         if self._laterals:
             levels = [getattr(self, f"lateral{level}")(features) for level, features in enumerate(levels, start=1)]
+        return self.decode(F, levels)
+
+    def decode(self, F: Any, levels: Sequence[Any]) -> Tuple[Any, ...]:
+        """The maps of the decoder, from those of the encoder; both the finest first."""
         maps = [levels[-1]]
         for level in range(len(levels) - 1, 0, -1):
             maps.insert(0, self.step(F, level, maps[0], levels[level - 1]))
@@ -203,6 +213,8 @@ class DenseNetwork(Inlined, Network):
         Of an encoder of the family 'resnet': its stages 3 and 4 keep the size of stage 2.
     decoder_width : int, optional
         Channels of every map of the decoder, such as 256 for many classes; as many as the level has by default.
+    join : {'pairs', 'all'}, default 'pairs'
+        Fuse each level with the one above it, or, in `fpn` only, all levels at once.
 
     Attributes
     ----------
@@ -220,8 +232,8 @@ class DenseNetwork(Inlined, Network):
     classifier = "head.block.4"
     inlined = ("pyramid",)
 
-    #: The family's pyramid.
-    pyramid_type: ClassVar[Any] = Pyramid
+    #: The family's pyramids by the values of `join`.
+    pyramids: ClassVar[Mapping[str, Type[Pyramid]]] = {}
 
     def __init__(
         self,
@@ -237,9 +249,12 @@ class DenseNetwork(Inlined, Network):
         encoder: Union[str, Mapping[str, Any]] = BASIC,
         dilated: bool = False,
         decoder_width: Optional[int] = None,
+        join: str = "pairs",
         **kwargs: Any,
     ) -> None:
         super().__init__(classes, **kwargs)
+        if join not in self.pyramids:
+            raise ValueError(f"join={join!r}: {nearest(str(join), self.pyramids)}")
         positive("blocks", blocks)
         with self.name_scope():
             if encoder == BASIC:
@@ -249,7 +264,7 @@ class DenseNetwork(Inlined, Network):
             else:
                 of_basic = {"channel_times": channel_times, "tiny": tiny, "stages": stages}
                 levels = _classifier_as_encoder(encoder, dilated, of_basic)
-            self.pyramid = self.pyramid_type(levels, fusion, blocks, r, norm, decoder_width)
+            self.pyramid = self.pyramids[join](levels, fusion, blocks, r, norm, decoder_width)
             self.head = Head(self.pyramid.channels[0], classes, head_drop)
 
     @staticmethod

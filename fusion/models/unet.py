@@ -40,4 +40,4 @@ class UNet(DenseNetwork):
     Parameters, attributes, inputs and outputs as `fusion.models.dense.DenseNetwork`.
     """
 
-    pyramid_type = UNetPyramid
+    pyramids = {"pairs": UNetPyramid}

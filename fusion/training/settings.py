@@ -81,6 +81,7 @@ class ModelSettings:
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
     encoder: Optional[str] = setting(None, "a classifier whose stages are fused in place of the basic ones (fpn, unet)")
     decoder_width: Optional[int] = setting(None, "channels of every map of the decoder (fpn, unet)", low=1)
+    join: Optional[str] = setting(None, "fuse levels in pairs, or all at once (fpn)", choices=("pairs", "all"))
     tiny: Optional[bool] = setting(None, "the finest level has the size of the image (fpn, unet)")
     stages: Optional[int] = setting(None, "levels of the basic encoder (fpn, unet)", choices=(3, 4))
     head_drop: Optional[float] = setting(None, "dropout before the last layer (fpn, unet)", low=0, below=1)
