@@ -74,6 +74,7 @@ class ModelSettings:
     deep_stem: Optional[bool] = setting(None, "begin with three convolutions in place of one")
     avg_down: Optional[bool] = setting(None, "where a shortcut shrinks the image, do it by average pooling")
     dilated: Optional[bool] = setting(None, "stages 3 and 4 have stride 1 and dilated convolutions (resnet)")
+    as_released: Optional[bool] = setting(None, "inner width of blocks as in the first release (cifar_inception)")
     last_gamma: Optional[bool] = setting(None, "initialise the gamma of each block's last batch norm at 0")
     final_drop: Optional[float] = setting(None, "dropout before the classifier: share that is set to 0", low=0, below=1)
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
