@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import re
 import sys
 from pathlib import Path
 from typing import Optional, Sequence
@@ -13,13 +12,14 @@ from typing import Optional, Sequence
 from ..command import reported
 from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
-from ..fuse import find_fusion
 from ..models import pretrained
-from ..models.pretrained import FILE, SUMS, fusion_in_name
+from ..models.pretrained import FILE, SUMS, network_in_name
+from ..models.zoo import network_identity
 from ..training import checkpoint
 from ..training.config import to_yaml
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split
+from ..training.settings import model_keywords
 
 #: The largest file of weights, in bytes, that the package should carry.
 _LARGEST = 1_000_000
@@ -33,7 +33,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     run_path : Path
         The folder of a finished run.
     name : str
-        The model's: FUSION_resnet8_DATA, or resnet8_DATA for plain addition.
+        The model's: FUSION_resnet8_DATA or FUSION_inception8_DATA; without FUSION_ for plain addition.
     title : str, optional
         A name for the data set, if it was a folder whose own name says little.
     folder : Path, optional
@@ -54,14 +54,11 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     settings, result = run.settings(), read_result(run)
     if result["epochs"] != settings.train.epochs:
         raise ConfigError(f"{run_path}: {result['epochs']} of {settings.train.epochs} epochs are done; finish it first")
-    if not re.fullmatch(r"([a-z]+_)?resnet8_[a-z0-9]+", name):
-        raise ConfigError(f"{name!r}: expected FUSION_resnet8_DATA, such as aff_resnet8_cifar10")
-    model = settings.model
-    if (model.name, model.blocks, model.channel_times) != ("cifar_resnet", 1, 1) or (
-        find_fusion(model.fusion or "aff") is not find_fusion(fusion_in_name(name))
-    ):
+    family, fusion = network_in_name(name)
+    wanted = {"blocks": 1, "channel_times": 1, "fusion": fusion}
+    if network_identity(settings.model.name, model_keywords(settings)) != network_identity(family, wanted):
         raise ConfigError(
-            f"{run_path}: not a cifar_resnet of one block per stage, with channel_times 1 and the fusion of {name}"
+            f"{run_path}: not a {family} of one block per stage, with channel_times 1 and the fusion of {name}"
         )
     classes = run.read_classes() or load_split(settings, "test").classes
     net = build_network(settings, len(classes))

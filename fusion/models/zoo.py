@@ -15,7 +15,7 @@ from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
 from .network import Network, count_classes, read_parameters
-from .pretrained import find_weights, fusion_in_name, list_pretrained
+from .pretrained import find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
 
@@ -46,9 +46,11 @@ MODELS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     for prefix, fusion in _PREFIXES.items()
 }
 
-#: The narrow ResNet-8 that a laptop trains, named after its fusion and what its weights in the package were trained on.
+#: The narrow networks that a laptop trains, named after their fusion and what their weights were trained on.
 _SMALL = {"blocks": 1, "channel_times": 1, "classes": 10}
-MODELS.update({name: ("cifar_resnet", {**_SMALL, "fusion": fusion_in_name(name)}) for name in list_pretrained()})
+for _name in list_pretrained():
+    _family, _fusion = network_in_name(_name)
+    MODELS[_name] = (_family, {**_SMALL, "fusion": _fusion})
 
 #: Arguments of a network that change nothing in what it can represent.
 _STARTING_POINTS = ("last_gamma", "final_drop", "classes")

@@ -1,20 +1,21 @@
 """Weights that come with the package: small networks trained here, each with its run. README.md has the cards.
 
-A folder is named after its model, FUSION_resnet8_DATA, and holds what its training left (config.yaml, classes.txt,
-metrics.csv, result.json) with the weights of the last epoch: the accuracy of the best would be chosen on the test set.
-`python -m fusion.deploy.keep` puts a run there.
+A folder is named after its model, FUSION_resnet8_DATA or FUSION_inception8_DATA, and holds what its training left
+(config.yaml, classes.txt, metrics.csv, result.json) with the weights of the last epoch: the accuracy of the best would
+be chosen on the test set. `python -m fusion.deploy.keep` puts a run there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
-from ...errors import CheckpointError, nearest
+from ...errors import CheckpointError, ConfigError, nearest
 
 FOLDER = Path(__file__).parent
 
@@ -23,6 +24,9 @@ FILE = "weights.params"
 
 #: In `FOLDER`: of every file of weights, as `sha256sum` writes it.
 SUMS = "SHA256SUMS"
+
+#: Of a model: its fusion, unless it adds, its host and its data set.
+_NAME = re.compile(r"((?P<fusion>[a-z]+)_)?(?P<host>resnet|inception)8_(?P<data>[a-z0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,20 @@ def list_pretrained() -> Tuple[str, ...]:
     return tuple(_checksums())
 
 
-def fusion_in_name(name: str) -> str:
-    """The fusion of a model named as here: 'iaff' of iaff_resnet8_cifar10, 'add' of resnet8_cifar10."""
-    fusion, _, rest = name.partition("_resnet8_")
-    return fusion if rest else "add"
+def network_in_name(name: str) -> Tuple[str, str]:
+    """The family and the fusion of a model named as here: cifar_resnet and iaff of iaff_resnet8_cifar10.
+
+    Raises
+    ------
+    ConfigError
+        If it is not named so.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ConfigError(
+            f"{name!r}: expected FUSION_resnet8_DATA or FUSION_inception8_DATA, such as aff_resnet8_cifar10"
+        )
+    return f"cifar_{found['host']}", found["fusion"] or "add"
 
 
 def find_weights(name: str) -> Weights:
