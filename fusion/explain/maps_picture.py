@@ -23,6 +23,9 @@ _LEAST_REACH = 0.02
 #: A map gets a line at ½ if it goes at least this far to both sides of ½, as a share of the scale.
 _LEAST_CROSSING = 0.05
 
+#: Letters of an input's name that leave room for a share beside it, below the panels of a full row.
+_SHORT_NAME = len("shortcut")
+
 #: How many bins of the distribution are drawn as one.
 _MERGED = 10
 
@@ -147,7 +150,8 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
 def _verdict(found: WeightMap, index: int) -> str:
     """How often y is preferred, of a block that has the choice."""
     if found.role == "selects":
-        return f"{found.place.inputs[1]} {100 * found.identity[index].mean():.0f} %"
+        name, share = found.place.inputs[1], f"{100 * found.identity[index].mean():.0f} %"
+        return f"{name} {share}" if len(name) <= _SHORT_NAME else f"{name}\n{share}"
     return f"w {found.role}"
 
 
