@@ -120,7 +120,7 @@ PHOTOS = {
         "lighting": 0.1,
     },
 }
-NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
+NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
 
 
 @pytest.fixture
