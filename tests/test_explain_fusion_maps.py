@@ -11,6 +11,7 @@ from run_folders import write_network
 
 from fusion import get_fusion, get_model, list_fusions
 from fusion.__main__ import main
+from fusion.attentional import WeightKind
 from fusion.compat import mx
 from fusion.errors import ConfigError
 from fusion.explain.fusion_maps import (
@@ -37,6 +38,10 @@ ROLES = {
     "AXYforXY": "gates both",
     "SEFuse": "gates x",
     "GAUFuse": "gates y",
+    "TopDownLocal": "gates y",
+    "AsymBi": "gates y",
+    "BiLocal": "gates y",
+    "BiGlobal": "gates y",
 }
 
 
@@ -247,8 +252,9 @@ def test_no_images_is_refused():
 
 def test_picture_of_distributions_of_networks_with_different_stages(tmp_path):
     counts = np.bincount(np.arange(BINS), minlength=BINS)
-    own = [WeightDistribution(stage, 1, 1, "selects", counts, BINS // 2) for stage in (1, 2, 3)]
-    other = [WeightDistribution(3, number, 2, "selects", counts, BINS // 2) for number in (1, 2)]
+    kinds = {title: WeightKind(title, "selects") for title in ("", "pass 1", "pass 2")}
+    own = [WeightDistribution(stage, 1, 1, kinds[""], counts, BINS // 2) for stage in (1, 2, 3)]
+    other = [WeightDistribution(3, number, 2, kinds[f"pass {number}"], counts, BINS // 2) for number in (1, 2)]
     draw_weight_distribution({"a $": own, "b": other}, "title", tmp_path / "weights.png")
     assert Image.open(tmp_path / "weights.png").width == 990
 

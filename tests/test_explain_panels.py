@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.cm import ScalarMappable
 
+from fusion.attentional import WeightKind
 from fusion.drawing import save_page
 from fusion.explain.fusion_maps import WeightMap
 from fusion.explain.layers import INPUTS, Place
@@ -54,12 +55,13 @@ def weight_maps(stages, blocks, passes, units=(0,)):
     mean = np.random.default_rng(0).uniform(0.3, 0.7, (1, 8, 8))
     inputs = ("5x5 branch", "3x3 branch") if units[0] else INPUTS
     preferred = np.ones((1, 8, 8))  # "100 %" is the longest share
+    kinds = [WeightKind(title, "selects") for title in (["pass 1", "pass 2"] if passes == 2 else [""])]
     return [
         WeightMap(
             Place(f"{stage}.{block}.{unit}", stage, block, None, unit, inputs),
             number,
             passes,
-            "selects",
+            kinds[number - 1],
             mean,
             preferred,
         )

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from fusion import get_model
-from fusion.attention import GroupNorm
 from fusion.compat import mx, nn
 from fusion.errors import ConfigError
 from fusion.models.normalisation import synchronise_batch_norm, use_norm_layer
+from fusion.operators import GroupNorm
 
 FAMILIES = {
     "cifar_resnet": {"blocks": 1, "channel_times": 2},

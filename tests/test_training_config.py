@@ -13,6 +13,7 @@ import yaml
 
 from fusion.data.augment import POLICIES
 from fusion.errors import ConfigError
+from fusion.tasks.classification import TASK
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import MOST_FILES, differing_keys, model_keywords, read_config, to_yaml
 from fusion.training.settings import LEAST_RATE, Settings, value_of
@@ -121,6 +122,15 @@ PHOTOS = {
     },
 }
 NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
+#: Of networks with an answer per pixel.
+DENSE = {
+    "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"encoder_parameters": "runs/a b/checkpoints/best.params"},
+}
+
+
+class AnswersPixels:
+    title, dense = "answers per pixel", True
 
 
 @pytest.fixture
@@ -495,6 +505,7 @@ def test_only_true_and_false_are_truth_values(write, text):
 
 def test_task_is_that_of_the_data_set_unless_it_is_set(write, monkeypatch):
     monkeypatch.setattr("fusion.training.checks.list_tasks", lambda: ["another", "classification", "third"])
+    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: TASK)
     assert read_config(None).task is None
     path = write("a.yaml", "base: base.yaml\ntask: classification\ntrain: {seed: 1}\n")
     write("base.yaml", "train: {epochs: 2}\ntask: another\n")
@@ -583,6 +594,23 @@ def test_long_values_are_cut_short_in_a_message(write):
         assert len(message) < 3000
 
 
+def test_network_and_task_both_answer_for_images_or_both_for_pixels(monkeypatch):
+    message = refusal("model.name=fpn")
+    assert message.startswith(
+        "model.name=fpn (command line) does not go with data.name=digits (default): fpn gives an "
+    )
+    assert "answer per pixel, and classification needs a classifier: use a network of cifar_resnet" in message
+    assert "unet" not in message
+    message = refusal("train.encoder_parameters=a.params", "model.name=aff_resnet32")
+    assert "aff_resnet32 has no encoder; add train.encoder_parameters=null" in message
+    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: AnswersPixels)
+    assert read_config(None, ["model.name=fpn", "train.encoder_parameters=a.params"]).model.name == "fpn"
+    message = refusal("model.name=aff_resnet32")
+    assert (
+        "gives an answer per image, and answers per pixel needs an answer per pixel: use a network of fpn," in message
+    )
+
+
 # --- Limits ----------------------------------------------------------------------------------------------------------
 
 IMPOSSIBLE = {
@@ -593,6 +621,9 @@ IMPOSSIBLE = {
     "model.cardinality": "0",
     "model.bottleneck_width": "0",
     "model.final_drop": "1 -0.1",
+    "model.head_drop": "1 -0.1",
+    "model.decoder_width": "0 -1",
+    "model.stages": "2 5",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
     "model.norm": "layer",
@@ -929,8 +960,14 @@ def test_written_settings_read_back_the_same(write, changes, reasons):
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
+def test_settings_of_dense_networks_read_back_the_same(write, monkeypatch):
+    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: AnswersPixels)
+    settings = settings_of(DENSE)
+    assert read_config(write("a.yaml", to_yaml(settings))) == settings
+
+
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW, DENSE)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

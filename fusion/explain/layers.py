@@ -1,4 +1,4 @@
-"""The parts of a network: blocks by their structural names, stages by number, and where the fusion blocks are."""
+"""Finds the parts of a network: blocks by their structural names, stages by number, and the fusion blocks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
+from ..attentional import WeightedFusion
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion, list_fusions
 
-#: How deep an error message lists layers.
+#: Error messages list layers with at most so many dots in their names.
 _LISTED_DEPTH = 1
 
 #: What a fusion block is given, x and y, if the layer that holds it does not say: a residual block's.
@@ -23,9 +24,10 @@ class Place:
     Attributes
     ----------
     name : str
-        Structural name, such as `features.3.0.attention`.
+        Its structural name, such as `features.3.0.attention`.
     stage, position : int
-        From 1: the stage, and which of its blocks. Stage 0 is outside any stage.
+        The number of the stage, and that of the block within it, both from 1. Stage 0 stands for a block outside all
+        stages.
     block : HybridBlock
         The fusion block.
     unit : int, default 0
@@ -51,15 +53,23 @@ class Place:
 
 
 def walk(block: Any, name: str = "") -> Iterator[Tuple[str, Any]]:
-    """Every block of a network with its structural name, each before its children; the network's own is empty."""
+    """Every block of a network with its structural name, each before its children; the network's own is empty.
+
+    The children of a block that names of parameters leave out (`fusion.long_skip.Inlined`) are named without it too.
+    """
     yield name, block
+    left_out = getattr(block, "inlined", ())
     for child_name, child in block._children.items():
-        yield from walk(child, f"{name}.{child_name}" if name else child_name)
+        own = f"{name}.{child_name}" if name else child_name
+        below = walk(child, name if child_name in left_out else own)
+        _, first = next(below)
+        yield own, first
+        yield from below
 
 
 @contextmanager
 def imperative(blocks: Iterable[Any]) -> Iterator[None]:
-    """Compiled blocks run one by one: inside a compiled network, hooks see symbols, which have no shape."""
+    """Run compiled (hybridized) blocks one by one: hooks inside a compiled network get symbols without a shape."""
     compiled = [block for block in blocks if getattr(block, "_active", False)]
     for block in compiled:
         block._active = False
@@ -78,14 +88,14 @@ def stages(net: Any) -> List[Tuple[str, Any]]:
     Parameters
     ----------
     net : Block
-        Any of this package, or another network that fuses by `fusion.fuse`.
+        A network of this package, or any other that uses fusion blocks of `fusion.fuse`.
     """
     kinds = _fusion_classes()
     return [(name, block) for name, block in walk(net) if _is_stage(block, kinds)]
 
 
 def fusion_places(net: Any) -> List[Place]:
-    """Every fusion block of a network, in order."""
+    """Every fusion block of a network, in the network's order; those outside all stages come last."""
     kinds = _fusion_classes()
     in_stages = {
         f"{name}.{key}.{path}": (stage, position, unit)
@@ -110,13 +120,13 @@ def find_layer(net: Any, name: str) -> Any:
     net : Block
         The network.
     name : str
-        A structural name, as `python -m fusion summary` shows them (`features.3.0.attention`), or one that begins
-        with a stage (`stage3`, `stage3.0.attention`).
+        A structural name as `python -m fusion summary` shows it (`features.3.0.attention`), or a name that begins with
+        a stage (`stage3`, `stage3.0.attention`).
 
     Raises
     ------
     ConfigError
-        If there is no such layer: the nearest ones, and those there are.
+        If there is no such layer; the message names the nearest ones, and those that exist.
     """
     named = layer_names(net)
     if name not in named:
@@ -130,7 +140,7 @@ def find_layer(net: Any, name: str) -> Any:
 
 
 def layer_names(net: Any) -> Dict[str, Any]:
-    """Every name that `find_layer` knows, with its block: first the stages, then structural names."""
+    """Every name that `find_layer` knows, with its block: first names that begin with a stage, then structural ones."""
     blocks = {name: block for name, block in walk(net) if name}
     named = {}
     for number, (stage, _) in enumerate(stages(net), start=1):
@@ -141,7 +151,7 @@ def layer_names(net: Any) -> Dict[str, Any]:
 
 
 def _fusion_classes() -> Tuple[Any, ...]:
-    return tuple(find_fusion(name) for name in list_fusions())
+    return (*(find_fusion(name) for name in list_fusions()), WeightedFusion)
 
 
 def _held(net: Any, kinds: Tuple[Any, ...]) -> Iterator[Tuple[str, Any, Any]]:

@@ -87,7 +87,7 @@ def add_command(commands: Any) -> None:
     add_images(parser)
     add_source(parser)
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per image (default: 5)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 

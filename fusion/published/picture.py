@@ -7,8 +7,9 @@ from typing import Any
 
 from ..drawing import BLUE, ORANGE, epoch_marker, label_epochs, new_figure, save_page
 from ..words import counted
-from .compare import REACH, Comparison, error_range
+from .compare import Comparison
 from .curves import Curve
+from .verdict import REACH, error_range
 
 #: A run with less than this share of the published epochs gets a second panel, which shows only its own epochs.
 _SHORT = 0.5

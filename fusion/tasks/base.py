@@ -137,6 +137,8 @@ class Task:
         What `best` and `last` in result.json mean.
     loss_title : str
         What a report calls the loss on the test set.
+    dense : bool
+        Whether the network answers for each pixel: see `fusion.models.Network.dense`.
     """
 
     title: str
@@ -145,6 +147,7 @@ class Task:
     headline: Figure
     best_note: str
     loss_title: str = "loss"
+    dense: bool = False
 
     # --- What is computed ---------------------------------------------------------------------------------------------
 

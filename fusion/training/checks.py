@@ -9,8 +9,8 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ..data import describe
 from ..errors import ConfigError, nearest
-from ..models.zoo import model_arguments
-from ..tasks import list_tasks
+from ..models.zoo import FAMILIES, family_of, model_arguments
+from ..tasks import find_task, list_tasks
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -200,3 +200,22 @@ def _check_model(found: _Written) -> None:
         words = " ".join(f"{key}=null" for key in unknown)
         takes = ", ".join(sorted(set(known) - {"classes"}))
         found.refuse_together("model.name", contradictions, f"add {words} ({name} takes {takes})")
+    _check_answers(found)
+
+
+def _check_answers(found: _Written) -> None:
+    """The network answers for images where the task is about images, and for pixels where it is about pixels."""
+    settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
+    task = find_task(settings.task or describe(settings.data.name).task)
+    if family.dense != task.dense:
+        which = "task" if settings.task else "data.name"
+        answer, needs = ("pixel", "a classifier") if family.dense else ("image", "an answer per pixel")
+        wanted = [name for name, other in FAMILIES.items() if other.dense == task.dense]
+        mend = (
+            f"{settings.model.name} gives an answer per {answer}, and {task.title} needs {needs}: use a network of "
+            f"{', '.join(wanted)}, or other data"
+        )
+        found.refuse_together("model.name", [("does not go with", which)], mend)
+    if settings.train.encoder_parameters is not None and not family.dense:
+        mend = f"{settings.model.name} has no encoder; add train.encoder_parameters=null"
+        found.refuse_together("train.encoder_parameters", [("does not go with", "model.name")], mend)

@@ -129,8 +129,13 @@ class RunDirectory:
         """
         return read_config(self.config, overrides)
 
-    def history(self) -> History:
+    def history(self, settings: Optional[Settings] = None) -> History:
         """Read the metrics of the finished epochs.
+
+        Parameters
+        ----------
+        settings : Settings, optional
+            Of the run, if the caller has read them; by default, its config.yaml is read.
 
         Raises
         ------
@@ -139,7 +144,7 @@ class RunDirectory:
         """
         if not self.metrics.is_file():
             raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
-        return History.read(task_of(self.settings()), self.metrics)
+        return History.read(task_of(settings or self.settings()), self.metrics)
 
     def weights(self, which: str) -> Path:
         """The path of a file of weights.
