@@ -1,9 +1,8 @@
 #!/usr/bin/env python
-"""What AutoAugment and the others cost: augmented images a second of one core, beside crop, flip and normalisation.
+"""What AutoAugment and the other augmentations cost: images per second on one core, beside crop, flip and normalise.
 
-Every augmentation takes its turn in each round, on the same images in one thread of one process, whose own time is
-counted, so that other programs matter little. The ratio is to the
-plain one of the same round.
+In each round all augmentations take turns on the same images, in one thread of one process. Only the thread's own
+processor time counts, so that other programs matter little. Each ratio is to the plain augmentation of the same round.
 
     python benchmarks/augment.py
     python benchmarks/augment.py --size 224 --batch 16
@@ -26,7 +25,7 @@ CLASSES = 10
 
 
 def augmentations() -> Dict[str, Augmentation]:
-    """Each as in the recipes, over the same crop and flip."""
+    """The augmentations as in the recipes, each after the same crop and flip."""
     base = {"normalise": Normalisation(CIFAR_MEAN, CIFAR_STD), "classes": CLASSES, "crop_padding": 4, "flip": True}
     made = {
         "crop, flip, normalise": Augmentation(**base),
@@ -45,15 +44,15 @@ def augmentations() -> Dict[str, Augmentation]:
 
 
 def pictures(count: int, size: int) -> np.ndarray:
-    """Smooth colours with some noise: what is on them hardly matters, but for operations that count colours."""
+    """Images of smooth colours with some noise. Their content matters only to operations that count colours."""
     draw = np.random.default_rng(0)
     coarse = draw.integers(256, size=(count, 5, 5, 3)).repeat(-(-size // 5), axis=1).repeat(-(-size // 5), axis=2)
     noise = draw.integers(-20, 20, size=(count, size, size, 3))
     return (coarse[:, :size, :size] + noise).clip(0, 255).astype(np.uint8)
 
 
-def images_a_second(augmentation: Augmentation, images: np.ndarray, seconds: float, key: int) -> float:
-    """Of batch after batch for so long."""
+def images_per_second(augmentation: Augmentation, images: np.ndarray, seconds: float, key: int) -> float:
+    """The rate of augmenting batch after batch for this number of seconds."""
     labels = np.arange(len(images)) % CLASSES
     start, done = time.thread_time(), 0
     while time.thread_time() - start < seconds:
@@ -64,18 +63,18 @@ def images_a_second(augmentation: Augmentation, images: np.ndarray, seconds: flo
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", type=int, default=32, metavar="PIXELS", help="of the images (default: 32)")
-    parser.add_argument("--batch", type=int, default=128, help="images a batch (default: 128)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn (default: 1)")
+    parser.add_argument("--size", type=int, default=32, metavar="PIXELS", help="side of the images (default: 32)")
+    parser.add_argument("--batch", type=int, default=128, help="images per batch (default: 128)")
+    parser.add_argument("--rounds", type=int, default=5, help="turns per augmentation (default: 5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds per turn (default: 1)")
     arguments = parser.parse_args()
     images, made = pictures(arguments.batch, arguments.size), augmentations()
     rates: Dict[str, List[float]] = {title: [] for title in made}
     for key in range(arguments.rounds):
         for title, augmentation in made.items():
-            rates[title].append(images_a_second(augmentation, images, arguments.seconds, key))
+            rates[title].append(images_per_second(augmentation, images, arguments.seconds, key))
     plain = next(iter(rates.values()))
-    print(f"Images of {arguments.size} pixels a second of one core, batches of {arguments.batch}")
+    print(f"Images per second on one core, of {arguments.size} pixels, in batches of {arguments.batch}")
     for title, found in rates.items():
         share = statistics.median(rate / base for rate, base in zip(found, plain))
         print(f"  {title:<32} {statistics.median(found):>9,.0f}   {share:.2f} of the first")

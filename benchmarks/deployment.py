@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""How fast the optimised export is, beside the original formulation of the same network, hybridized.
+"""How fast the optimised export of a network is, beside the original formulation of the network, hybridized.
 
 The original formulation is that of benchmarks/fusion_step.py: global average pooling, `broadcast_add` and
-`broadcast_mul`, as the equation reads. All of a size run in one process with the same weights, once a round each, with
-all processors open to each; a ratio is the median of the rounds' own.
+`broadcast_mul`, as in the equation. The networks of one size run in one process with the same weights. They take turns,
+one call of each per round, and each may use all processors. A ratio is the median of the ratios of all rounds.
 
     python benchmarks/deployment.py
 """
@@ -23,14 +23,15 @@ from fusion.compat import mx
 from fusion.deploy.optimise import load_optimised, optimise, quantise
 from fusion.processors import chosen
 from fusion.timing import gain, interleave
+from fusion.words import counted
 
-#: Model, batch size, and the least ratio that is aimed at, of the optimised export.
+#: Model, batch size, and the goal: the smallest ratio that the optimised export should reach.
 SIZES = (("aff_resnet32", 1, 1.2), ("aff_resnet32", 32, 1.2), ("aff_resnet50", 1, 1.2))
 ORIGINAL, OPTIMISED = "original", "optimised"
 
 
 def networks(model: str) -> Tuple[Any, Any]:
-    """The network as the original has it and as it is here, with the same random weights."""
+    """The network in the original formulation and in that of this package, with the same random weights."""
     mx.random.seed(0)
     original, here = fusion.get_model(model, fusion=NaiveAFF.__name__), fusion.get_model(model)
     size = here.input_size
@@ -42,7 +43,7 @@ def networks(model: str) -> Tuple[Any, Any]:
     for name, parameter in original._collect_params_with_prefix().items():
         if name.endswith(("running_mean", "beta", "bias")):
             weights[name].set_data(mx.nd.array(draw.normal(0, 0.1, parameter.shape)))
-        elif name.endswith(("running_var", "gamma")):  # batch norm that does something, also where gamma begins at 0
+        elif name.endswith(("running_var", "gamma")):  # so that a last gamma is not 0
             weights[name].set_data(mx.nd.array(draw.uniform(0.5, 1, parameter.shape)))
         parameter.set_data(weights[name].data())
     return original, here
@@ -53,14 +54,14 @@ def call(block: Any, images: Any) -> Callable[[], None]:
 
 
 def exported(found: Any) -> Any:
-    """What comes back from its files."""
+    """The network, written to files and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
         found.save(Path(folder) / "net")
         return load_optimised(Path(folder) / "net")
 
 
 def compare(model: str, batch: int, rounds: int, ways: Sequence[str]) -> Dict[str, Tuple[float, float, float]]:
-    """Milliseconds, ratio to the original and largest difference from it of each way."""
+    """For each way: milliseconds per call, ratio to the original formulation, and largest difference from it."""
     original, here = networks(model)
     size = here.input_size
     draw = np.random.default_rng(1)
@@ -82,10 +83,10 @@ def compare(model: str, batch: int, rounds: int, ways: Sequence[str]) -> Dict[st
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="of each network at each size (default: %(default)s)")
-    parser.add_argument("--ways", default="int8", help="beside float32: int8, or nothing (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds at each size (default: %(default)s)")
+    parser.add_argument("--ways", default="int8", help="also measure int8; '' for none (default: %(default)s)")
     arguments = parser.parse_args()
-    print(f"Inference with {chosen().count} threads, {arguments.rounds} rounds in turn")
+    print(f"Inference with {counted(chosen().count, 'thread')}, {counted(arguments.rounds, 'round')} in turn")
     print(f"  {'model':<13} {'batch':>5} {'network':<10} {'ms':>8} {'ratio':>6}  differs by")
     missed = 0
     for model, batch, goal in SIZES:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""How much memory an evaluation takes, by the number of images: it adds up batch by batch and keeps no answers.
+"""How much memory an evaluation takes, depending on the number of images. It adds up batches and keeps no answers.
 
     python benchmarks/evaluation.py
 
-Each number of images is a process of its own, whose largest resident size is shown. The images are noise of 16×16
-pixels, which are made batch by batch, and the network has 1,000 outputs, as on ImageNet.
+Each number of images is evaluated in a process of its own, whose largest resident size is printed. The images are noise
+of 16×16 pixels, made batch by batch, and the network has 1,000 outputs, as on ImageNet.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from fusion.training.evaluation import evaluate
 IMAGES = (1_000, 10_000, 50_000)
 CLASSES, SIDE, BATCH = 1_000, 16, 100
 
-#: Megabytes by which the largest number of images may exceed the smallest.
+#: The goal: the largest number of images takes at most this many megabytes more than the smallest.
 MOST = 20
 
 
 class Noise:
-    """So many images, of which a batch at a time exists."""
+    """A data set of noise, of which only one batch exists at a time."""
 
     def __init__(self, images: int) -> None:
         self._images = images
@@ -46,7 +46,7 @@ class Noise:
 
 
 def evaluate_noise(images: int) -> None:
-    """Evaluate, and print the largest resident size of this process in megabytes."""
+    """Evaluate this number of images, and print the largest resident size of this process in megabytes."""
     net = nn.HybridSequential()
     net.add(nn.Flatten(), nn.Dense(CLASSES, in_units=3 * SIDE**2))
     net.initialize()

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""How far the exports of each model are from its network: a row a model, a column a format.
+"""How far the exports of each model are from its network: one row per model, one column per format.
 
-The weights are random: what is compared is the arithmetic. They are drawn as for training, with every scale and shift
-drawn too, the running statistics are those of images like the ones that are compared, and the scales within the fusion
-blocks are small, so that their weights are not saturated. Without that, iAFF-ResNet-32 as it is before training
-magnifies a relative difference of two inputs thousands of times, so that rounding alone changes its answers. What an
-export refuses to write is shown with its figure; the last two columns tell rounding from a wrong translation.
+The weights are random, because only the arithmetic is compared. They are drawn as for training, and every scale and
+shift is drawn, too. The running statistics are those of images like the ones that are compared. The scales in the
+fusion blocks are small, so that their weights are not saturated; otherwise iAFF-ResNet-32 before training magnifies a
+relative difference of two inputs thousands of times, so that rounding alone changes its answers. If `export` refuses to
+write a model, its figure is shown all the same. The last two columns distinguish rounding from a wrong translation.
 
     python benchmarks/export.py                       the named CIFAR models and aff_resnet50, a table
-    python benchmarks/export.py iaff_resnet50 ...     others
+    python benchmarks/export.py iaff_resnet50 ...     other models
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 BATCH = 4
 
-#: Of the batch norms within fusion blocks.
+#: The factor of the scales of batch norms in fusion blocks.
 ATTENTION_SCALE = 0.2
 
 
@@ -49,7 +49,7 @@ def usual_models() -> list[str]:
 
 
 def save_random(name: str, file: Path) -> None:
-    """Weights that answer differently to different images, with values of the usual size in every layer."""
+    """Write random weights that give different answers for different images, with usual values in every layer."""
     net = get_model(name)
     mx.random.seed(0)
     net.initialize()
@@ -66,26 +66,26 @@ def save_random(name: str, file: Path) -> None:
     net.apply(forget)
     with mx.autograd.record():
         outputs = net(images)
-    outputs.backward()  # it is here that MXNet's CPU kernels update running statistics
+    outputs.backward()  # in the backward pass, MXNet's CPU kernels update running statistics
     mx.nd.waitall()
     net.save_parameters(str(file))
 
 
 def typical(side: int, draw: np.random.Generator) -> np.ndarray:
-    """Random pixels and digits, which an export is compared on, normalised: (2·BATCH, 3, side, side)."""
+    """Random pixels and digits as an export is compared on, normalised: (2·BATCH, 3, side, side)."""
     random = draw.integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     scans = [Image.fromarray(scan).resize((side, side)) for scan in digits.load("train").images[:BATCH]]
     return Normalisation(CIFAR_MEAN, CIFAR_STD)(np.concatenate([random, np.stack(scans)]).transpose(0, 3, 1, 2))
 
 
 def forget(block: nn.Block) -> None:
-    """Let running statistics be those of the last batch."""
+    """Make a batch norm take its running statistics from the last batch alone."""
     if isinstance(block, nn.BatchNorm):
         block._kwargs["momentum"] = 0.0
 
 
 def difference(trained: Trained, output: Path, name: str, with_preprocess: bool) -> str:
-    """What the export prints, or what it refuses to write."""
+    """The largest difference that the export reports, also if it refuses to write the files."""
     try:
         done = export(trained, output, (name,), None, with_preprocess)
     except ExportError as error:
@@ -94,7 +94,7 @@ def difference(trained: Trained, output: Path, name: str, with_preprocess: bool)
 
 
 def in_double(trained: Trained) -> Tuple[str, str]:
-    """Of one random image: the network's own rounding, and how far its translation is where rounding is not in the way.
+    """For one random image: the network's own rounding error, and the error of its translation without rounding.
 
     The first is the network in float32 against itself in float64; the second is the ONNX graph in float64, evaluated by
     onnx's reference implementation, against the network in float64.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """How long a training step takes: AFF here against the formula written naively, and beside the other fusion blocks.
 
-Everything is timed in one process with the steps of all candidates interleaved, so that a busy machine slows each of
-them; figures are medians, and the ratio is what counts.
+All candidates are timed in one process and take turns after each step, so that a busy machine slows all of them
+equally. The figures are medians; only the ratios are meaningful.
 
     python benchmarks/fusion_step.py
 """
@@ -23,18 +23,18 @@ from fusion.compat import HybridBlock, mx, nn
 from fusion.fuse import register
 from fusion.models.normalisation import use_norm_layer
 
-#: Blocks a stage, channel_times, batch size, and the least ratio that is aimed at.
+#: Blocks per stage, channel_times, batch size, and the goal: the smallest ratio that should be reached.
 SIZES = ((1, 1, 128, 1.5), (5, 4, 32, 1.2))
 BLOCKS = ("add", "se", "sk", "aff", "iaff")
-#: The most that is aimed at of a block's step, addition's being 1, at each of `SIZES`.
+#: The goal for each of `SIZES`: the longest step of a block, as a multiple of the step with addition.
 MOST = {"aff": (1.7, 1.28), "iaff": (2.3, 1.5)}
-#: The most that is aimed at of a step with group norm throughout, batch norm's being 1.
+#: The goal: the longest step with group norm throughout, as a multiple of the step with batch norm.
 MOST_OF_GROUP_NORM = 2.0
 _WARM_UP = 2
 
 
 class NaiveAFF(HybridBlock):
-    """AFF as its equation reads and as the original program had it, with the operators that come to mind first."""
+    """AFF as in its equation and in the original program, with the operators that are the first choice for it."""
 
     def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,7 +62,7 @@ class NaiveAFF(HybridBlock):
 
 
 class Candidate:
-    """A network with its optimizer, ready to take steps on one batch."""
+    """A network with its optimizer, ready for training steps on one batch."""
 
     def __init__(self, block: str, blocks: int, channel_times: int, batch: int, norm_layer: str = "batch") -> None:
         self.net = fusion.get_model("cifar_resnet", fusion=block, blocks=blocks, channel_times=channel_times)
@@ -79,7 +79,7 @@ class Candidate:
         self.seconds: List[float] = []
 
     def step(self) -> None:
-        """Forward, backward, update; timed."""
+        """Take one step (forward, backward, update), and note its duration."""
         start = time.perf_counter()
         with mx.autograd.record():
             loss = self.loss(self.net(self.images), self.labels)
@@ -90,33 +90,33 @@ class Candidate:
 
     @property
     def milliseconds(self) -> float:
-        """Median of the steps after the first two, which compile and allocate."""
+        """The median over all steps but the first two, which compile the network and allocate memory."""
         return 1000 * statistics.median(self.seconds[_WARM_UP:])
 
     def training_output(self) -> np.ndarray:
-        """Logits with batch statistics; nothing is updated."""
+        """The logits with the statistics of the batch; nothing is updated."""
         with mx.autograd.train_mode():
             return self.net(self.images).asnumpy()
 
 
 def interleave(steps: Sequence[Callable[[], None]], count: int) -> None:
-    """Take `count` steps of each, one of each in turn."""
+    """Take `count` steps of each candidate; the candidates take turns after each step."""
     for _ in range(count + _WARM_UP):
         for step in steps:
             step()
 
 
 def milliseconds_in_process(size: Sequence[int], steps: int, environment: Mapping[str, str]) -> float:
-    """Of an AFF step in a process of its own: for what is settled once per process.
+    """Milliseconds per AFF step in a process of its own, for settings that are fixed once per process.
 
     Parameters
     ----------
     size : sequence of int
         Blocks per stage, channel_times and batch size.
     steps : int
-        That count.
+        How many steps are measured.
     environment : mapping of str to str
-        All variables of the process.
+        All environment variables of the process.
     """
     command = [sys.executable, __file__, "--alone", *map(str, size), "--steps", str(steps)]
     done = subprocess.run(command, env=dict(environment), stdout=subprocess.PIPE, text=True, check=True)
@@ -133,8 +133,8 @@ def difference(one: Candidate, other: Candidate) -> float:
 
 
 def compare_with_naive(count: int) -> List[Dict[str, float]]:
-    """The whole network's step here and naively, at each of `SIZES`."""
-    register()(NaiveAFF)  # not before: whoever imports this file lists the blocks as they are
+    """Compare a step of the whole network with AFF of this package and with naive AFF, at each of `SIZES`."""
+    register()(NaiveAFF)  # only here, so that a program that imports this file has the usual list of blocks
     print("A training step of the CIFAR AFF network (ResNet), AFF naive against AFF here")
     titles = (("blocks", 6), ("channel_times", 13), ("batch", 5), ("naive", 9), ("here", 9), ("ratio", 6), ("goal", 5))
     print("  " + " ".join(title.rjust(width) for title, width in titles) + "  equal to")
@@ -154,7 +154,7 @@ def compare_with_naive(count: int) -> List[Dict[str, float]]:
 
 
 def compare_blocks(count: int) -> int:
-    """The whole network's step with each of `BLOCKS`; how many goals of `MOST` are missed."""
+    """Compare a step of the whole network with each of `BLOCKS`; return how many goals of `MOST` are missed."""
     print("A training step by fusion block, and its time as a multiple of addition's")
     missed = 0
     for number, (blocks, channel_times, batch, _) in enumerate(SIZES):
@@ -171,7 +171,7 @@ def compare_blocks(count: int) -> int:
 
 
 def compare_norms(count: int) -> int:
-    """The whole AFF network's step with group norm and with batch norm; how many goals are missed."""
+    """Compare a step of the AFF network with group norm and with batch norm; return how many goals are missed."""
     print("A training step of the AFF network with group norm throughout, and its time as a multiple of batch norm's")
     missed = 0
     for blocks, channel_times, batch, _ in SIZES:
@@ -190,7 +190,7 @@ def compare_norms(count: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=15, help="of each candidate at each size (default: 15)")
+    parser.add_argument("--steps", type=int, default=15, help="steps of each candidate at each size (default: 15)")
     parser.add_argument("--alone", nargs=3, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:

@@ -1,10 +1,9 @@
 #!/usr/bin/env python
-"""Whether the network ever waits for data: images a second of the batches, and of training beside its bare step.
+"""Whether the network ever waits for data: images per second of the batches, and of training beside its bare step.
 
-First, one process makes batches by crop, flip and normalisation, here and by Gluon's `DataLoader` with its
-`transforms`, from the same arrays
-in turn. Then whole training runs alternate with the bare step, which repeats
-forward, backward and update on one batch that lies ready on the device.
+First, one process makes batches by crop, flip and normalisation, by this package and by Gluon's `DataLoader` with its
+`transforms`, which take turns on the same arrays. Then whole training runs alternate with the bare step, which repeats
+forward, backward and update on one batch that is already on the device.
 
     python benchmarks/loader.py
 """
@@ -44,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 LOADER_GOAL, TRAINING_GOAL = 20, 0.9
 BATCH = 128
 
-#: What makes the quickstart's small run as hard for the batches as the recipe is: its batch and its augmentation.
+#: Settings that give the quickstart's small run the augmentations of the recipe.
 RECIPES = {
     "crop, flip, mixup": ["augment.flip=true", "augment.crop_padding=4", "augment.mixup_alpha=1"],
     "the same after AutoAugment": [
@@ -57,7 +56,7 @@ RECIPES = {
 
 
 def random_images(count: int) -> ImageSet:
-    """Images of CIFAR's size; what is on them costs nothing."""
+    """Random images of CIFAR's size; their content does not matter for the speed."""
     draw = np.random.default_rng(0)
     images = draw.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
     labels = draw.integers(10, size=count)
@@ -65,7 +64,7 @@ def random_images(count: int) -> ImageSet:
 
 
 def gluon_loader(data: ImageSet) -> Any:
-    """Gluon's way to the same batches; its 1.9.1 has no padded crop, which is GluonCV's, as in the original."""
+    """The same batches by Gluon. The padded crop is GluonCV's, as in the original program: Gluon 1.9.1 has none."""
     from gluoncv.data.transforms import RandomCrop
 
     vision = mx.gluon.data.vision.transforms
@@ -83,7 +82,7 @@ def gluon_loader(data: ImageSet) -> Any:
 
 
 def images_a_second(batches: Any, limit: int) -> float:
-    """Of the first `limit` batches."""
+    """The rate of the first `limit` batches."""
     start = time.perf_counter()
     for count, batch in enumerate(batches, start=1):
         del batch
@@ -94,7 +93,7 @@ def images_a_second(batches: Any, limit: int) -> float:
 
 
 def compare_loaders(rounds: int) -> bool:
-    """Batches of this project against Gluon's, the rounds of both in turn; whether the goal is met."""
+    """Compare batches of this package with Gluon's, which take turns; return whether the goal is met."""
     data = random_images(20_000)
     augmentation = Augmentation(Normalisation(CIFAR_MEAN, CIFAR_STD), classes=10, crop_padding=4, flip=True)
     mine = TrainingBatches(data, augmentation, BATCH, seed=0)
@@ -105,13 +104,13 @@ def compare_loaders(rounds: int) -> bool:
         found[0].append(images_a_second((mine.make(number, i, order) for i in range(len(mine))), len(mine)))
         found[1].append(images_a_second(theirs, 10))
     here, gluon = map(statistics.median, found)
-    print("Images a second of one process: crop, flip and normalise, in batches of", BATCH)
+    print("Images per second of one process: crop, flip and normalise, in batches of", BATCH)
     print(f"  here {here:,.0f}   gluon DataLoader with transforms {gluon:,.0f}   ratio {here / gluon:.1f}", flush=True)
     return here / gluon >= LOADER_GOAL
 
 
 def compare_training(title: str, overrides: List[str], rounds: int) -> bool:
-    """The training script's loop against the bare step, in turn; whether the goal is met."""
+    """Compare the training script's loop with the bare step, which take turns; return whether the goal is met."""
     settings = read_config(
         ROOT / "configs" / "quickstart.yaml", [f"data.batch_size={BATCH}", "train.epochs=4", *overrides]
     )
@@ -124,7 +123,7 @@ def compare_training(title: str, overrides: List[str], rounds: int) -> bool:
             rows = read_metrics(run.metrics)[1:]  # the first epoch compiles the network
         whole.append(statistics.median(row["images_per_second"] for row in rows))
     share = statistics.median(w / b for w, b in zip(whole, bare))
-    print(f"Images a second of training, {title}")
+    print(f"Images per second of training, {title}")
     print(
         f"  bare step {statistics.median(bare):,.0f}   train_cifar.py {statistics.median(whole):,.0f}   "
         f"share {100 * share:.0f} %",
@@ -134,7 +133,7 @@ def compare_training(title: str, overrides: List[str], rounds: int) -> bool:
 
 
 def bare_step(settings: Any, steps: int) -> float:
-    """Images a second of forward, backward and update alone."""
+    """Images per second of forward, backward and update alone."""
     devices = contexts("cpu")
     train_set, _ = load_data(settings)
     net = build_network(settings, len(train_set.classes))
@@ -158,7 +157,7 @@ def bare_step(settings: Any, steps: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of each pair (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default: 3)")
     rounds = parser.parse_args().rounds
     logging.getLogger("fusion").setLevel(logging.WARNING)
     met = [compare_loaders(rounds)]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""What it brings to a training step that the C library keeps freed memory: fusion.memory on and off, in turn.
+"""What a training step gains if the C library keeps freed memory: `fusion.memory` on and off, which take turns.
 
-Each step is that of benchmarks/fusion_step.py, in a process of its own, since the C library is set once per process.
+The step is that of benchmarks/fusion_step.py. Each way runs in a process of its own, because the C library is
+configured once per process.
 
     python benchmarks/memory.py
 """
@@ -14,13 +15,13 @@ import statistics
 
 from fusion_step import SIZES, milliseconds_in_process
 
-#: Any variable of glibc's leaves memory as the user has set it: this one is glibc's own default.
+#: If any of glibc's variables is set, `fusion.memory` changes nothing. This one is set to glibc's own default.
 _OFF = {"MALLOC_TOP_PAD_": "131072"}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of each pair of processes (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of processes at each size (default: %(default)s)")
     arguments = parser.parse_args()
     for blocks, channel_times, batch, _ in SIZES:
         size, steps = (blocks, channel_times, batch), 20 if blocks == 1 else 6

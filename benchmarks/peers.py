@@ -2,13 +2,13 @@
 """How fast AFF-ResNet-32 is here, beside the same network in PyTorch and in ONNX Runtime, on this machine's processors.
 
 Each candidate is a process of its own with the same number of threads. They take turns, so that a busy machine slows
-each of them: a ratio is the median of the rounds' own, above 1 where this package is the faster one. All have the same
-weights, and their answers are compared before anything is timed.
+all of them equally. A ratio is the median of the ratios of all rounds, and is above 1 if this package is faster. All
+have the same weights, and their answers are compared before anything is timed.
 
     python benchmarks/peers.py --torch PYTHON        an interpreter that can import torch
     python benchmarks/peers.py                       without PyTorch
 
-PyTorch compiles by a C++ compiler, which must be installed.
+PyTorch compiles with a C++ compiler, which must be installed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from peers_turns import Call, take_turns
 
-#: Of PyTorch's processes. Importing `fusion` may add settings for MXNet, which are none of PyTorch's.
+#: The environment of PyTorch's processes. Importing `fusion` may add settings for MXNet, which PyTorch must not get.
 _OUTSIDE = dict(os.environ)
 
 import fusion  # noqa: E402  after the environment was copied
@@ -39,17 +39,18 @@ from fusion.machine import processors  # noqa: E402
 from fusion.processors import with_threads  # noqa: E402
 from fusion.speed.measuring import IN_PLACE, NotPossibleError  # noqa: E402
 from fusion.timing import Times, gain  # noqa: E402
+from fusion.words import counted  # noqa: E402
 
 MODEL = "aff_resnet32"
 TRAINING_BATCH = 32
 
-#: Seconds within which the calls of a turn begin.
+#: The length of a turn in seconds. No call begins later than that.
 TURN = 0.6
 
-#: Difference from MXNet's logits that is accepted, as a fraction of the largest. Eight-bit integers are not held to it.
+#: The largest accepted difference from MXNet's logits, as a fraction of the largest logit. INT8 may differ by more.
 TOLERANCE = 1e-3
 
-#: Images that the eight-bit network takes its ranges from.
+#: How many images the INT8 network is calibrated on.
 _CALIBRATION_IMAGES = 8
 
 
@@ -60,11 +61,11 @@ class Way:
     Attributes
     ----------
     title : str
-        As tables name it.
+        The name in tables.
     program : {"torch", "mxnet"}
-        Whose process runs it.
+        The library whose process runs it.
     way : str
-        The process's name for it.
+        The name by which the process knows it.
     """
 
     title: str
@@ -83,13 +84,13 @@ ONNX = Way("ONNX Runtime", "mxnet", "onnx")
 INFERENCE = (EAGER, COMPILED, FROZEN, PLAIN, OPTIMISED, INT8, ONNX)
 TRAINING = (EAGER, COMPILED, PLAIN)
 
-#: Exports that compute the same function, as eight-bit integers do not.
+#: Exports that compute the same function as the network; INT8 does not.
 EXPORTS = (OPTIMISED, ONNX)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """How many times as fast one of some ways, the fastest, should be as another."""
+    """How many times as fast the fastest of some ways should be as another way."""
 
     task: str
     batch: int
@@ -111,7 +112,7 @@ GOALS = (
 
 
 def load(file: str) -> Tuple[Any, np.ndarray]:
-    """The network with the weights of a file, and its images."""
+    """The network with the weights in a file, and the images in this file."""
     net = fusion.get_model(MODEL)
     net.initialize()
     with np.load(file) as stored:
@@ -121,7 +122,7 @@ def load(file: str) -> Tuple[Any, np.ndarray]:
 
 
 def onnx_runtime(net: Any, images: np.ndarray, threads: int) -> Call:
-    """Our ONNX model in ONNX Runtime."""
+    """The ONNX model of this package in ONNX Runtime."""
     runtime = require("onnxruntime")
     model = to_onnx(*trace(net, images.shape), images.shape[1:])
     options = runtime.SessionOptions()
@@ -131,7 +132,7 @@ def onnx_runtime(net: Any, images: np.ndarray, threads: int) -> Call:
 
 
 def inference(net: Any, images: np.ndarray, batch: int, way: str, threads: int) -> Call:
-    """A call that answers `batch` of the images."""
+    """A function that computes the answers for `batch` of the images."""
     if way == ONNX.way:
         return onnx_runtime(net, images[:batch], threads)
     if way == OPTIMISED.way:
@@ -152,7 +153,7 @@ def inference(net: Any, images: np.ndarray, batch: int, way: str, threads: int) 
 
 
 def prepare(job: Mapping[str, Any]) -> Tuple[Call, Optional[List[List[float]]]]:
-    """One way to run the network, on the weights and images of a file."""
+    """Prepare one way to run the network, with the weights and images in a file."""
     net, images = load(job["weights"])
     if job["task"] == "training":
         return IN_PLACE["training"](net, mx.nd.array(images[: job["batch"]])), None
@@ -165,7 +166,7 @@ def prepare(job: Mapping[str, Any]) -> Tuple[Call, Optional[List[List[float]]]]:
 
 
 def save_weights(file: Path, images: int) -> None:
-    """Random weights by structural name, with batch norms that do something, and random images."""
+    """Write random weights by structural name, with batch norms that are not the identity, and random images."""
     mx.random.seed(0)
     net = fusion.get_model(MODEL)
     net.initialize()
@@ -189,11 +190,11 @@ class Candidate:
     Parameters
     ----------
     way : Way
-        Which.
+        The way.
     job : mapping
-        What its process is asked to be.
+        The description of what the process does.
     torch : str, optional
-        The interpreter of PyTorch's.
+        The Python interpreter that can import torch.
     """
 
     def __init__(self, way: Way, job: Mapping[str, Any], torch: Optional[str]) -> None:
@@ -215,29 +216,29 @@ class Candidate:
         )
 
     def ready(self) -> Optional[np.ndarray]:
-        """Wait until it can take turns.
+        """Wait until the process can take turns.
 
         Returns
         -------
         numpy.ndarray or None
-            Its logits (B, classes), where it answers.
+            Its logits (B, classes); None for training.
 
         Raises
         ------
         NotPossibleError
-            If it cannot.
+            If the process ends before that.
         """
         logits = self._answer()["logits"]
         return None if logits is None else np.array(logits)
 
     def turn(self) -> None:
-        """Let it have the processors for a while."""
+        """Give the process one turn."""
         assert self._process.stdin is not None
         print(TURN, file=self._process.stdin, flush=True)
         self.turns.append(self._answer()["seconds"])
 
     def end(self) -> None:
-        """Let it end."""
+        """Wait until the process has ended."""
         self._process.communicate()
         self._errors.close()
 
@@ -258,13 +259,13 @@ class Candidate:
         raise NotPossibleError(f"{self.way.title}: {reason}")
 
 
-#: Of the table. The last but one is the speed as a multiple of torch.compile's.
+#: The heading of the table. The last column but one is the speed as a multiple of that of torch.compile.
 HEADING = f"  {'task':<9} {'batch':>5}  {'network':<23} {'ms':>8} {'middle half':>17} images/s  × torch  differs"
 
 
 @dataclass
 class Measured:
-    """What one task at one batch size gave.
+    """What was measured for one task at one batch size.
 
     Attributes
     ----------
@@ -275,7 +276,7 @@ class Measured:
     times : dict of Way to Times
         One figure per round.
     differences : dict of Way to float
-        Of the logits from those of MXNet hybridized, as a fraction of the largest.
+        Differences of the logits from those of MXNet hybridized, as a fraction of the largest logit.
     """
 
     task: str
@@ -284,7 +285,7 @@ class Measured:
     differences: Dict[Way, float] = field(default_factory=dict)
 
     def rows(self) -> List[str]:
-        """A line for each way."""
+        """One line of the table per way."""
         lines = []
         for way, times in self.times.items():
             low, high = (1000 * seconds for seconds in times.quartiles)
@@ -305,7 +306,7 @@ def measure(
     Raises
     ------
     ValueError
-        If one computes something else.
+        If one of them computes something else.
     """
     found = Measured(task, batch)
     candidates = [Candidate(way, {**job, "task": task, "batch": batch}, torch) for way in ways]
@@ -337,7 +338,7 @@ def measure(
 
 
 def judge(goal: Goal, measured: Sequence[Measured]) -> Dict[str, Any]:
-    """A goal with its figure: None where one side of it was not measured."""
+    """A goal with its figure, which is None if one of the two sides was not measured."""
     times: Dict[Way, Times] = {}
     for found in measured:
         if (found.task, found.batch) == (goal.task, goal.batch):
@@ -362,7 +363,7 @@ def tell(verdict: Mapping[str, Any]) -> str:
 
 
 def torch_release(python: Optional[str]) -> Optional[str]:
-    """The release of PyTorch that an interpreter imports; None, and a line that says why, where it imports none."""
+    """The release of PyTorch that an interpreter imports; if it imports none, print the reason and return None."""
     if python is None:
         print("PyTorch is left out: name an interpreter that can import it, --torch PYTHON")
         return None
@@ -388,20 +389,25 @@ def positive(word: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--torch", metavar="PYTHON", help="an interpreter that can import torch")
-    parser.add_argument("--rounds", type=positive, default=15, help="turns of each candidate (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=processors(), help="of each process (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=15, help="turns per candidate (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=processors(), help="per process (default: %(default)s)")
     parser.add_argument(
-        "--batch-sizes", type=positive, nargs="*", default=[1, 32], help="of inference (default: 1 32)", metavar="N"
+        "--batch-sizes",
+        type=positive,
+        nargs="*",
+        default=[1, 32],
+        help="for inference (default: 1 32)",
+        metavar="N",
     )
-    parser.add_argument("--no-training", action="store_true", help="inference alone")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the figures are written too")
+    parser.add_argument("--no-training", action="store_true", help="measure only inference")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     arguments = parser.parse_args()
     release = torch_release(arguments.torch)
     tasks = [] if arguments.no_training else [("training", TRAINING_BATCH, TRAINING)]
     tasks += [("inference", batch, INFERENCE) for batch in arguments.batch_sizes]
     print(
         f"{MODEL} in MXNet {mx.__version__}{f' and PyTorch {release}' if release else ''}, "
-        f"{arguments.threads} threads each, {arguments.rounds} rounds in turn"
+        f"{counted(arguments.threads, 'thread')} each, {counted(arguments.rounds, 'round')} in turn"
     )
     print(HEADING)
     measured = []

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """AFF-ResNet-32 in PyTorch, for benchmarks/peers.py, which runs this file with the interpreter that it was given.
 
-The network is written as one writes PyTorch, layer by layer as the paper has it, and nothing is done by hand that a
-compiler is there to do. Its layers have the positions of those in `fusion.models.cifar_resnet`, so that the weights of
-one go into the other by name.
+The network is written as is usual in PyTorch, layer by layer as in the paper, without optimisations by hand that a
+compiler can do. Its layers have the positions of those in `fusion.models.cifar_resnet`, so that the weights of one can
+be loaded into the other by name.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from peers_turns import Call, take_turns
 from torch import nn
 
-#: What MXNet's batch norm calls its scale and shift, and PyTorch's.
+#: The names of a batch norm's scale and shift in MXNet, and in PyTorch.
 _NAMES = {"gamma": "weight", "beta": "bias"}
 
-#: Channels of the stem and of each stage, at channel_times=4.
+#: Channels of the stem and of each stage if channel_times is 4.
 WIDTHS = (64, 64, 128, 256)
 
 
@@ -35,7 +35,7 @@ def bottleneck(channels: int, r: int, *first: Any) -> Any:
 
 
 class AFF(nn.Module):
-    """Attentional feature fusion (equation 4): soft selection by MS-CAM on the sum."""
+    """Attentional feature fusion (equation 4): a soft selection with the weights that MS-CAM computes from the sum."""
 
     def __init__(self, channels: int, r: int = 4) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class AFF(nn.Module):
         self.global_att = bottleneck(channels, r, nn.AdaptiveAvgPool2d(1))
 
     def forward(self, x: Any, residual: Any) -> Any:
-        """Features of the same shape as both."""
+        """Fused features, in the shape of each input."""
         both = x + residual
         weight = torch.sigmoid(self.local_att(both) + self.global_att(both))
         return 2 * x * weight + 2 * residual * (1 - weight)
@@ -98,32 +98,32 @@ class AFFResNet(nn.Module):
         return self.output(self.features(x))
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take the weights of the MXNet network, all of them, by their structural names."""
+        """Load all weights of the MXNet network by their structural names."""
         state: Dict[str, Any] = {}
         for name, array in arrays.items():
             layer, _, word = name.rpartition(".")
             state[f"{layer}.{_NAMES.get(word, word)}"] = torch.from_numpy(array)
         missing, unexpected = self.load_state_dict(state, strict=False)
         counters = {name for name in missing if name.endswith("num_batches_tracked")}
-        # MXNet's norm of the input holds a scale of 1 and a shift of 0, which PyTorch's does not have.
+        # MXNet's batch norm of the input has a fixed scale of 1 and shift of 0; the one of PyTorch has neither.
         if set(missing) != counters or set(unexpected) != {"features.0.weight", "features.0.bias"}:
             raise ValueError(f"the weights are of another network: missing {missing}, unexpected {unexpected}")
 
 
 def frozen(net: Any) -> Any:
-    """Compiled with the weights as constants, for inference alone."""
+    """The network, compiled with its weights as constants, which is for inference only."""
     import torch._inductor.config as inductor
 
     inductor.freezing = True
     return torch.compile(net)
 
 
-#: How each way makes of a network what is called.
+#: For each way, a function from the network to what is called.
 WAYS: Dict[str, Callable[[Any], Any]] = {"eager": lambda net: net, "compile": torch.compile, "freezing": frozen}
 
 
 def inference(net: Any, images: Any, way: str) -> Tuple[Call, List[List[float]]]:
-    """A call that answers, and the answer."""
+    """A function that computes the answers, and these answers."""
     run = WAYS[way](net.eval())
 
     def call() -> Any:
@@ -134,7 +134,7 @@ def inference(net: Any, images: Any, way: str) -> Tuple[Call, List[List[float]]]
 
 
 def training(net: Any, images: Any, way: str) -> Tuple[Call, None]:
-    """A call that does forward, backward and update."""
+    """A function that takes a training step: forward, backward and update."""
     run = WAYS[way](net.train())
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, nesterov=True)
     loss = nn.CrossEntropyLoss()
@@ -149,7 +149,7 @@ def training(net: Any, images: Any, way: str) -> Tuple[Call, None]:
 
 
 def prepare(job: Mapping[str, Any]) -> Tuple[Call, Optional[List[List[float]]]]:
-    """One way to run the network, on the weights and images of a file."""
+    """Prepare one way to run the network, with the weights and images in a file."""
     torch.set_num_threads(job["threads"])
     with np.load(job["weights"]) as stored:
         arrays = dict(stored)

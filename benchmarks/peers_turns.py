@@ -1,4 +1,4 @@
-"""How a process that benchmarks/peers.py started waits for its turns; it needs nothing but Python."""
+"""How a process of benchmarks/peers.py waits for its turns. This module needs only Python's standard library."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-#: What is timed, which returns when its work is done.
+#: The function that is timed. It returns when its work is done.
 Call = Callable[[], object]
 
-#: From what a process is asked to be to its call, and the logits that are compared, if any.
+#: From the description of a process to the function that is timed, and to the logits that are compared, if any.
 Prepare = Callable[[Mapping[str, Any]], Tuple[Call, Optional[List[List[float]]]]]
 
-#: Calls before the first turn: they compile, allocate, and choose layouts.
+#: Calls before the first turn, which compile the network, allocate memory and choose layouts.
 _WARM_UP = 3
 
 
 def take_turns(prepare: Prepare) -> None:
-    """Get ready, say so, and then time some calls for each line on standard input, until that ends.
+    """Prepare, report that, and then time some calls for each line on standard input until the input ends.
 
     Parameters
     ----------
     prepare : callable
-        Is given the JSON object of the last word on the command line.
+        Gets the JSON object that is the last word of the command line.
     """
-    # Libraries write notes on standard output: those go to standard error, and the answers alone where they were.
+    # Libraries write notes on standard output. These go to standard error, so that standard output has only answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     call, logits = prepare(json.loads(sys.argv[-1]))
@@ -38,7 +38,10 @@ def take_turns(prepare: Prepare) -> None:
 
 
 def _turn(call: Call, length: float) -> List[float]:
-    """Seconds of each call that begins within `length` seconds; the first wakes threads, and counts only if alone."""
+    """The duration of each call that begins within `length` seconds.
+
+    The first call wakes threads, so it counts only if it is the only one.
+    """
     seconds: List[float] = []
     end = time.perf_counter() + length
     while not seconds or time.perf_counter() < end:

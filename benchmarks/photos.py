@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""How many photos a second one core decodes, crops and augments: here, by MXNet's C++ iterator, and by Gluon.
+"""How many photos per second one core decodes, crops and augments: by this package, MXNet's C++ iterator, and Gluon.
 
-The process keeps to one core. The three take turns over the same files: from bytes to normalised float32, by random
-resized crop, flip, colour jitter and lighting. Gluon's is the way of the original's image-folder path,
-`mx.image.imdecode` and `gluon.data.vision.transforms`. MXNet's iterator has its own decoding thread, on the same core.
+The process uses one core. The three take turns on the same files, and turn their bytes into normalised float32 numbers
+by random resized crop, flip, colour jitter and lighting. Gluon's way is that of the original program for image folders:
+`mx.image.imdecode` and `gluon.data.vision.transforms`. MXNet's iterator decodes in a thread of its own, on the same
+core.
 
-    python benchmarks/photos.py                     photos that are made up, of ImageNet's usual size, and large ones
-    python benchmarks/photos.py --folder PATH       real ones, a folder a class
+    python benchmarks/photos.py                     synthetic photos, of ImageNet's usual size, and large ones
+    python benchmarks/photos.py --folder PATH       real photos, in one folder per class
 """
 
 # ruff: noqa: E402  the process must be on one core before MXNet counts them
@@ -36,12 +37,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 GOAL = 2.0
 BATCH = 16
 
-#: Height and width of made-up photos, and how many.
+#: Height, width and number of synthetic photos.
 USUAL, LARGE = (375, 500, 64), (3000, 4000, 16)
 
 
 def made_up(height: int, width: int, count: int) -> List[bytes]:
-    """JPEG files with about as many bytes a pixel as photos have: smooth forms, and noise on them."""
+    """JPEG files with about as many bytes per pixel as photos have: smooth forms with noise."""
     cv2 = opencv()
     draw = np.random.default_rng(0)
     files = []
@@ -61,7 +62,7 @@ def write_records(folder: Path, files: List[bytes]) -> None:
 
 
 def gluon_way(files: List[bytes], size: int) -> Callable[[], None]:
-    """Gluon's transforms, in the order of the original."""
+    """Gluon's transforms, in the order of the original program."""
     vision = mx.gluon.data.vision.transforms
     transform = vision.Compose(
         [
@@ -82,7 +83,7 @@ def gluon_way(files: List[bytes], size: int) -> Callable[[], None]:
 
 
 def our_way(kind: Any, data: Any, size: int) -> Callable[[], None]:
-    """An epoch of this project's batches."""
+    """One epoch of the batches of this package."""
     batches = kind(data, PhotoAugmentation(size), Normalisation(MEAN, STD), Targets(1), BATCH, seed=0)
     epochs = iter(range(1_000_000))
 
@@ -94,7 +95,7 @@ def our_way(kind: Any, data: Any, size: int) -> Callable[[], None]:
 
 
 def compare(title: str, files: List[bytes], size: int, rounds: int) -> float:
-    """Images a second of each way, the rounds of all in turn; the ratio of the default way to Gluon's."""
+    """Print the images per second of each way; return the ratio of the default way to Gluon's. The ways take turns."""
     files = files[: len(files) // BATCH * BATCH]
     with tempfile.TemporaryDirectory() as folder:
         write_records(Path(folder), files)
@@ -109,27 +110,27 @@ def compare(title: str, files: List[bytes], size: int, rounds: int) -> float:
             for name, run in ways.items():
                 start = time.perf_counter()
                 run()
-                if number:  # the first is to warm up
+                if number:  # the first round is a warm-up
                     seconds[name].append(time.perf_counter() - start)
     print(f"{title}: {len(files)} files of {sum(map(len, files)) / len(files) / 1000:.0f} kB, to {size}x{size}")
     for name, found in seconds.items():
         ratio = statistics.median(theirs / mine for mine, theirs in zip(found, seconds["gluon"]))
         rate = len(files) / statistics.median(found)
-        print(f"  {name:<13} {rate:6.0f} images/s a core   {ratio:.2f} times gluon", flush=True)
+        print(f"  {name:<13} {rate:6.0f} images/s per core   {ratio:.2f} times gluon", flush=True)
     return statistics.median(theirs / mine for mine, theirs in zip(seconds["here, python"], seconds["gluon"]))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, help="real photos, a folder a class")
-    parser.add_argument("--size", type=int, default=224, help="of the crops (default: 224)")
-    parser.add_argument("--rounds", type=int, default=5, help="of each way (default: 5)")
+    parser.add_argument("--folder", type=Path, help="real photos, in one folder per class")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the crops (default: 224)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, in which each way takes one turn (default: 5)")
     arguments = parser.parse_args()
     if arguments.folder:
         files = [path.read_bytes() for path in sorted(arguments.folder.glob("*/*")) if path.is_file()]
         sets = {f"photos of {arguments.folder.name}": files}
     else:
-        sets = {"made-up photos, 500x375": made_up(*USUAL), "made-up photos, 4000x3000": made_up(*LARGE)}
+        sets = {"synthetic photos, 500x375": made_up(*USUAL), "synthetic photos, 4000x3000": made_up(*LARGE)}
     met = [compare(title, files, arguments.size, arguments.rounds) >= GOAL for title, files in sets.items()]
     print(f"goal, python at {GOAL} times gluon: {'met' if all(met) else 'missed'}")
     return 0 if all(met) else 1

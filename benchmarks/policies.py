@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""A contact sheet: every operation of AutoAugment at every magnitude, draws from the policies, and CutMix and mixup.
+"""Draws every operation of AutoAugment at every magnitude, examples of the policies, and CutMix and mixup.
 
     python benchmarks/policies.py --image PHOTO.jpg --output policies.png
     python benchmarks/policies.py --output docs/policies.png --force      # the picture of docs/augmentation.md
 
-Without a photo it draws one: shapes and a gradient, so that colours and directions can be told apart.
+Without a photo it uses a drawing with shapes and a gradient, on which colours and directions can be distinguished.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLICIES = (("CIFAR-10", "cifar10"), ("ImageNet", "imagenet"), ("RandAugment 2, 
 
 
 def photo(path: Optional[Path]) -> Any:
-    """The central square of a photo, or a drawn image."""
+    """The central square of a photo; a drawing if there is no photo."""
     if path is not None:
         image = Image.open(path).convert("RGB")
         side = min(image.size)
@@ -46,7 +46,7 @@ def photo(path: Optional[Path]) -> Any:
 
 
 def draw_sheet(image: Any, path: Path) -> None:
-    """Draw rows of operations, then rows of draws from the policies and of mixed pairs."""
+    """Draw one row per operation, then one row per policy with random examples, and the rows of mixed pairs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -77,7 +77,7 @@ def draw_sheet(image: Any, path: Path) -> None:
 
 
 def mixed_rows(image: Any) -> List[List[np.ndarray]]:
-    """The photo mixed with its negative, at ten values of λ."""
+    """Two rows: the photo mixed with its negative by mixup and by CutMix, at ten values of λ."""
     pair = np.stack([np.asarray(image), 255 - np.asarray(image)]).transpose(0, 3, 1, 2).astype(np.float32)
     targets = np.eye(2, dtype=np.float32)
     shares = np.arange(MAGNITUDES) / MAGNITUDES
@@ -91,7 +91,7 @@ def mixed_rows(image: Any) -> List[List[np.ndarray]]:
 @reported
 def main(words: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--image", type=Path, metavar="FILE", help="a photo (default: a drawn image)")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="a photo (default: a drawing)")
     add_output_file(parser, "policies.png here")
     arguments = parser.parse_args(words)
     image = photo(arguments.image)

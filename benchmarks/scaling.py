@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""What several devices and processes bring: the plan on paper, and two processes on this machine.
+"""What training gains from several devices and processes: by calculation, and with two processes on this machine.
 
     python benchmarks/scaling.py plan                     the tables of docs/scaling.md
-    python benchmarks/scaling.py plan --photos DIR        with this machine's rate of decoding a folder of photographs
+    python benchmarks/scaling.py plan --photos DIR        also with the rate at which this machine decodes photographs
     python benchmarks/scaling.py measure --picture FILE   one core against two contexts and two processes
 
-`measure` trains the same network on the embedded digits in every way that is installed here, one after the other and
-again from the start, so that a busy machine slows each of them; rates are medians over epochs and rounds, the first
-epoch of each run left out. Every way takes steps of the same total batch at the same learning rate.
+`measure` trains the same network on the embedded digits in every way that is installed. The ways take turns for several
+rounds, so that a busy machine slows all of them. Rates are medians over epochs and rounds; the first epoch of each run
+does not count. All ways take steps of the same total batch at the same learning rate.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from fusion.training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGE
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs" / "quickstart.yaml"
 
-# --- On paper ---------------------------------------------------------------------------------------------------------
+# --- By calculation ---------------------------------------------------------------------------------------------------
 
 GPUS = (1, 8, 64)
-LINKS = (10, 25, 100)  # Gbit/s, each way, a GPU
-BYTES = 4  # of a float32 gradient
-BACKWARD = 2 / 3  # share of a step in which gradients come up, so that their exchange may hide behind it
+LINKS = (10, 25, 100)  # Gbit/s per GPU, in each direction
+BYTES = 4  # per float32 gradient
+BACKWARD = 2 / 3  # the share of a step that computes gradients, during which they can be exchanged
 
 MODELS = (
     ("aff_resnet32", 100),
@@ -63,7 +63,7 @@ MODELS = (
 
 @dataclass(frozen=True)
 class Published:
-    """A published run's speed: images of the set, images a GPU and step, GPUs, images a second over all of them."""
+    """A published run's speed: images of the set, images per GPU and step, GPUs, images per second on all GPUs."""
 
     model: str
     title: str
@@ -79,12 +79,12 @@ class Published:
 
     @property
     def step(self) -> float:
-        """Seconds of a step on one GPU."""
+        """Seconds per step on one GPU."""
         return self.batch / self.rate_of_one
 
 
-#: Medians over the epochs of the published logs; CIFAR's are of whole epochs, evaluation included. ImageNet's trained
-#: in float16, whose gradients take two bytes.
+#: Medians over the epochs of the published logs. Those of CIFAR are of whole epochs, with the evaluation. ImageNet runs
+#: trained in float16, whose gradients have two bytes.
 RUNS = (
     Published("aff_resnet32", "AFF-ResNet-32, CIFAR-100", 50_000, 128, 2, 50_000 / 27.54),
     Published("aff_resnext47_32x4d", "AFF-ResNeXt-47-32x4d, CIFAR-100", 50_000, 128, 2, 50_000 / 79.63),
@@ -99,12 +99,12 @@ def parameters_of(model: str, classes: int) -> int:
 
 
 def ring(size: float, gpus: int) -> float:
-    """What a GPU sends, and receives, to add up arrays of a size over a ring."""
+    """How many bytes each GPU sends, and also receives, to add up arrays of this size over a ring."""
     return 2 * (gpus - 1) / gpus * size
 
 
 def efficiency(step: float, exchange: float) -> Tuple[float, float]:
-    """Share of perfect scaling with an exchange after the backward pass, and hidden behind it as far as it fits."""
+    """The share of perfect scaling if gradients are exchanged after the backward pass, and if during it."""
     hidden = (1 - BACKWARD) * step + max(BACKWARD * step, exchange)
     return step / (step + exchange), step / hidden
 
@@ -119,7 +119,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def plan(photos: str) -> None:
     counts = {model: parameters_of(model, classes) for model, classes in MODELS}
-    print("Bytes a step, float32, in MB (10^6): what each worker sends, and receives as much\n")
+    print("Bytes per step, float32, in MB (10^6), that each worker sends; it receives as many\n")
     table(
         ["Network", "Parameters", "Gradients", "Parameter server", *(f"Ring of {gpus}" for gpus in GPUS[1:])],
         [
@@ -129,7 +129,7 @@ def plan(photos: str) -> None:
             for sizes in [[own, own, *(ring(own, gpus) for gpus in GPUS[1:])]]
         ],
     )
-    print("Time and bandwidth at the published speed of one GPU, batch 128 a GPU\n")
+    print("Time and bandwidth at the published speed of one GPU, batch 128 per GPU\n")
     rows = []
     for run in RUNS:
         own = run.bytes * counts[run.model]
@@ -157,15 +157,15 @@ def plan(photos: str) -> None:
 
 
 def feeding(photos: str) -> None:
-    """How many cores prepare what the GPUs read."""
+    """Print how many cores are needed to prepare the images that the GPUs train on."""
     rates = {"CIFAR, crop, flip, mixup": cifar_rate(None), "CIFAR, AutoAugment as well": cifar_rate("cifar10")}
     if photos:
         rates["ImageNet, decode, crop, flip, colours"] = photo_rate(Path(photos), "none")
         rates["ImageNet, AutoAugment as well"] = photo_rate(Path(photos), "imagenet")
-    print("Images a second that one core of this machine prepares\n")
+    print("Images per second that one core of this machine prepares\n")
     for name, rate in rates.items():
         print(f"- {name}: {rate:,.0f}")
-    print("\nCores that feed the GPUs\n")
+    print("\nCores that are needed for the GPUs\n")
     rows = []
     for run in RUNS:
         kind = "ImageNet" if "ImageNet" in run.title else "CIFAR"
@@ -177,7 +177,7 @@ def feeding(photos: str) -> None:
 
 
 def cifar_rate(policy: str | None) -> float:
-    """The recipe's batches, mixup included, in images a second of one core's own time."""
+    """Images per second of one core's own time, in batches of the recipe with mixup."""
     draw = np.random.default_rng(0)
     images = draw.integers(256, size=(4096, 32, 32, 3), dtype=np.uint8)
     data = ImageSet(images, draw.integers(10, size=4096), tuple("abcdefghij"), "random images")
@@ -194,7 +194,7 @@ def cifar_rate(policy: str | None) -> float:
 
 
 def photo_rate(folder: Path, policy: str) -> float:
-    """The recipe's training crops of 224 pixels a second of one core's own time, normalised."""
+    """Normalised training crops of 224 pixels as in the recipe, per second of one core's own time."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:100]
     files = [path.read_bytes() for path in paths]
     augment = PhotoAugmentation(224, policy=named_policy(policy, 2, 9))
@@ -212,7 +212,7 @@ def photo_rate(folder: Path, policy: str) -> float:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train with a total batch: the command before the script, the words after it, threads a process."""
+    """One way to train: the command before the script, the words after it, parts of the batch, threads per process."""
 
     name: str
     before: Tuple[str, ...]
@@ -311,12 +311,12 @@ def draw(curves: Dict[str, List[Dict[str, float]]], path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    planning = commands.add_parser("plan", help="bytes, bandwidth and cores on paper")
-    planning.add_argument("--photos", default="", metavar="DIR", help="photographs to decode")
-    measuring = commands.add_parser("measure", help="two processes on this machine")
+    planning = commands.add_parser("plan", help="calculate bytes, bandwidth and cores")
+    planning.add_argument("--photos", default="", metavar="DIR", help="a folder of photographs to decode")
+    measuring = commands.add_parser("measure", help="measure two processes on this machine")
     measuring.add_argument("--rounds", type=int, default=3)
     measuring.add_argument("--epochs", type=int, default=5)
-    measuring.add_argument("--batch", type=int, default=64, help="images a step in all")
+    measuring.add_argument("--batch", type=int, default=64, help="images per step over all devices")
     measuring.add_argument("--picture", help="where to draw the curves of the first round")
     measuring.add_argument("settings", nargs="*", metavar="section.key=value")
     arguments = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draws how the rooms of the package stand on each other: the picture of docs/design.md.
+"""Draws which rooms of the package import which others: the picture of docs/design.md.
 
     python benchmarks/structure.py --output docs/design.png
 
@@ -16,28 +16,28 @@ from typing import Dict, Iterator, List, Set, Tuple
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fusion"
 
-#: What every room may use, which is drawn as one.
+#: Modules that every room may use. They are drawn as one room.
 GROUND = "ground"
 _GROUND = (
     *("errors", "files", "machine", "memory", "processors", "progress", "signals", "words", "command", "compat"),
     *("devices", "drawing", "fonts", "native_log", "tables", "timing", "gpus"),
 )
 
-#: Files that only hand a command on: they are no rooms.
+#: Files that only pass a command on; they are not rooms.
 _FACES = ("__main__", "launch")
 
 _BLUE, _GREY = "#0072B2", "#888888"
 
 
 def room_of(parts: Tuple[str, ...]) -> str:
-    """The room of a module, named by its parts after the package's own name; nothing for what only hands on."""
+    """The room of a module, whose name is given in parts without the package; empty for modules that only pass on."""
     if not parts or parts[0] in _FACES:
         return ""
     return GROUND if parts[0] in _GROUND else parts[0]
 
 
 def imported(file: Path, package: Path = PACKAGE) -> Iterator[Tuple[str, ...]]:
-    """The modules of the package that a file imports at its top, by their parts; not those for type checkers only."""
+    """The modules of the package that a file imports at its top, in parts; without those for type checkers only."""
     inside = file.relative_to(package).with_suffix("").parts
     here = inside[:-1]
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -50,7 +50,7 @@ def imported(file: Path, package: Path = PACKAGE) -> Iterator[Tuple[str, ...]]:
 
 
 def read_rooms(package: Path = PACKAGE) -> Tuple[Dict[str, int], Dict[str, Set[str]]]:
-    """Lines per room, and the rooms that each imports."""
+    """The number of lines of each room, and the rooms that it imports."""
     lines: Dict[str, int] = {}
     arrows: Dict[str, Set[str]] = {}
     for file in sorted(package.rglob("*.py")):
@@ -65,12 +65,12 @@ def read_rooms(package: Path = PACKAGE) -> Tuple[Dict[str, int], Dict[str, Set[s
 
 
 def floors(arrows: Dict[str, Set[str]]) -> Dict[str, int]:
-    """The floor of each room, from 0.
+    """The number of the floor on which each room is drawn, from 0.
 
     Raises
     ------
     ValueError
-        For rooms that import each other in a circle.
+        If rooms import each other in a circle.
     """
     known: Dict[str, int] = {}
 
@@ -88,7 +88,7 @@ def floors(arrows: Dict[str, Set[str]]) -> Dict[str, int]:
 
 
 def draw(lines: Dict[str, int], arrows: Dict[str, Set[str]], path: Path) -> None:
-    """Draw the rooms by floors, with an arrow to each room that another room between them does not stand on already."""
+    """Draw the rooms by floors, with an arrow for each import that does not follow from other arrows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -120,7 +120,7 @@ def draw(lines: Dict[str, int], arrows: Dict[str, Set[str]], path: Path) -> None
 
 
 def _direct(others: Set[str], arrows: Dict[str, Set[str]]) -> Set[str]:
-    """Of the rooms that one imports, those that none of its others stands on."""
+    """Of the rooms that a room imports, those that none of its other imports leads to."""
 
     def below(room: str) -> Set[str]:
         found = set(arrows.get(room, ()))

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""What the number of threads does to training: train_cifar.py as installed against one thread, and beside company.
+"""How the number of threads changes the speed of training: train_cifar.py as installed, and beside other programs.
 
-    python benchmarks/threads.py                  # train_cifar.py with no variable set, against OMP_NUM_THREADS=1
-    python benchmarks/threads.py --company        # spin counts, quiet and with one other busy process: docs/threads.md
+    python benchmarks/threads.py                  # train_cifar.py without any variable, against OMP_NUM_THREADS=1
+    python benchmarks/threads.py --company        # the table of docs/threads.md: spin counts, quiet and in company
 
-Every figure is of a process of its own, since threads are settled when MXNet is loaded, and the processes of a pair
-alternate.
+Every figure comes from a process of its own, because the number of threads is fixed when MXNet is loaded. The two
+processes of a pair alternate. In company means beside one other process that keeps one processor busy.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from fusion_step import milliseconds_in_process
 
 ROOT = Path(__file__).parents[1]
 
-#: Blocks per stage, channel_times, batch size, epochs, steps, and the least gain that is aimed at.
+#: Blocks per stage, channel_times, batch size, epochs, steps, and the goal: the smallest ratio that should be reached.
 SIZES = ((1, 1, 128, 3, 12, 1.5), (5, 4, 32, 2, 3, 1.8))
 
-#: Of libgomp: how often a thread that waits looks before it sleeps. None leaves libgomp's own number.
+#: Values of GOMP_SPINCOUNT: how often a waiting thread looks for work before it sleeps. None sets no value.
 SPIN_COUNTS = (None, 0, 1000, 10000, 30000, 100000, 1000000)
 
 _VARIABLES = (
@@ -40,13 +40,13 @@ _VARIABLES = (
 
 
 def environment(**changes: str) -> Dict[str, str]:
-    """The variables of this process without what settles threads, and with `changes`."""
+    """The variables of this process without those that concern threads, and with `changes`."""
     kept = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
     return {**kept, **changes}
 
 
 def trained(blocks: int, channel_times: int, batch: int, epochs: int, variables: Dict[str, str]) -> float:
-    """Images per second of train_cifar.py on the embedded digits; of several epochs, the median after the first."""
+    """Images per second of train_cifar.py on the embedded digits; of several epochs, the median without the first."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         settings = [
@@ -66,7 +66,7 @@ def trained(blocks: int, channel_times: int, batch: int, epochs: int, variables:
 
 
 def compare_with_one_thread(rounds: int) -> int:
-    """Print both at each size; how many goals are missed."""
+    """Print the speed with one thread and as installed, at each size; return how many goals are missed."""
     missed = 0
     print("Images per second of train_cifar.py, with one thread and as installed")
     for blocks, channel_times, batch, epochs, _, goal in SIZES:
@@ -88,7 +88,7 @@ def compare_company() -> None:
     """Print the table of docs/threads.md."""
     ways: List[Dict[str, str]] = [{"OMP_NUM_THREADS": "1"}]
     for count in SPIN_COUNTS:
-        # A wait policy has the package leave the spin count alone, and UNDEFINED is none.
+        # If a wait policy is set, the package sets no spin count; UNDEFINED is not a policy that libgomp knows.
         spin = {"OMP_WAIT_POLICY": "UNDEFINED"} if count is None else {"GOMP_SPINCOUNT": str(count)}
         ways.append({"OMP_NUM_THREADS": "2", **spin})
     for title, busy in (("quiet", False), ("beside one busy process", True)):
@@ -109,8 +109,8 @@ def compare_company() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of each pair (default: %(default)s)")
-    parser.add_argument("--company", action="store_true", help="spin counts, quiet and beside a busy process")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs at each size (default: %(default)s)")
+    parser.add_argument("--company", action="store_true", help="measure spin counts, quiet and beside one busy process")
     arguments = parser.parse_args()
     if arguments.company:
         compare_company()

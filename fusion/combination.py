@@ -109,4 +109,5 @@ class Combining:
         about = self._combination
         centred = w - about.shift if about.shift else w
         share = self._layout(centred * self._gated, factor=about.factor)
-        return share if self._base is None else total(self._F, [self._base, share])
+        # The share first: it always has a gradient, and is what MXNet needs of the first of two terms (see `total`).
+        return share if self._base is None else share + self._base

@@ -81,9 +81,10 @@ MAKERS = {
 def test_an_input_without_gradient_changes_no_other_gradient(name, parent, mode):
     make, inputs = MAKERS[name]
     expected = gradients(PlainParent, make, inputs)
+    largest = max(np.abs(value).max() for value in expected.values())
     for frozen in (None, *range(inputs)):
         found = gradients(parent, make, inputs, frozen, COMPILED[mode])
         assert found.keys() == expected.keys() - {f"input {frozen + 1}" if frozen is not None else None}
         for key, value in found.items():
-            scale = max(np.abs(expected[key]).max(), 1e-2)
+            scale = max(np.abs(expected[key]).max(), largest / 100)  # that of a bias before a batch norm is rounding
             np.testing.assert_allclose(value / scale, expected[key] / scale, atol=1e-3, err_msg=f"{key}, {frozen}")

@@ -24,7 +24,7 @@ from fusion.errors import CheckpointError, ConfigError
 from fusion.inference.trained import load_pretrained
 from fusion.models import pretrained
 from fusion.models.network import count_parameters
-from fusion.models.pretrained import FOLDER, find_weights, network_in_name
+from fusion.models.pretrained import FOLDER, find_weights
 from fusion.models.zoo import MODELS, network_identity
 from fusion.published.rows import ROWS
 from fusion.training.config import read_config
@@ -98,13 +98,13 @@ def test_digits_have_the_accuracy_of_their_card():
     normalise = Normalisation(preparation.mean, preparation.std)
     found = evaluated(trained.net, load_dataset("digits", "test"), normalise, 32, [trained.context])
     assert f"**{100 * (1 - found.top1_error):.2f} %** of {found.images}" in README
-    assert 1 - found.top1_error == find_weights("aff_resnet8_digits").accuracy
+    assert 1 - found.top1_error == find_weights("aff_resnet8_digits").value
 
 
 def test_commands_evaluate_and_list_them(capsys):
     assert main(["evaluate", "--model", "aff_resnet8_digits", "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert 1 - found["top1_error"] == find_weights("aff_resnet8_digits").accuracy
+    assert 1 - found["top1_error"] == find_weights("aff_resnet8_digits").value
     assert main(["models"]) == 0
     assert "fusion=aff; weights: 98.33 % on UCI digits" in capsys.readouterr().out
     assert main(["models", "--json"]) == 0
@@ -254,19 +254,10 @@ def test_kept_run_has_the_last_weights_and_no_path(run, tmp_path):
     assert not any(str(run.parent) in file.read_text() for file in target.iterdir() if file.suffix != ".params")
 
 
-def test_names_say_the_network():
-    assert network_in_name("iaff_resnet8_cifar10") == ("cifar_resnet", "iaff")
-    assert network_in_name("inception8_digits") == ("cifar_inception", "add")
-    for name in ("aff_resnet32_cifar10", "aff_resnet8", "aff_resnext8_cifar10", ""):
-        with pytest.raises(ConfigError, match="expected FUSION_resnet8_DATA or FUSION_inception8_DATA"):
-            network_in_name(name)
-
-
 def test_run_that_is_not_what_its_name_says_is_not_kept(run, tmp_path):
     for name, message in (
-        ("aff_resnet8_digits", "not a cifar_resnet of one block"),
-        ("se_inception8_digits", "not a cifar_inception of one block"),
-        ("se_digits", "FUSION_resnet8"),
+        ("aff_resnet8_digits", "fusion SEFuse, expected ASKCFuse"),
+        ("se_digits", "FUSION_NETWORK_DATA"),
     ):
         with pytest.raises(ConfigError, match=message):
             keep(run, name, folder=tmp_path)

@@ -13,13 +13,12 @@ from ..command import reported
 from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..models import pretrained
-from ..models.pretrained import FILE, SUMS, network_in_name
+from ..models.pretrained import FILE, NETWORKS, SUMS, network_in_name
 from ..models.zoo import network_identity
 from ..training import checkpoint
-from ..training.config import to_yaml
+from ..training.config import model_keywords, to_yaml
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split
-from ..training.settings import model_keywords
 
 #: The largest file of weights, in bytes, that the package should carry.
 _LARGEST = 1_000_000
@@ -33,7 +32,8 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     run_path : Path
         The folder of a finished run.
     name : str
-        The model's: FUSION_resnet8_DATA or FUSION_inception8_DATA; without FUSION_ for plain addition.
+        The model's: FUSION_NETWORK_DATA, or NETWORK_DATA for plain addition, where NETWORK is one of
+        `fusion.models.pretrained.NETWORKS`.
     title : str, optional
         A name for the data set, if it was a folder whose own name says little.
     folder : Path, optional
@@ -54,12 +54,15 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     settings, result = run.settings(), read_result(run)
     if result["epochs"] != settings.train.epochs:
         raise ConfigError(f"{run_path}: {result['epochs']} of {settings.train.epochs} epochs are done; finish it first")
-    family, fusion = network_in_name(name)
-    wanted = {"blocks": 1, "channel_times": 1, "fusion": fusion}
-    if network_identity(settings.model.name, model_keywords(settings)) != network_identity(family, wanted):
-        raise ConfigError(
-            f"{run_path}: not a {family} of one block per stage, with channel_times 1 and the fusion of {name}"
-        )
+    wanted = network_in_name(name)
+    if wanted is None:
+        networks = ", ".join(NETWORKS)
+        raise ConfigError(f"{name!r}: expected FUSION_NETWORK_DATA, such as aff_resnet8_cifar10, of {networks}")
+    family, arguments = wanted
+    own, expected = network_identity(settings.model.name, model_keywords(settings)), network_identity(family, arguments)
+    others = [f"{key} {own.get(key)}, expected {value}" for key, value in expected.items() if own.get(key) != value]
+    if others:
+        raise ConfigError(f"{run_path}: not the network of {name}: {'; '.join(others)}")
     classes = run.read_classes() or load_split(settings, "test").classes
     net = build_network(settings, len(classes))
     checkpoint.load_network(run.last, net)

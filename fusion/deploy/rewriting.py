@@ -199,7 +199,7 @@ def repeat_by_constant(graph: Graph, shape: Sequence[int]) -> int:
 def repeated_vector(node: Node) -> Optional[Edge]:
     """The vector that a node repeats over all pixels, if it is what `fusion.attention.repeat_over_pixels` ends in.
 
-    Within `fusion.attention.as_equations` that is a matrix product of the vector, as a column, and a row of ones,
+    Within `fusion.operators.as_equations` that is a matrix product of the vector, as a column, and a row of ones,
     reshaped like a map.
     """
     if node.operator != "reshape_like" or node.source(0).operator != "dot":

@@ -11,6 +11,9 @@ from ..tables import text_columns
 from .pretrained import find_weights, list_pretrained
 from .zoo import FAMILIES, MODELS
 
+#: How the figures of weights are shown.
+_FIGURES = {"accuracy": lambda value: f"{100 * value:.2f} %", "iou": lambda value: f"IoU {value:.4f}"}
+
 
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `models`."""
@@ -24,7 +27,7 @@ def _run(arguments: argparse.Namespace) -> None:
     weights = {name: find_weights(name) for name in list_pretrained()}
     if arguments.json:
         named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
-        known = {name: {"accuracy": found.accuracy, "data": found.trained_on} for name, found in weights.items()}
+        known = {name: {found.figure: found.value, "data": found.trained_on} for name, found in weights.items()}
         print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases, "pretrained": known}))
         return
     print(f"families  {', '.join(FAMILIES)}")
@@ -34,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
         for name, (family, preset) in MODELS.items()
     }
     for name, found in weights.items():
-        described[name] += f"; weights: {100 * found.accuracy:.2f} % on {found.trained_on}"
+        described[name] += f"; weights: {_FIGURES[found.figure](found.value)} on {found.trained_on}"
     print(text_columns(list(described.items())))
     print("fusions")
     print(text_columns([(name, ", ".join(others)) for name, others in aliases.items()]))

@@ -50,12 +50,11 @@ MODELS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     for prefix, fusion in _PREFIXES.items()
 }
 
-#: The narrow networks that can be trained on a laptop. Their weights come with the package; their names say with which
-#: fusion and on which data set they were trained.
-_SMALL = {"blocks": 1, "channel_times": 1, "classes": 10}
+# The small networks whose weights come with the package. A name says with which fusion and on which data set.
 for _name in list_pretrained():
-    _family, _fusion = network_in_name(_name)
-    MODELS[_name] = (_family, {**_SMALL, "fusion": _fusion})
+    _found = network_in_name(_name)
+    if _found is not None:
+        MODELS[_name] = _found
 
 #: Arguments that change nothing in the functions that a network can represent.
 _STARTING_POINTS = ("last_gamma", "final_drop", "classes")

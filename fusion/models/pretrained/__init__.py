@@ -1,8 +1,8 @@
 """Weights that come with the package: small networks trained here, each with its run. README.md has the cards.
 
-A folder is named after its model, FUSION_resnet8_DATA or FUSION_inception8_DATA, and holds what its training left
-(config.yaml, classes.txt, metrics.csv, result.json) with the weights of the last epoch: the accuracy of the best would
-be chosen on the test set. `python -m fusion.deploy.keep` puts a run there.
+A folder is named after its model, FUSION_NETWORK_DATA, with a NETWORK of `NETWORKS`. It holds what its training left
+(config.yaml, classes.txt, metrics.csv, result.json) and the weights of the last epoch: the figures of the best epoch
+would be chosen on the test set. `python -m fusion.deploy.keep` puts a run there.
 """
 
 from __future__ import annotations
@@ -13,20 +13,29 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
-from ...errors import CheckpointError, ConfigError, nearest
+from ...errors import CheckpointError, nearest
 
 FOLDER = Path(__file__).parent
 
 #: The weights in a model's folder.
 FILE = "weights.params"
 
+#: The networks that are small enough to come with their weights: the family of each and its arguments.
+NETWORKS: Dict[str, Tuple[str, Dict[str, Any]]] = {
+    "resnet8": ("cifar_resnet", {"blocks": 1, "channel_times": 1}),
+    "inception8": ("cifar_inception", {"blocks": 1, "channel_times": 1}),
+    "fpn8": ("fpn", {"blocks": 1, "channel_times": 1, "tiny": True}),
+}
+
+#: Of the data sets whose networks have another number of outputs than ten.
+_OUTPUTS = {"sirst": 1}
+
+_NAME = re.compile(rf"((?P<fusion>[a-z]+)_)?(?P<network>{'|'.join(NETWORKS)})_(?P<data>[a-z0-9]+)")
+
 #: In `FOLDER`: of every file of weights, as `sha256sum` writes it.
 SUMS = "SHA256SUMS"
-
-#: Of a model: its fusion, unless it adds, its host and its data set.
-_NAME = re.compile(r"((?P<fusion>[a-z]+)_)?(?P<host>resnet|inception)8_(?P<data>[a-z0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -37,8 +46,11 @@ class Weights:
     ----------
     name : str
         For `get_model`; it ends in the data set that they were trained on.
-    accuracy : float
-        Share of the test images whose class is the network's first answer, after the last epoch.
+    figure : str
+        What it is measured by: "accuracy", the share of the test images whose class is the network's first answer, or
+        "iou" (segmentation).
+    value : float
+        Of the figure on the test set, after the last epoch.
     epochs : int
         That it was trained for.
     trained_on : str
@@ -48,7 +60,8 @@ class Weights:
     """
 
     name: str
-    accuracy: float
+    figure: str
+    value: float
     epochs: int
     trained_on: str
     classes: Tuple[str, ...]
@@ -95,7 +108,9 @@ def _find(name: str) -> Optional[Weights]:
     folder = FOLDER / name
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     classes = tuple((folder / "classes.txt").read_text(encoding="utf-8").splitlines())
-    return Weights(name, 1 - result["last"]["val_top1_error"], result["epochs"], result["data"], classes)
+    last = result["last"]
+    measured = ("accuracy", 1 - last["val_top1_error"]) if "val_top1_error" in last else ("iou", last["val_iou"])
+    return Weights(name, *measured, result["epochs"], result["data"], classes)
 
 
 def list_pretrained() -> Tuple[str, ...]:
@@ -103,20 +118,16 @@ def list_pretrained() -> Tuple[str, ...]:
     return tuple(_checksums())
 
 
-def network_in_name(name: str) -> Tuple[str, str]:
-    """The family and the fusion of a model named as here: cifar_resnet and iaff of iaff_resnet8_cifar10.
+def network_in_name(name: str) -> Optional[Tuple[str, Dict[str, Any]]]:
+    """The family and the arguments of a model that is named as here, such as iaff_resnet8_cifar10.
 
-    Raises
-    ------
-    ConfigError
-        If it is not named so.
+    A name without a fusion, such as resnet8_cifar10, is of addition. None is returned for a name of another form.
     """
     found = _NAME.fullmatch(name)
     if found is None:
-        raise ConfigError(
-            f"{name!r}: expected FUSION_resnet8_DATA or FUSION_inception8_DATA, such as aff_resnet8_cifar10"
-        )
-    return f"cifar_{found['host']}", found["fusion"] or "add"
+        return None
+    family, arguments = NETWORKS[found["network"]]
+    return family, {**arguments, "classes": _OUTPUTS.get(found["data"], 10), "fusion": found["fusion"] or "add"}
 
 
 def find_weights(name: str) -> Weights:
