@@ -128,7 +128,9 @@ class Row:
     def commands(self) -> List[str]:
         """The commands to run, in order and in any folder; none for the work of others."""
         train = [f"python -m fusion train --config {Path(name).stem} --device {self.devices}" for name in self.configs]
-        return [*train[:-1], " ".join([*train[-1:], *self.words])] if train else []
+        if train:
+            train[-1] = " ".join([train[-1], *self.words])
+        return train
 
 
 def _read(name: str) -> Any:
