@@ -33,6 +33,7 @@ from fusion.deploy.onnx import to_onnx
 from fusion.deploy.symbols import trace
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ExportError
+from fusion.explain.layers import fusion_places
 from fusion.inference.trained import Trained, load_model
 from fusion.models.zoo import family_of
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
@@ -55,9 +56,10 @@ def save_random(name: str, file: Path) -> None:
     draw = np.random.default_rng(0)
     images = mx.nd.array(typical(net.input_size, draw))
     net(images[:1])
+    within_fusion = tuple(f"{place.name}." for place in fusion_places(net))
     for parameter_name, parameter in net._collect_params_with_prefix().items():
         if parameter_name.endswith("gamma"):
-            scale = ATTENTION_SCALE if ".attention." in parameter_name else 1.0
+            scale = ATTENTION_SCALE if parameter_name.startswith(within_fusion) else 1.0
             parameter.set_data(mx.nd.array(scale * draw.uniform(0.5, 1.5, parameter.shape)))
         elif parameter_name.endswith(("beta", "bias")):
             parameter.set_data(mx.nd.array(draw.normal(0, 0.2, parameter.shape)))

@@ -79,8 +79,9 @@ def test_blocks_are_the_configs_own_unless_given(tmp_path):
     ]
 
 
-def test_all_is_every_fusion(tmp_path):
-    cells = plan_grid(ROOT / "configs" / "cifar100_ablation.yaml", ["all"], [1, 2, 3, 4], 1, tmp_path)
+@pytest.mark.parametrize("config", ["cifar100_ablation", "cifar100_coarse_table4_inception"])
+def test_all_is_every_fusion(tmp_path, config):
+    cells = plan_grid(ROOT / "configs" / f"{config}.yaml", ["all"], [1, 2, 3, 4], 1, tmp_path)
     assert len(cells) == 24 * 4
     assert {cell.fusion for cell in cells} == set(list_fusions())
 
@@ -281,3 +282,17 @@ def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
     cell = grid / "aff_blocks1_seed0"  # the one that was interrupted
     assert without_timings(cell / "metrics.csv") == without_timings(by_hand / "metrics.csv")
     assert (cell / "checkpoints" / "best.params").read_bytes() == (by_hand / "checkpoints" / "best.params").read_bytes()
+
+
+@pytest.mark.slow
+def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
+    words = ["model.name=cifar_inception", "train.epochs=1", "schedule.warmup_epochs=0"]
+    command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "aff", "--blocks", "1,2,3,4"]
+    running = start([*command, "--runs", str(tmp_path), *words])
+    output = running.communicate(timeout=900)[0].decode()
+    assert running.returncode == 0, output
+    lines = json.loads((tmp_path / "ablation.json").read_text())["lines"]
+    assert [line["blocks"] for line in lines] == [1, 2, 3, 4]
+    sizes = [line["parameters"] for line in lines]
+    assert sizes[1] - sizes[0] == sizes[2] - sizes[1] == sizes[3] - sizes[2] > 0
+    assert all(line["last_mean"] < 100 for line in lines)

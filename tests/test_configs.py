@@ -39,11 +39,11 @@ PUBLISHED = {
 
 
 @functools.lru_cache(maxsize=None)
-def settings_of(name):
+def settings_of(name, words=()):
     text = (CONFIGS / name).read_text()
     if "auto_augment: imagenet" in text and "imagenet" not in POLICIES:
         pytest.skip("this version has no ImageNet policy of AutoAugment")
-    return read_config(CONFIGS / name)
+    return read_config(CONFIGS / name, words)
 
 
 def classes_of(settings):
@@ -69,14 +69,15 @@ def test_network_of_a_config_has_the_published_parameters(name):
     net = build_network(settings, classes_of(settings))
     rows = [row for row in OWN_ROWS if name in row.configs]
     for row in rows:
-        assert count_parameters(net) == row.parameters
+        found = build_network(settings_of(name, row.words), row.test_set.classes) if row.words else net
+        assert count_parameters(found) == row.parameters
     published = PUBLISHED.get(settings.model.name)
     assert published is None or count_parameters(net) / 1e6 == pytest.approx(published, abs=0.005)
 
 
 @pytest.mark.parametrize("row", OWN_ROWS, ids=lambda row: row.id)
 def test_config_of_a_row_is_of_its_network_and_images(row):
-    settings = settings_of(row.configs[-1])
+    settings = settings_of(row.configs[-1], row.words)
     usual = {**vars(ModelSettings()), "name": None, "initializer": settings.model.initializer}
     model = {key: value for key, value in vars(settings.model).items() if value != usual[key]}
     assert model == dict(row.model)
@@ -170,9 +171,42 @@ def test_superclasses_were_smoothed_over_a_hundred_logits():
             assert settings_of(row.configs[-1]).model.outputs == 100
 
 
+TABLES = sorted({name for row in OWN_ROWS if row.words for name in row.configs})
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_configs_of_the_paper_s_tables_have_the_recipe_of_its_table_2(name):
+    settings = settings_of(name)
+    assert (settings.train.epochs, settings.data.batch_size, settings.train.label_smoothing) == (400, 128, 0)
+    assert (settings.schedule.mode, settings.schedule.lr, settings.schedule.steps) == ("step", 0.2, [300, 350])
+    assert rates(settings, (0, 299, 300, 350)) == pytest.approx([0.2, 0.2, 0.02, 0.002])
+    assert (settings.optimizer.name, settings.optimizer.momentum, settings.optimizer.weight_decay) == ("nag", 0.9, 1e-4)
+    assert settings.optimizer.decay_norm_and_bias
+    assert (settings.model.initializer, settings.augment.mixup_alpha) == ("msraprelu", 0)
+    assert (settings.data.labels, settings.model.r, settings.model.channel_times) == ("coarse", 2, 1)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_configs_of_the_paper_s_tables_show_the_figures_of_their_rows(name):
+    shown = [line.rstrip(" -").split() for line in (CONFIGS / name).read_text().splitlines()]
+    figures = {}
+    for row in ROWS:
+        if row.id.startswith(f"{name.replace('_coarse', '').replace('.yaml', '')}_"):
+            figures.setdefault(row.title.partition(", b = ")[0], []).append(row.figure.split()[0])
+    assert len(figures) in (3, 5, 7)
+    for title, own in figures.items():
+        assert any(words[-len(own) :] == own for words in shown), title
+
+
 # --- A step ----------------------------------------------------------------------------------------------------------
 
-QUICK = ("quickstart.yaml", "cifar10_small.yaml", "cifar100_ablation.yaml")
+QUICK = (
+    "quickstart.yaml",
+    "cifar10_small.yaml",
+    "cifar10_small_inception.yaml",
+    "cifar100_ablation.yaml",
+    "cifar100_coarse_table4_inception.yaml",
+)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from fusion.attentional import WeightKind
 from fusion.drawing import save_page
 from fusion.explain.fusion_maps import WeightMap
-from fusion.explain.layers import Place
+from fusion.explain.layers import INPUTS, Place
 from fusion.explain.maps_picture import draw_fusion_maps, draw_network_maps
 from fusion.explain.panels import add_bar, new_sheet, show_picture
 
@@ -52,10 +53,17 @@ def test_words_of_a_sheet_do_not_collide(tmp_path, images, columns, lines):
 def weight_maps(stages, blocks, passes, units=(0,)):
     """Maps of one image for each block, unit and pass of a network."""
     mean = np.random.default_rng(0).uniform(0.3, 0.7, (1, 8, 8))
+    inputs = ("5x5 branch", "3x3 branch") if units[0] else INPUTS
+    preferred = np.ones((1, 8, 8))  # "100 %" is the longest share
     kinds = [WeightKind(title, "selects") for title in (["pass 1", "pass 2"] if passes == 2 else [""])]
     return [
         WeightMap(
-            Place(f"{stage}.{block}.{unit}", stage, block, None, unit), number, passes, kinds[number - 1], mean, mean
+            Place(f"{stage}.{block}.{unit}", stage, block, None, unit, inputs),
+            number,
+            passes,
+            kinds[number - 1],
+            mean,
+            preferred,
         )
         for stage in range(1, stages + 1)
         for block in range(1, blocks + 1)
@@ -72,6 +80,8 @@ def test_titles_of_the_maps_of_one_image_do_not_collide(tmp_path, figures, stage
     maps = weight_maps(stages, blocks, passes, units)
     draw_network_maps(PICTURE, 0, maps, "cifar_resnet (aff): fusion weights on folder/ image", tmp_path / "a.png")
     draw_fusion_maps(PICTURE[None], ["folder/ image"], maps[:4], "aff: fusion weights", tmp_path / "b.png")
+    several = [replace(found, mean=np.repeat(found.mean, 3, 0), identity=np.ones((3, 8, 8))) for found in maps[:8]]
+    draw_fusion_maps(np.stack([PICTURE] * 3), ["folder/ image"] * 3, several, "fusion weights", tmp_path / "c.png")
     for figure in figures:
         assert collisions(figure) == []
         assert figure.get_figwidth() == 9

@@ -210,12 +210,13 @@ def table():
 
 def test_table_of_published_files_names_the_networks_of_the_published_rows():
     ours = {json.dumps(network_identity(name, arguments), sort_keys=True) for _, name, arguments in table()}
-    theirs = {json.dumps(network_identity(row.model["name"], row.model), sort_keys=True) for row in ROWS if row.configs}
+    released = [row for row in ROWS if row.configs and "of the paper" not in row.table]
+    theirs = {json.dumps(network_identity(row.model["name"], row.model), sort_keys=True) for row in released}
     assert ours == theirs
     figures = " ".join(published for published, _, _ in table())
-    for row in ROWS:
+    for row in released:
         named = re.search(r"named ([\d.]+)", row.figure)
-        if row.configs and "ablation" not in row.id:
+        if "ablation" not in row.id:
             assert (named.group(1) if named else row.figure) in figures, row.id
 
 

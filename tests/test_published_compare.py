@@ -16,15 +16,13 @@ from fusion.published.compare import (
     best_run,
     compare,
     differences,
-    error_range,
     find_runs,
-    judge,
     network_identity,
     read_run,
     same_network,
-    standard_error,
     unlike_settings,
 )
+from fusion.published.verdict import error_range, judge, judge_best, standard_error
 from fusion.training import configs, logbook
 from fusion.training.config import read_config
 
@@ -137,13 +135,63 @@ def test_run_on_superclasses_is_refused_beside_fine_labels_and_the_other_way(tmp
         (CIFAR10, ("data.name=image_folder",), {"classes": 3}, "3 classes and 10"),
         (FINE, ("data.name=image_folder",), {}, "10 classes and 100"),
         (CIFAR10, ("data.name=digits",), {"data": "UCI digits"}, "UCI digits.*different images"),
-        (find_row("cifar100_coarse_v1_aff_resnet32"), (), {}, "no curve"),
+        (find_row("cifar100_table6_resnet_half_b1"), (), {}, "no curve.*not in this package"),
         (find_row("imagenet_other_resnet101"), (), {}, "no curve"),
     ],
 )
 def test_run_on_other_images_is_refused(tmp_path, row, words, facts, message):
     with pytest.raises(ConfigError, match=message):
         compare(row, run_of(tmp_path, words=words, **facts))
+
+
+# --- Rows of which only the figure is known --------------------------------------------------------------------------
+
+IAFF = find_row("cifar100_table4_inception_iaff_b2")
+
+
+def block_run(tmp_path, errors, words=IAFF.words, name="run"):
+    title = "CIFAR-100, 20 superclasses"
+    own = [*words, "runtime.device='0'"]
+    return run_of(tmp_path, IAFF.configs[0], errors, own, name, data=title, classes=20)
+
+
+@pytest.mark.parametrize(
+    ("best", "word"), [(19.9, "within"), (20.29, "within"), (20.31, "above"), (19.51, "within"), (19.49, "below")]
+)
+def test_best_error_is_compared_with_a_figure_by_one_standard_error(best, word):
+    assert IAFF.error == 19.9  # whose standard error is 0.399
+    verdict = judge_best(own_curve(50.0, best, 30.0), IAFF.error, 10_000)
+    assert (verdict.word, verdict.epoch, verdict.own, verdict.published) == (word, 2, best, 19.9)
+    assert str(verdict).startswith(f"{word} the published figure")
+
+
+def test_run_of_a_row_s_command_has_no_differences_when_finished(tmp_path, capsys):
+    run = block_run(tmp_path, [60.0] * 398 + [19.8, 20.5])
+    found = compare(IAFF, run)
+    assert found.differences == []
+    assert (found.verdict.word, found.verdict.epoch) == ("within", 399)
+    assert main(["reproduce", IAFF.id, "--run", str(run.path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["published_best"], printed["published_curve"]) == ({"epoch": None, "error": 19.9}, None)
+    assert (run.path / f"reproduce_{IAFF.id}.png").read_bytes().startswith(b"\x89PNG")
+    assert best_run(IAFF, [run]).path == run.path
+    assert best_run(find_row("cifar100_table4_inception_iaff_b1"), [run]) is None
+    assert best_run(find_row("cifar100_table4_inception_aff_b2"), [run]) is None
+
+
+def test_unfinished_run_of_such_a_row_is_neither_better_nor_worse(tmp_path, capsys):
+    run = block_run(tmp_path, [60.0, 10.0])
+    assert main(["reproduce", IAFF.id, "--run", str(run.path)]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "The run is not finished: it has 2 of 400 epochs" in words
+    assert "Verdict: below the published figure. At epoch 2 the error is 10.00 % against 19.90 %" in words
+    assert "best 10.00 % 19.90 % -9.90 (epoch 2 of 2, the row's figure)" in words
+    assert "better" not in words
+
+
+def test_other_words_are_another_network(tmp_path):
+    run = block_run(tmp_path, [60.0], ("model.fusion=iaff", "model.r=2", "model.blocks=2"))
+    assert any(line.startswith("Another network") for line in differences(run, IAFF))
 
 
 def test_image_folder_of_as_many_classes_and_test_images_is_compared_and_said(tmp_path):

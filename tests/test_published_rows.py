@@ -48,6 +48,45 @@ TABLES = {
     "CIFAR-10, released": {"AFF-ResNet-32": 96.26, "AFF-ResNeXt-29-32x4d": 97.05},
     "ImageNet, ablation": {"ResNet-50, global + global": 22.32, "ResNet-50, local + local": 22.0},
 }
+#: Accuracies of the paper's tables of blocks, with b = 1, 2, ... blocks per stage.
+BLOCKS = {
+    "table3_inception": {
+        "global": [73.5, 76.6, 77.5, 78.9],
+        "local": [74.6, 77.1, 78.5, 78.7],
+        "aff": [75.6, 78.4, 79.4, 80.1],
+    },
+    "table3_resnet": {
+        "global": [75.4, 79.6, 81.1, 82.1],
+        "local": [75.4, 79.4, 80.8, 81.4],
+        "aff": [76.3, 80.4, 81.6, 82.6],
+    },
+    "table4_inception": {
+        "add": [72.0, 75.3, 77.1, 78.2],
+        "concat": [72.5, 74.9, 77.2, 77.9],
+        "ms_gau": [75.1, 77.4, 78.8, 79.5],
+        "ms_se": [75.2, 78.0, 79.0, 79.8],
+        "ms_sa": [75.6, 77.9, 79.0, 79.8],
+        "aff": [75.6, 78.4, 79.4, 80.1],
+        "iaff": [77.4, 80.1, 80.8, 81.4],
+    },
+    "table4_resnet": {
+        "add": [74.0, 78.6, 79.7, 80.8],
+        "concat": [74.2, 78.2, 79.3, 79.8],
+        "ms_gau": [76.6, 80.3, 81.5, 81.9],
+        "ms_se": [76.5, 79.9, 81.4, 82.0],
+        "ms_sa": [76.1, 80.1, 81.4, 82.2],
+        "aff": [76.3, 80.4, 81.6, 82.6],
+        "iaff": [77.2, 80.7, 82.2],
+    },
+    "table6_resnet": {
+        "half": [75.9, 79.8, 81.3],
+        "concat": [76.5, 79.2, 81.7],
+        "aff": [76.4, 79.9, 81.6],
+        "recursive": [76.4, 79.7, 81.2],
+        "iaff": [77.2, 80.7, 82.2],
+    },
+}
+OF_BLOCKS = [row for row in ROWS if "of the paper" in row.table]
 WITH_CURVE = [row for row in ROWS if row.curve]
 
 
@@ -58,8 +97,38 @@ def test_every_published_row_is_there_once():
         for title, figure in figures.items():
             error = 100 - figure if table.startswith("CIFAR") else figure
             assert found[title].error == pytest.approx(error, abs=1e-9)
-    assert len(ROWS) == sum(map(len, TABLES.values()))
+    assert len(ROWS) == sum(map(len, TABLES.values())) + len(OF_BLOCKS)
     assert len({row.id for row in ROWS}) == len(ROWS)
+
+
+def test_every_row_of_the_paper_s_tables_of_blocks_is_there():
+    found = {row.id: 100 - row.error for row in OF_BLOCKS}
+    expected = {
+        f"cifar100_{table}_{block}_b{b}": figure
+        for table, blocks in BLOCKS.items()
+        for block, figures in blocks.items()
+        for b, figure in enumerate(figures, start=1)
+    }
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert len(expected) == 94
+    assert {row.test_set for row in OF_BLOCKS} == {COARSE}
+
+
+def test_blocks_of_a_table_have_the_same_budget():
+    """Within two percent: the paper compares blocks at the same number of parameters, addition apart."""
+    for table in BLOCKS:
+        for b in (1, 2, 3, 4):
+            sizes = [
+                row.parameters for row in OF_BLOCKS if table in row.id and row.id.endswith(f"b{b}") and row.configs
+            ]
+            attentional = sorted(sizes)[1:] if "table4" in table else sizes
+            assert not attentional or max(attentional) < 1.02 * min(attentional)
+
+
+def test_blocks_that_are_not_here_say_so():
+    without = {row.id.rsplit("_", 1)[0] for row in OF_BLOCKS if not row.configs}
+    assert without == {f"cifar100_table6_resnet_{block}" for block in ("half", "concat", "recursive")}
+    assert all("No block" in row.produced for row in OF_BLOCKS if not row.configs)
 
 
 def test_figures_as_printed_are_the_errors():
@@ -133,7 +202,8 @@ def test_commands_name_what_is_there():
         for name in (*row.configs, *([row.as_described] if row.as_described else [])):
             assert (root / "configs" / name).is_file()
         for command, name in zip(row.commands, row.configs):
-            assert command == f"python -m fusion train --config {Path(name).stem} --device {row.devices}"
+            words = f" {' '.join(row.words)}" if row.words else ""
+            assert command == f"python -m fusion train --config {Path(name).stem} --device {row.devices}{words}"
             assert packaged_config(command.split()[5]) == root / "configs" / name
 
 

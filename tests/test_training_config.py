@@ -121,7 +121,7 @@ PHOTOS = {
         "lighting": 0.1,
     },
 }
-NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
+NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
 #: Of networks with an answer per pixel.
 DENSE = {
     "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "join": "pairs"},

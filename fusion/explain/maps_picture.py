@@ -23,6 +23,9 @@ _LEAST_REACH = 0.02
 #: A map gets a line at ½ if its values go at least this far to both sides of ½, as a share of the scale.
 _LEAST_CROSSING = 0.05
 
+#: How many letters the name of an input may have, so that a share fits beside it below a panel of a full row.
+_SHORT_NAME = len("shortcut")
+
 #: How many bins of the distribution are joined into one that is drawn.
 _MERGED = 10
 
@@ -148,7 +151,8 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
 def _verdict(found: WeightMap, index: int) -> str:
     """How often y is preferred, of a block that has the choice."""
     if found.role == "selects":
-        return f"{found.place.inputs[1]} {100 * found.identity[index].mean():.0f} %"
+        name, share = found.place.inputs[1], f"{100 * found.identity[index].mean():.0f} %"
+        return f"{name} {share}" if len(name) <= _SHORT_NAME else f"{name}\n{share}"
     return f"w {found.role}"
 
 

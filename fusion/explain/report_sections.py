@@ -29,6 +29,9 @@ from .report_page import Bullets, Paragraph, Part, Preformatted, Table, picture
 #: How many test images are behind the distribution of the weights.
 _WEIGHED = 300
 
+#: How many published rows of other networks are listed, the nearest in size first.
+_NEAREST = 10
+
 
 # --- The run ---------------------------------------------------------------------------------------------------------
 
@@ -59,12 +62,13 @@ def published_section(known: Known) -> List[Part]:
     rows = [row for row in ROWS if refusal(own, row) is None]
     if not rows:
         return [Paragraph("No published figure is on these images with these labels.")]
-    alike = [row for row in rows if row.curve and same_network(own, row)]
+    alike = [row for row in rows if row.configs and same_network(own, row)]
     if alike:
         return [part for row in alike for part in _beside(row, own)]
     parameters = known.result["parameters"]
     words = f"No published row is of this network, {parameters / 1e6:.2f} M parameters; on the same images and labels:"
-    found = [(row.title, row.figure, f"{row.parameters / 1e6:.2f} M" if row.parameters else "–") for row in rows]
+    nearest = sorted(rows, key=lambda row: abs(row.parameters - parameters))[:_NEAREST]
+    found = [(row.title, row.figure, f"{row.parameters / 1e6:.2f} M" if row.parameters else "–") for row in nearest]
     return [Paragraph(words), Table(found, ("row", "published", "parameters"))]
 
 

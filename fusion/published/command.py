@@ -93,13 +93,15 @@ def format_rows(rows: Sequence[Row], own: Dict[str, Optional[OwnRun]]) -> str:
         For the id of each row, the best run of this package, or None.
     """
     lines = [*_cells(list(_COLUMNS)), _RULE, ""]
-    table = ""
+    table = note = ""
     for row in rows:
         if row.table != table:
-            table = row.table
+            table, note = row.table, ""
             lines += [table, ""]
         lines += _cells([f"{row.id}\n{row.title}", _published(row), _measured(row), _own_words(row, own[row.id])])
-        lines += _wrap(row.produced, _WIDTH - len(_INDENT), _INDENT)
+        if row.produced != note:  # one note holds for all rows that follow with the same
+            note = row.produced
+            lines += _wrap(note, _WIDTH - len(_INDENT), _INDENT)
         lines += [f"{_INDENT}{command}" for command in row.commands]
         if row.as_described:
             lines.append(f"{_INDENT}as described: --config {Path(row.as_described).stem}")
@@ -188,7 +190,12 @@ def _show_comparison(arguments: argparse.Namespace) -> None:
 
 def format_comparison(comparison: Comparison) -> str:
     """A comparison as text: first the differences, then the verdict, then the errors of both in one table."""
-    row, run, own, published = comparison.row, comparison.run, comparison.run.curve, comparison.published
+    row, run, own = comparison.row, comparison.run, comparison.run.curve
+    published = comparison.published
+    best, epochs = row.error, f"epoch {own.best_epoch} of {own.epochs}, the row's figure"
+    if published is not None:
+        best = published.best
+        epochs = f"epoch {own.best_epoch} of {own.epochs}, epoch {published.best_epoch} of {published.epochs}"
     state = "finished" if run.finished else "so far"
     unlike = [line for words in comparison.differences for line in _wrap(f"- {words}", _WIDTH, hanging="  ")]
     lines = [
@@ -201,13 +208,11 @@ def format_comparison(comparison: Comparison) -> str:
     ]
     cells = [(str(epoch), *_errors(error, reference)) for epoch, error, reference in comparison.lines_at()]
     heading = ("epoch", "own error", "published", "difference")
-    table = text_table(heading, cells, left=0, totals=("best", *_errors(own.best, published.best)), gap=_WIDE_GAP)
-    epochs = f"epoch {own.best_epoch} of {own.epochs}, epoch {published.best_epoch} of {published.epochs}"
+    table = text_table(heading, cells, left=0, totals=("best", *_errors(own.best, best)), gap=_WIDE_GAP)
     return "\n".join([*lines, f"{table}   ({epochs})"])
 
 
-def _errors(own: Optional[float], published: float) -> Tuple[str, str, str]:
-    """The cells of an epoch; None stands for an epoch that the run has not evaluated."""
-    if own is None:
-        return "-", f"{published:.2f} %", "-"
-    return f"{own:.2f} %", f"{published:.2f} %", f"{own - published:+.2f}"
+def _errors(own: Optional[float], published: Optional[float]) -> Tuple[str, ...]:
+    """The cells of an epoch; None stands for an error that is not known."""
+    difference = "-" if own is None or published is None else f"{own - published:+.2f}"
+    return (*("-" if error is None else f"{error:.2f} %" for error in (own, published)), difference)

@@ -1,15 +1,11 @@
 """Compares a run of this package with a published one: whether it can be compared, what differs, and the two curves.
 
-The verdict is about the last epoch that both have. A run is **within** the published curve if its error lies in the
-range of the published errors of that epoch and of the five epochs before and after it. The highest and the lowest fifth
-of these are left out, because single epochs are outliers; the range is then widened on both sides by one standard error
-of an error rate measured on that many test images, sqrt(p(1-p)/n).
+What within, above and below mean is in `fusion.published.verdict`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -25,12 +21,7 @@ from ..training.settings import Settings
 from ..words import counted
 from .curves import Curve, read_curve
 from .rows import Row, labellings
-
-#: The range of the published errors is taken over this many epochs before and after the one compared.
-REACH = 5
-
-#: One in this many of the errors in that range is left out as an outlier, at the top and at the bottom.
-_LEAPS = 5
+from .verdict import Verdict, judge, judge_best
 
 #: Settings that are not compared: those in which runs of the same recipe may differ, and those that have a sentence of
 #: their own.
@@ -155,7 +146,9 @@ def differences(run: OwnRun, row: Row) -> List[str]:
         if len(row.configs) > 1:
             own, theirs = theirs, own
         lines.append(f"The run started from {own}, the row's from {theirs}.")
-    published = read_curve(row.id).epochs
+    if not (row.curve or run.finished):
+        lines.append(f"The run is not finished: it has {run.progress}, and the row's figure is that of a whole run.")
+    published = read_curve(row.id).epochs if row.curve else settings.train.epochs
     if settings.train.epochs != published:
         lines.append(
             f"A run of {counted(settings.train.epochs, 'epoch')} beside one of {published}: at the same epoch their "
@@ -185,7 +178,7 @@ def unlike_settings(run: OwnRun, row: Row) -> Optional[List[str]]:
 
 def _recipe(row: Row) -> Settings:
     """The settings of a row's config."""
-    return read_config(packaged_config(row.configs[-1]))
+    return read_config(packaged_config(row.configs[-1]), row.words)
 
 
 def _unlike(run: OwnRun, row: Row, wanted: Settings) -> List[str]:
@@ -199,83 +192,7 @@ def _unlike(run: OwnRun, row: Row, wanted: Settings) -> List[str]:
     ]
 
 
-# --- The verdict -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Where a run lies relative to a published curve, at the last epoch that both have; errors in percent.
-
-    Attributes
-    ----------
-    word : {'within', 'above', 'below'}
-        Where its error lies; below is better.
-    epoch : int
-        The epoch, counted from 1.
-    own, published : float
-        The two errors after that epoch.
-    low, high : float
-        An error from `low` to `high` is within.
-    """
-
-    word: str
-    epoch: int
-    own: float
-    published: float
-    low: float
-    high: float
-
-    @property
-    def difference(self) -> float:
-        """The run's error minus the published one, in percentage points."""
-        return self.own - self.published
-
-    @property
-    def figures(self) -> str:
-        """The errors, in words."""
-        side = "more" if self.difference > 0 else "less"
-        return (
-            f"At epoch {self.epoch} the error is {self.own:.2f} % against {self.published:.2f} %, "
-            f"{abs(self.difference):.2f} points {side}; within is from {self.low:.2f} to {self.high:.2f} %"
-        )
-
-    def __str__(self) -> str:
-        judgement = {"above": ": worse", "below": ": better"}.get(self.word, "")
-        return f"{self.word} the published curve{judgement}. {self.figures}"
-
-
-def judge(own: Curve, published: Curve, test_images: int) -> Verdict:
-    """Compare a run's errors with a published curve, at the last epoch that both have.
-
-    Parameters
-    ----------
-    own : Curve
-        Errors of the run; at least one of its epochs is no later than the last published one.
-    published : Curve
-        Errors of the published run.
-    test_images : int
-        The number of test images that each error was measured on.
-    """
-    epoch = own.until(published.epochs)
-    error, reference = own.at(epoch), published.at(epoch)
-    low, high = error_range(published, epoch)
-    margin = standard_error(reference, test_images)
-    low, high = low - margin, high + margin
-    word = "below" if error < low else "above" if error > high else "within"
-    return Verdict(word, epoch, error, reference, max(0.0, low), min(100.0, high))
-
-
-def error_range(curve: Curve, epoch: int) -> Tuple[float, float]:
-    """The lowest and highest error around an epoch without outliers; the epoch's own error is always between them."""
-    near = sorted(curve.around(epoch, REACH))
-    left_out = len(near) // _LEAPS
-    return min(curve.at(epoch), near[left_out]), max(curve.at(epoch), near[-1 - left_out])
-
-
-def standard_error(error: float, images: int) -> float:
-    """The standard error of an error rate in percent, measured on a number of images: sqrt(p (1 - p) / n)."""
-    share = error / 100
-    return 100 * math.sqrt(share * (1 - share) / images)
+# --- The comparison ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -300,28 +217,30 @@ class Comparison:
     differences: List[str]
 
     @property
-    def published(self) -> Curve:
-        """The published curve."""
-        return read_curve(self.row.id)
+    def published(self) -> Optional[Curve]:
+        """The published curve; None if only the figure is known."""
+        return read_curve(self.row.id) if self.row.curve else None
 
     @property
     def conclusion(self) -> str:
         """The verdict in words; a run that differs from the row is called neither better nor worse."""
         if self.differences:
-            return f"{self.verdict.word} the published curve. {self.verdict.figures}"
+            return f"{self.verdict.word} the published {self.verdict.beside}. {self.verdict.figures}"
         return str(self.verdict)
 
-    def lines_at(self) -> List[Tuple[int, Optional[float], float]]:
-        """The epochs to show, each with the run's error (None where there is none) and the published one."""
-        own = self.run.curve
-        marks = {1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, own.epochs, own.best_epoch}
-        marks |= {self.published.epochs, self.published.best_epoch, self.verdict.epoch}
-        shown = sorted(mark for mark in marks if mark <= self.published.epochs)
-        return [(epoch, own.at(epoch) if epoch in own.evaluated else None, self.published.at(epoch)) for epoch in shown]
+    def lines_at(self) -> List[Tuple[int, Optional[float], Optional[float]]]:
+        """The epochs to show, each with the run's error and the published one, None where there is none."""
+        own, published = self.run.curve, self.published
+        marks = {1, 2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, own.epochs, own.best_epoch, self.verdict.epoch}
+        if published is not None:
+            marks |= {published.epochs, published.best_epoch}
+        last = own.epochs if published is None else published.epochs
+        return [(epoch, _at(own, epoch), _at(published, epoch)) for epoch in sorted(marks) if epoch <= last]
 
     def as_dict(self) -> Dict[str, Any]:
         """The whole comparison in plain types, for JSON."""
         own, published = self.run.curve, self.published
+        best = (published.best_epoch, published.best) if published else (None, self.row.error)
         return {
             "row": self.row.id,
             "run": str(self.run.path),
@@ -329,12 +248,16 @@ class Comparison:
             "epochs_planned": self.run.settings.train.epochs,
             "verdict": {**dataclasses.asdict(self.verdict), "difference": self.verdict.difference},
             "best": {"epoch": own.best_epoch, "error": own.best},
-            "published_best": {"epoch": published.best_epoch, "error": published.best},
+            "published_best": dict(zip(("epoch", "error"), best)),
             "differences": self.differences,
             "curve": list(own.errors),
             "curve_epochs": list(own.evaluated),
-            "published_curve": list(published.errors),
+            "published_curve": list(published.errors) if published else None,
         }
+
+
+def _at(curve: Optional[Curve], epoch: int) -> Optional[float]:
+    return curve.at(epoch) if curve is not None and epoch in curve.evaluated else None
 
 
 def compare(row: Row, run: OwnRun) -> Comparison:
@@ -343,15 +266,19 @@ def compare(row: Row, run: OwnRun) -> Comparison:
     Raises
     ------
     ConfigError
-        If the two have different images, labels or classes, or if no curve of the row was published.
+        If the two have different images, labels or classes, or if no network of this package is that of the row.
     """
-    if not row.curve:
+    if not row.configs:
         raise ConfigError(
-            f"{row.id}: no curve of this row was published; python -m fusion reproduce shows which rows have one"
+            f"{row.id}: no curve of this row was published, and its network is not in this package; "
+            "python -m fusion reproduce shows which rows can be trained"
         )
     reason = refusal(run, row)
     if reason is not None:
         raise ConfigError(reason)
+    if not row.curve:
+        verdict = judge_best(run.curve, row.error, row.test_set.images)
+        return Comparison(row, run, verdict, differences(run, row))
     published = read_curve(row.id)
     if not run.curve.until(published.epochs):
         raise ConfigError(

@@ -76,6 +76,7 @@ class ModelSettings:
     dilated: Optional[bool] = setting(
         None, "stages 3 and 4 have stride 1 and dilated convolutions (resnet, also as an encoder)"
     )
+    as_released: Optional[bool] = setting(None, "inner width of blocks as in the first release (cifar_inception)")
     last_gamma: Optional[bool] = setting(None, "initialise the gamma of each block's last batch norm at 0")
     final_drop: Optional[float] = setting(None, "dropout before the classifier: share that is set to 0", low=0, below=1)
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
