@@ -54,14 +54,13 @@ def box(left, top, right, bottom):
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
-def annotation(image, category, segmentation, crowd=False):
-    """An annotation without its number, which `make_coco` gives it; its area is that of the box around polygons."""
+def annotation(category, segmentation, crowd=False):
+    """An annotation without the numbers that `make_coco` gives it; its area is that of the box around polygons."""
     area = 10_000
     if isinstance(segmentation, list):
         x, y = np.array(segmentation[0]).reshape(-1, 2).T
         area = float((x.max() - x.min()) * (y.max() - y.min()))
     return {
-        "image_id": image,
         "category_id": category,
         "segmentation": segmentation,
         "area": area,
@@ -72,17 +71,21 @@ def annotation(image, category, segmentation, crowd=False):
 def make_coco(root, parts, categories, size=(60, 80)):
     """A folder of COCO's layout.
 
-    `parts` has for each part, such as train2017, the annotations of its images: a list for each image, numbered from 1.
+    `parts` has for each part, such as train2017, the annotations of its images: a list for each image. Images are
+    numbered from 1 over all parts.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
+    number = 0
     for part, images in parts.items():
         (root / part).mkdir()
         listed, annotations = [], []
-        for number, own in enumerate(images, start=1):
+        for own in images:
+            number += 1
             name = f"{number:012}.jpg"
             (root / part / name).write_bytes(encoded(smooth(*size, seed=number), ".jpg"))
             listed.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
-            annotations += [{"id": len(annotations) + 1 + place, **each} for place, each in enumerate(own)]
+            first = len(annotations) + 1
+            annotations += [{"id": first + place, "image_id": number, **each} for place, each in enumerate(own)]
         content = {
             "images": listed,
             "annotations": annotations,

@@ -71,9 +71,10 @@ class Report:
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of the source: its folder of images, those to take, and how many have only small stop signs."""
+    """One part of the source: its annotations and images, those to take, and how many have only small stop signs."""
 
     name: str
+    file: Path
     folder: Path
     images: List[AnnotatedImage]
     small_only: int
@@ -111,6 +112,7 @@ def prepare(coco: Path, target: Path, least_area: float = LEAST_AREA, workers: i
     if not coco.is_dir():
         raise DataError(f"{coco}: no such folder; expected one with annotations, train2017 and val2017")
     parts = [_find(coco, name, least_area) for name in PARTS]
+    _refuse_shared(*parts)
     for folder in ("images", "masks"):
         (target / folder).mkdir(parents=True, exist_ok=True)
     reports = [_write(part, target, workers) for part in parts]
@@ -137,7 +139,18 @@ def _find(coco: Path, name: str, least_area: float) -> _Part:
     if missing:
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         raise DataError(f"{folder} lacks {len(missing)} of the {len(taken)} images with a {NAME}: {shown}")
-    return _Part(name, folder, taken, with_any - len(taken))
+    return _Part(name, file, folder, taken, with_any - len(taken))
+
+
+def _refuse_shared(one: _Part, other: _Part) -> None:
+    """Refuse images of one name in both parts, one of which would take the place of the other."""
+    shared = sorted({image.file for image in one.images} & {image.file for image in other.images})
+    if shared:
+        shown = ", ".join(shared[:SHOWN]) + (", ..." if len(shared) > SHOWN else "")
+        raise DataError(
+            f"{len(shared)} images are in {one.file.name} and in {other.file.name} as well: {shown}; expected COCO's "
+            "own annotations, whose parts have different images"
+        )
 
 
 def _write(part: _Part, target: Path, workers: int) -> Report:
