@@ -156,7 +156,7 @@ def draw_fed_images(settings: Settings, path: Path, images: int = IMAGES, epoch:
     FusionError
         If the data is missing or a setting is impossible.
     """
-    data = load_split(settings, "train")
+    data: Any = load_split(settings, "train")
     batch = fed_images(settings, data, images, epoch)
     pictures = to_pixels(batch.images, settings.augment.mean, settings.augment.std)
     title = f"{data.title}, epoch {epoch + 1}: what the network is fed"

@@ -163,12 +163,13 @@ class MaskSet:
             As `stored`, or if the sizes differ and are not to be mended.
         """
         found = self.stored(number)
-        image, mask = found.image.shape[:2], found.mask.shape
-        if image == mask:
+        height, width = found.image.shape[:2]
+        if found.mask.shape == (height, width):
             return found
         if self.mismatch == "error":
-            raise DataError(f"{self.title}: {self._sizes(number, Facts(image, mask, frozenset()))}; {_MEND}")
-        return found._replace(mask=resized_mask(found.mask, *image))
+            facts = Facts((height, width), (found.mask.shape[0], found.mask.shape[1]), frozenset())
+            raise DataError(f"{self.title}: {self._sizes(number, facts)}; {_MEND}")
+        return found._replace(mask=resized_mask(found.mask, height, width))
 
     def samples(self, shard: Tuple[int, int] = (0, 1)) -> Iterator[Sample]:
         """Every image once, in order, whole and at its full size, decoded ahead by threads.

@@ -4,8 +4,7 @@ The paper evaluates long skip connections on a data set "StopSign", a subset of 
 has. This is a rule of our own, so that figures on it can be compared with each other, and not with the paper's:
 
 - An image is taken where COCO's annotations of 2017 have at least one stop sign in it that is not small: category 13,
-  not a crowd, and an area of at least 32² = 1,024 pixels, which is where COCO's own evaluation ends to call an object
-  small.
+  not a crowd, with an area of at least 32² = 1,024 pixels. COCO's own evaluation calls smaller objects small.
 - All stop signs of such an image are the target, also small ones. A crowd of stop signs does not count.
 - Images of train2017 are for training (train.txt), those of val2017 for testing (val.txt).
 
@@ -36,7 +35,7 @@ from .palette import colour_table
 
 CATEGORY, NAME = 13, "stop sign"
 
-#: Where COCO's evaluation ends to call an object small, in pixels.
+#: COCO's evaluation calls objects of fewer pixels small.
 LEAST_AREA = 32**2
 
 #: The parts of COCO by the lists that are made of them.
