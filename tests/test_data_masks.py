@@ -14,7 +14,7 @@ from fusion.data import load_dataset
 from fusion.data.masks.decoding import read_image, read_mask
 from fusion.data.masks.folder import VOC_CLASSES
 from fusion.data.masks.labels import IGNORE, binary_labels, class_labels, read_labels
-from fusion.data.masks.maskset import resized_mask
+from fusion.data.masks.maskset import MaskSet, resized_mask
 from fusion.data.masks.palette import class_colours, colour_table, label_colours, paint
 from fusion.data.photos.decoding import BadPhotoError
 from fusion.errors import DataError
@@ -262,6 +262,20 @@ def test_every_image_comes_once_whatever_the_shards(tmp_path):
         np.testing.assert_array_equal(blue, 255 * mask)
     parts = [[len(images) for images, _ in data.in_order(4, (rank, 2))] for rank in (0, 1)]
     assert parts == [[2, 1, 1, 1, 2], [1, 1, 2]]
+
+
+def test_small_sets_are_decoded_once(folder):
+    data = load(folder)
+    first_one, least = 4 * 24 * 32, 4 * 30 * 20  # bytes of an image with its mask: the first, and the smallest
+    for room, expected in ((least - 1, []), (first_one, [0]), (10 * first_one, [0, 1, 2, 3, 4])):
+        small = MaskSet(data.source, data.labels, "small", kept_bytes=room)
+        first = list(small.samples())
+        again = list(small.samples())
+        assert [number for number in range(5) if again[number] is first[number]] == expected
+        for one_time, other_time in zip(first, again):
+            np.testing.assert_array_equal(one_time.mask, other_time.mask)
+    with pytest.raises(ValueError, match="read-only"):
+        data.read(0).mask[0, 0] = 7
 
 
 def test_reading_can_be_stopped_early(folder):

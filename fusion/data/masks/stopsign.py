@@ -26,8 +26,8 @@ from ...errors import DataError
 from ...files import whole_file, write_text
 from ...progress import progress
 from ..listing import SHOWN
-from ..loader import in_turn
 from ..photos.decoding import BadPhotoError, read_header
+from ..turns import in_turn
 from .annotations import AnnotatedImage, annotation_file, class_mask, image_folder, read_annotations
 from .files import naming
 from .labels import CLASSES_FILE, IGNORE, binary_labels
