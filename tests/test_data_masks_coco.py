@@ -67,12 +67,15 @@ def test_run_lengths_go_down_the_columns():
     assert rasterise(runs, 2, 3).tolist() == [[False, True, False], [True, False, False]]
 
 
+def test_polygon_of_two_corners_has_nothing_inside(without_library):
+    assert not rasterise([[1, 2, 3, 4]], 5, 6).any()
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
         ({"size": [3, 2], "counts": [6]}, "run lengths of the size"),
         ({"size": [2, 3], "counts": [5]}, "run lengths of 5 pixels in an image of 6"),
-        ([[1, 2, 3, 4]], "a polygon of 4 numbers"),
         ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of 7 numbers"),
     ],
 )
@@ -153,9 +156,9 @@ def test_faults_of_annotations_are_told(coco):
     assert "not a file of COCO's instance annotations" in refusal()
     path.write_text(json.dumps({"images": []}))
     assert "not a file of COCO's instance annotations (no 'categories')" in refusal()
-    content["annotations"][0]["segmentation"] = [[1, 2]]
+    content["annotations"][0]["segmentation"] = [[1, 2, 3]]
     path.write_text(json.dumps(content))
-    assert "000000000001.jpg: an annotation cannot be drawn (a polygon of 2 numbers" in refusal()
+    assert "000000000001.jpg: an annotation cannot be drawn (a polygon of 3 numbers" in refusal()
     content["annotations"][0]["category_id"] = 99
     path.write_text(json.dumps(content))
     assert "annotation 1 is of category 99, which has no name" in refusal()
