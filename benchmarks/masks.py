@@ -26,6 +26,7 @@ from fusion.training.preparation import build_normalisation, load_split
 from fusion.training.settings import Settings
 
 RECIPE = (
+    "model.name=fpn",
     "data.name=mask_folder",
     "augment.crop_padding=0",
     "augment.long_side=[256, 1024]",

@@ -289,6 +289,7 @@ def test_batch_larger_than_the_set_is_refused(data):
 
 def settings(root, *words):
     common = [
+        "model.name=fpn",
         "data.name=mask_folder",
         f"data.dir={root}",
         "augment.crop_padding=0",

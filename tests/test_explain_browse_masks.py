@@ -49,7 +49,7 @@ def test_small_objects_are_found_and_large_ones_are_not():
 
 
 def test_crops_in_words():
-    common = ["data.name=mask_folder", "data.dir=x", "augment.crop_padding=0", "data.size=480"]
+    common = ["model.name=fpn", "data.name=mask_folder", "data.dir=x", "augment.crop_padding=0", "data.size=480"]
     words = ["augment.long_side=[256, 1024]", "augment.blur_probability=0.5", "augment.target_probability=0.25"]
     assert crops_in_words(read_config(None, [*common, *words])) == (
         "longer side 256 to 1024 pixels, crop 480x480, 25 % placed on a target, flip, blur 50 %"
@@ -101,7 +101,8 @@ def test_command_browses_masks(tmp_path, capsys, monkeypatch):
     root = make_folder(tmp_path / "set", values=(0, 1, 2, 3), classes=("sky", "road", "car", "unlabelled"))
     config = tmp_path / "masks.yaml"
     config.write_text(
-        f"data: {{name: mask_folder, dir: {root}, ignore: 3, size: 24, batch_size: 2}}\naugment: {{crop_padding: 0}}\n"
+        f"model: {{name: unet}}\ndata: {{name: mask_folder, dir: {root}, ignore: 3, size: 24, batch_size: 2}}\n"
+        "augment: {crop_padding: 0}\n"
     )
     output = tmp_path / "sheet.png"
     assert main(["browse", "--config", str(config), "--images", "3", "--output", str(output)]) == 0
