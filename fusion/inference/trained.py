@@ -127,7 +127,7 @@ class Trained:
     @property
     def task(self) -> Task:
         """What it has learnt; classification where that is not known."""
-        return find_task("classification") if self.settings is None else task_of(self.settings)
+        return find_task("classification") if self.settings is None else task_of(self.settings, self.classes)
 
     def __repr__(self) -> str:
         return f"<Trained: {self.model}, {len(self.classes)} classes, {self.file}>"

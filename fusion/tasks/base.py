@@ -137,6 +137,8 @@ class Task:
         What `best` and `last` in result.json mean.
     loss_title : str
         What a report calls the loss on the test set.
+    settings : tuple of str
+        Settings that mean something to this task, and not to every task.
     """
 
     title: str
@@ -145,6 +147,23 @@ class Task:
     headline: Figure
     best_note: str
     loss_title: str = "loss"
+    settings: Tuple[str, ...] = ()
+
+    def bound(self, settings: Settings, classes: Sequence[str]) -> Task:
+        """The task as one run has it, where its figures depend on the settings or classes; by default itself.
+
+        Parameters
+        ----------
+        settings : Settings
+            Of the run.
+        classes : sequence of str
+            Names of the classes of the data; empty where they are not known.
+        """
+        return self
+
+    def problems(self, settings: Settings) -> Iterator[Tuple[str, str]]:
+        """The settings of this task that are impossible: for each its name, and what was expected."""
+        return iter(())
 
     # --- What is computed ---------------------------------------------------------------------------------------------
 
@@ -183,6 +202,10 @@ class Task:
         """Every test image once. A last batch that is not full has fewer targets than images."""
         return evaluation_batches(data, normalise, batch_size, shard)
 
+    def answering(self, net: Any) -> Any:
+        """What answers a batch of an evaluation on one device: by default the network, shown it as it is."""
+        return net
+
     def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
         """The loss, for `part_losses`.
 
@@ -200,6 +223,16 @@ class Task:
             attribute `needs_images` that is true, it takes the images as a third argument.
         """
         raise NotImplementedError
+
+    def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:
+        """What to say after an epoch to somebody whose network learns nothing; None, as a rule.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+            The epochs so far. It is asked once after each epoch, and says it once.
+        """
+        return None
 
     def training_meter(self) -> Meter:
         """The meter of a training step."""

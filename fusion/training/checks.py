@@ -10,7 +10,7 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import model_arguments
-from ..tasks import list_tasks
+from ..tasks import list_tasks, settings_of_other_tasks, task_of
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -122,10 +122,21 @@ def _check_together(found: _Written) -> None:
     """What no single setting shows: a schedule that does not fit the epochs, a data set without a folder, ..."""
     if found.settings.task is not None and found.settings.task not in list_tasks():
         found.refuse("task", nearest(found.settings.task, list_tasks()))
+    _check_task(found)
     _check_epochs(found)
     _check_data(found)
     _check_recipe(found)
     _check_model(found)
+
+
+def _check_task(found: _Written) -> None:
+    """The task's own settings, and that none is set which has no effect on this task."""
+    task, defaults = task_of(found.settings), Settings()
+    for key, expected in task.problems(found.settings):
+        found.refuse(key, expected)
+    for key, names in settings_of_other_tasks(found.settings).items():
+        if value_of(found.settings, key) != value_of(defaults, key):
+            found.refuse(key, f"it is for {names}, and the task is {task.title}: leave it out")
 
 
 def _check_epochs(found: _Written) -> None:

@@ -29,7 +29,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..machine import processors
 from ..processors import chosen
-from ..tasks import task_of
+from ..tasks import Task, task_of
 from . import checkpoint
 from .config import read_config, to_yaml
 from .history import History
@@ -129,6 +129,10 @@ class RunDirectory:
         """
         return read_config(self.config, overrides)
 
+    def task(self) -> Task:
+        """What the run learns."""
+        return task_of(self.settings(), self.read_classes())
+
     def history(self) -> History:
         """Read the metrics of the finished epochs.
 
@@ -139,7 +143,7 @@ class RunDirectory:
         """
         if not self.metrics.is_file():
             raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
-        return History.read(task_of(self.settings()), self.metrics)
+        return History.read(self.task(), self.metrics)
 
     def weights(self, which: str) -> Path:
         """The path of a file of weights.

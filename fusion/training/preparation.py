@@ -18,7 +18,7 @@ from .config import model_keywords
 from .distributed import ALONE, Workers
 from .photo_training import photo_options
 from .precision import cast_network
-from .settings import Settings
+from .settings import WITH_MOMENTUM, Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -139,10 +139,11 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
                 parameter.wd_mult = 0.0
     arguments = {
         "learning_rate": settings.schedule.lr,
-        "momentum": optimizer.momentum,
         "wd": optimizer.weight_decay,
         "multi_precision": True,  # keep float32 master weights of float16 parameters
     }
+    if optimizer.name in WITH_MOMENTUM:
+        arguments["momentum"] = optimizer.momentum
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
 
 

@@ -19,6 +19,7 @@ from .typed_yaml import Kind
 
 DATA_SETS = tuple(list_datasets())
 DTYPES = ("float32", "float16")
+PADDINGS = ("reflect", "zeros")
 
 _ONE_CLASS = "with one class there is nothing to tell apart, and every answer is right"
 
@@ -29,6 +30,10 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 #: The same of ImageNet: (123.68, 116.779, 103.939) and (58.393, 57.12, 57.375) of pixels from 0 to 255.
 IMAGENET_MEAN = (0.48501961, 0.45795686, 0.40760392)
 IMAGENET_STD = (0.22899216, 0.224, 0.225)
+
+#: The optimizers that have momentum, and all of them.
+WITH_MOMENTUM = ("nag", "sgd")
+OPTIMIZERS = (*WITH_MOMENTUM, "adagrad", "adam")
 
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
@@ -144,10 +149,8 @@ class AugmentSettings:
 class OptimizerSettings:
     """How the weights move."""
 
-    name: str = setting(
-        "nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=("nag", "sgd")
-    )
-    momentum: float = setting(0.9, "share of the last step that is added to the next", low=0, below=1)
+    name: str = setting("nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=OPTIMIZERS)
+    momentum: float = setting(0.9, "share of the last step that is added to the next (nag, sgd)", low=0, below=1)
     weight_decay: float = setting(1e-4, "share of the weights added to their gradient, in every step", low=0)
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
@@ -174,6 +177,10 @@ class TrainSettings:
     """How long, and from which random numbers."""
 
     epochs: int = setting(10, "passes over the training images", low=1)
+    loss: Optional[str] = setting(
+        None, "segmentation: what is minimised, such as soft_iou or soft_iou + 0.5 bce; null is the task's own"
+    )
+    focal_gamma: float = setting(2.0, "segmentation: power of the focal loss, at which sure pixels weigh less", low=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", low=0, below=1)
     initial_parameters: Optional[str] = setting(None, "a .params file or a checkpoint with the weights to begin from")
     seed: int = setting(0, "of the weights, the order of images, crops, mixup and dropout", low=0)
@@ -188,6 +195,17 @@ class TrainSettings:
     distillation_temperature: float = setting(
         4.0, "divides both networks' logits in the teacher's part of the loss", above=0
     )
+
+
+@dataclass
+class EvalSettings:
+    """How a network that answers each pixel is shown an image (segmentation); by default whole and as it is."""
+
+    resize: int = setting(0, "side of the square that image and mask are resized to; 0 is their own size", low=0)
+    padding: str = setting("reflect", "what an image is padded with to the network's stride", choices=PADDINGS)
+    tile: int = setting(0, "side of windows that slide over larger images; 0 is the whole image at once", low=0)
+    overlap: int = setting(32, "pixels that two neighbouring windows share, where their logits are averaged", low=0)
+    flips: bool = setting(False, "average the logits with those of the mirrored image")
 
 
 @dataclass
@@ -213,6 +231,7 @@ class Settings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...compat import mx
 from ..base import Meter, StepOutput
-from .metrics import confusion_matrix, find_targets, intersection_and_union, mean_iou, mean_iou_of_image, share
+from .metrics import confusion_matrix, find_targets, foreground_iou, intersection_and_union, mean_iou, share
 
 
 def answers(outputs: np.ndarray) -> np.ndarray:
@@ -17,21 +17,26 @@ def answers(outputs: np.ndarray) -> np.ndarray:
     return outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
 
 
+#: The sums about targets, which only a foreground has.
+_TARGETS = ("targets", "found", "false_pixels")
+
+
 class _Counting(Meter):
     """Adds up a confusion matrix besides some other numbers.
 
     Parameters
     ----------
-    classes : int
-        Background and all others: K.
+    outputs : int
+        Channels of the logits: one is for a foreground before a background, which are K = 2 classes.
     ignore : int
         The value of pixels that do not count.
     others : sequence of str
         Names of the other sums, which come first.
     """
 
-    def __init__(self, classes: int, ignore: int, others: Sequence[str]) -> None:
-        self._classes = classes
+    def __init__(self, outputs: int, ignore: int, others: Sequence[str]) -> None:
+        self._binary = outputs == 1
+        self._classes = classes = max(outputs, 2)
         self._ignore = ignore
         cells = (f"pixels_{truth}_as_{answer}" for truth in range(classes) for answer in range(classes))
         self.names = (*others, *cells)
@@ -47,8 +52,8 @@ class _Counting(Meter):
 class TrainingMeter(_Counting):
     """The mean loss over batches, and the IoU over all pixels that the network was trained on."""
 
-    def __init__(self, classes: int, ignore: int) -> None:
-        super().__init__(classes, ignore, ("loss", "batches"))
+    def __init__(self, outputs: int, ignore: int) -> None:
+        super().__init__(outputs, ignore, ("loss", "batches"))
 
     def of_step(self, step: StepOutput) -> np.ndarray:
         loss = np.concatenate([part.asnumpy() for part in step.losses]).mean(dtype=np.float64)
@@ -59,8 +64,9 @@ class TrainingMeter(_Counting):
         loss, batches = map(float, sums[:2])
         if not batches:
             return {"loss": math.nan, "iou": math.nan, "miou": math.nan}
-        both, union = intersection_and_union(self.confusion(sums))
-        return {"loss": loss / batches, "iou": share(both[-1], union[-1]), "miou": mean_iou(both, union)}
+        confusion = self.confusion(sums)
+        iou = foreground_iou(confusion) if self._binary else math.nan
+        return {"loss": loss / batches, "iou": iou, "miou": mean_iou(*intersection_and_union(confusion))}
 
 
 class EvaluationMeter(_Counting):
@@ -68,15 +74,14 @@ class EvaluationMeter(_Counting):
 
     Parameters
     ----------
-    classes, ignore : int
+    outputs, ignore : int
         As in training.
     loss : callable
         From logits and targets of one image to its loss (1,).
     """
 
-    def __init__(self, classes: int, ignore: int, loss: Any) -> None:
-        others = ("loss", "images", "niou", "targets", "found", "false_pixels")
-        super().__init__(classes, ignore, others if classes == 2 else others[:3])
+    def __init__(self, outputs: int, ignore: int, loss: Any) -> None:
+        super().__init__(outputs, ignore, ("loss", "images", "niou", *(_TARGETS if outputs == 1 else ())))
         self._loss = loss
 
     def of_batch(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -88,8 +93,9 @@ class EvaluationMeter(_Counting):
             image = slice(number, number + 1)
             loss = float(self._loss(given[image], truth[image]).asscalar())
             confusion = self._confusion(answer, wanted)
-            found = find_targets(answer & (wanted != self._ignore), wanted == 1) if self._classes == 2 else ()
-            total += np.array([loss, 1.0, mean_iou_of_image(confusion), *found, *confusion.ravel()], dtype=np.float64)
+            found = find_targets(answer & (wanted != self._ignore), wanted == 1) if self._binary else ()
+            own = foreground_iou(confusion) if self._binary else mean_iou(*intersection_and_union(confusion))
+            total += np.array([loss, 1.0, own, *found, *confusion.ravel()], dtype=np.float64)
         return total
 
     def figures(self, sums: np.ndarray) -> Dict[str, float]:
@@ -99,11 +105,11 @@ class EvaluationMeter(_Counting):
         figures = {
             "loss": share(named["loss"], named["images"]),
             "miou": mean_iou(both, union),
-            "iou": share(both[-1], union[-1]),
             "niou": share(named["niou"], named["images"]),
             "pixel_accuracy": share(both.sum(), confusion.sum()),
         }
-        if self._classes == 2:
+        if self._binary:
+            figures["iou"] = foreground_iou(confusion)
             figures["pd"] = share(named["found"], named["targets"])
             figures["fa"] = share(named["false_pixels"], confusion.sum())
         return figures

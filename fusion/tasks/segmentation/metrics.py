@@ -60,10 +60,10 @@ def mean_iou(both: np.ndarray, union: np.ndarray) -> float:
     return float(np.mean(both[occurs] / union[occurs])) if occurs.any() else 0.0
 
 
-def mean_iou_of_image(confusion: np.ndarray) -> float:
-    """What an image adds to nIoU: the IoU of the foreground, or the mean over the classes of the image; 0 without."""
+def foreground_iou(confusion: np.ndarray) -> float:
+    """The IoU of class 1 before a background, class 0; 0 where it is neither in truth nor in answer."""
     both, union = intersection_and_union(confusion)
-    return share(both[1], union[1]) if len(confusion) == 2 else mean_iou(both, union)
+    return share(both[1], union[1])
 
 
 def find_targets(answer: np.ndarray, truth: np.ndarray) -> Tuple[int, int, int]:
