@@ -30,7 +30,7 @@ setup(
         "fusion.explain": ["report.html.jinja"],
         "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
         "fusion.models.pretrained": ["README.md", "SHA256SUMS", "*/*"],
-        "fusion.published": ["rows.yaml", "curves/*"],
+        "fusion.published": ["rows.yaml", "sirst_acm_unet.json", "curves/*"],
     },
     python_requires=">=3.8,<3.14",
     install_requires=[

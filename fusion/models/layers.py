@@ -68,8 +68,8 @@ def norm_relu(channels: int) -> List[Any]:
     return [nn.BatchNorm(in_channels=channels), nn.Activation("relu")]
 
 
-def final_dropout(rate: float) -> Any:
-    """Dropout before a classifier, None at rate 0.
+def dropout(name: str, rate: float) -> Any:
+    """Dropout at the rate of an argument of this name.
 
     Raises
     ------
@@ -77,8 +77,14 @@ def final_dropout(rate: float) -> Any:
         If the rate is not a fraction below 1.
     """
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate < 1:
-        raise ValueError(f"final_drop={rate!r}: expected a fraction of at least 0 and below 1")
-    return nn.Dropout(rate) if rate else None
+        raise ValueError(f"{name}={rate!r}: expected a fraction of at least 0 and below 1")
+    return nn.Dropout(rate)
+
+
+def final_dropout(rate: float) -> Any:
+    """Dropout before a classifier, None at rate 0. Errors as `dropout`."""
+    layer = dropout("final_drop", rate)
+    return layer if rate else None
 
 
 def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:

@@ -7,17 +7,17 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..attention import MSCAM
 from ..compat import HybridBlock, mx
 from ..errors import CheckpointError
-from ..fuse import find_fusion, get_fusion
+from ..fuse import get_fusion
+from ..long_skip import two_input_fusion
 
 #: How many mismatches an error lists before it says "and N more".
 _LISTED = 4
 
 
 class Network(HybridBlock):
-    """A classifier that ends in logits.
+    """A network that ends in logits: of the image, or of each of its pixels.
 
     Attributes
     ----------
@@ -29,11 +29,14 @@ class Network(HybridBlock):
         Of the images that it takes, and of its logits.
     classifier : str
         The structural name of the layer that makes the logits: its weight and its bias have one row per class.
+    dense : bool
+        Whether its answer is one per pixel: logits (B, classes, H, W) rather than (B, classes).
     """
 
     input_size = 224
     dtype = "float32"
     classifier: ClassVar[str] = "output"
+    dense: ClassVar[bool] = False
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -225,8 +228,7 @@ def fusion_by_stage(fusion: str, start_layer: int, r: int, norm: str) -> Callabl
         From (stage, channels) to a fusion block.
     """
     positive("start_layer", start_layer)
-    if find_fusion(fusion) is MSCAM:
-        raise ValueError("fusion='mscam': MS-CAM takes a single input; the fusion built of it is 'aff'")
+    two_input_fusion(fusion)
 
     def build(stage: int, channels: int) -> Any:
         return get_fusion(fusion if stage >= start_layer else "DirectAdd", channels, r=r, norm=norm)

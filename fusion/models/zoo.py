@@ -1,4 +1,4 @@
-"""Networks by name: the four families, and the models of the paper's tables with plain addition beside them.
+"""Networks by name: the six families, and the models of the paper's tables with plain addition beside them.
 
 Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 """
@@ -13,16 +13,20 @@ from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
+from .fpn import FPN
 from .network import Network, count_classes, read_parameters
 from .pretrained import find_weights, fusion_in_name, list_pretrained
 from .resnet import ResNet
 from .resnext import ResNeXt
+from .unet import UNet
 
 FAMILIES: Dict[str, Type[Network]] = {
     "cifar_resnet": CIFARResNet,
     "cifar_resnext": CIFARResNeXt,
     "resnet": ResNet,
     "resnext": ResNeXt,
+    "fpn": FPN,
+    "unet": UNet,
 }
 
 #: Suffix of a named model: its family and size. The prefix, or none, is its fusion.
@@ -88,7 +92,8 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Parameters
     ----------
     name : str
-        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`) or a named model of `list_models()`.
+        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`, `fpn`, `unet`), or a named model of
+        `list_models()`.
     pretrained : bool, str or Path, default False
         True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
         family's name; where there are some from several data sets, those from CIFAR-10, unless this is the name of
