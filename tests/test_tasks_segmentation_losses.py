@@ -117,7 +117,7 @@ def test_what_the_network_says_of_ignored_pixels_changes_nothing(name, classes):
 
 @pytest.mark.parametrize(("name", "classes"), CASES)
 def test_batch_without_a_pixel_that_counts_has_a_finite_loss_and_no_gradient(name, classes):
-    logits, targets = draw(classes)
+    logits, _ = draw(classes)
     given = mx.nd.array(logits)
     given.attach_grad()
     with mx.autograd.record():

@@ -11,7 +11,5 @@ NIOU = Figure("niou", "nIoU", "nIoU", lower_is_better=False)
 ACCURACY = Figure(
     "pixel_accuracy", "pixel accuracy", "pixels right", scale=100, unit="%", decimals=2, lower_is_better=False
 )
-PD = Figure(
-    "pd", "Pd, share of the targets that are found", "Pd", scale=100, unit="%", decimals=2, lower_is_better=False
-)
+PD = Figure("pd", "Pd, the targets that are found", "Pd", scale=100, unit="%", decimals=2, lower_is_better=False)
 FA = Figure("fa", "Fa, false pixels", "Fa", scale=1e6, unit="per million pixels", decimals=1)
