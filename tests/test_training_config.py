@@ -13,6 +13,7 @@ import yaml
 
 from fusion.data.augment import POLICIES
 from fusion.errors import ConfigError
+from fusion.tasks import find_task
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import MOST_FILES, differing_keys, model_keywords, read_config, to_yaml
 from fusion.training.settings import LEAST_RATE, Settings, value_of
@@ -494,7 +495,10 @@ def test_only_true_and_false_are_truth_values(write, text):
 
 
 def test_task_is_that_of_the_data_set_unless_it_is_set(write, monkeypatch):
-    monkeypatch.setattr("fusion.training.checks.list_tasks", lambda: ["another", "classification", "third"])
+    for room in ("tasks", "training.checks"):
+        monkeypatch.setattr(f"fusion.{room}.list_tasks", lambda: ["another", "classification", "third"])
+    classification = find_task("classification")
+    monkeypatch.setattr("fusion.tasks.find_task", lambda name: classification)
     assert read_config(None).task is None
     path = write("a.yaml", "base: base.yaml\ntask: classification\ntrain: {seed: 1}\n")
     write("base.yaml", "train: {epochs: 2}\ntask: another\n")

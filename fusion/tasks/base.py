@@ -139,6 +139,8 @@ class Task:
         What a report calls the loss on the test set.
     settings : tuple of str
         Settings that mean something to this task, and not to every task.
+    dense : bool
+        Whether its networks answer each pixel of an image.
     """
 
     title: str
@@ -148,6 +150,7 @@ class Task:
     best_note: str
     loss_title: str = "loss"
     settings: Tuple[str, ...] = ()
+    dense: bool = False
 
     def bound(self, settings: Settings, classes: Sequence[str]) -> Task:
         """The task as one run has it, where its figures depend on the settings or classes; by default itself.
@@ -248,6 +251,11 @@ class Task:
     def panel(self) -> Tuple[Figure, ...]:
         """The figures that are drawn on one axis with the headline, which is the first."""
         return (self.headline,)
+
+    @property
+    def beside(self) -> Tuple[Figure, ...]:
+        """The figures that stand beside the headline in the table of an ablation."""
+        return ()
 
     @property
     def panel_title(self) -> str:

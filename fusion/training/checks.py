@@ -9,7 +9,7 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ..data import describe
 from ..errors import ConfigError, nearest
-from ..models.zoo import model_arguments
+from ..models.zoo import FAMILIES, family_of, model_arguments
 from ..tasks import list_tasks, settings_of_other_tasks, task_of
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
@@ -205,6 +205,11 @@ def _check_model(found: _Written) -> None:
         known = model_arguments(name)
     except ValueError as error:
         found.refuse("model.name", str(error))
+    task = task_of(found.settings)
+    if FAMILIES[family_of(name)[0]].dense != task.dense:
+        fitting = ", ".join(family for family, network in FAMILIES.items() if network.dense == task.dense)
+        answers = "each pixel" if task.dense else "the whole image"
+        found.refuse("model.name", f"{task.title} needs a network that answers {answers}, such as {fitting}")
     unknown = [f"model.{key}" for key in model_keywords(found.settings) if key not in known]
     if unknown:
         contradictions = [("does not take", unknown[0]), *(("", key) for key in unknown[1:])]

@@ -19,7 +19,7 @@ from .typed_yaml import Kind
 
 DATA_SETS = tuple(list_datasets())
 DTYPES = ("float32", "float16")
-PADDINGS = ("reflect", "zeros")
+EVAL_PADDINGS = ("reflect", "zeros")
 
 _ONE_CLASS = "with one class there is nothing to tell apart, and every answer is right"
 
@@ -81,6 +81,9 @@ class ModelSettings:
     dilated: Optional[bool] = setting(None, "stages 3 and 4 have stride 1 and dilated convolutions (resnet)")
     last_gamma: Optional[bool] = setting(None, "initialise the gamma of each block's last batch norm at 0")
     final_drop: Optional[float] = setting(None, "dropout before the classifier: share that is set to 0", low=0, below=1)
+    tiny: Optional[bool] = setting(None, "the finest level has the size of the image, for small targets (fpn, unet)")
+    stages: Optional[int] = setting(None, "levels of the encoder (fpn, unet)", choices=(3, 4))
+    head_drop: Optional[float] = setting(None, "dropout before the last layer (fpn, unet)", low=0, below=1)
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
     r: Optional[int] = setting(None, "the bottlenecks of fusion blocks have this many times fewer channels", low=1)
     norm: Optional[str] = setting(None, "normalisation in the global branches of fusion blocks", choices=NORMS)
@@ -202,7 +205,7 @@ class EvalSettings:
     """How a network that answers each pixel is shown an image (segmentation); by default whole and as it is."""
 
     resize: int = setting(0, "side of the square that image and mask are resized to; 0 is their own size", low=0)
-    padding: str = setting("reflect", "what an image is padded with to the network's stride", choices=PADDINGS)
+    padding: str = setting("reflect", "what an image is padded with to the network's stride", choices=EVAL_PADDINGS)
     tile: int = setting(0, "side of windows that slide over larger images; 0 is the whole image at once", low=0)
     overlap: int = setting(32, "pixels that two neighbouring windows share, where their logits are averaged", low=0)
     flips: bool = setting(False, "average the logits with those of the mirrored image")

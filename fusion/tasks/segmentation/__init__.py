@@ -34,6 +34,7 @@ class Segmentation(Task):
     """
 
     title = "segmentation"
+    dense = True
     settings = (
         *("train.loss", "train.focal_gamma"),
         *("eval.resize", "eval.padding", "eval.tile", "eval.overlap", "eval.flips"),
@@ -53,6 +54,10 @@ class Segmentation(Task):
     @property
     def panel(self) -> Tuple[Figure, ...]:
         return (self.headline, NIOU)
+
+    @property
+    def beside(self) -> Tuple[Figure, ...]:
+        return (NIOU,)
 
     def problems(self, settings: Settings) -> Iterator[Tuple[str, str]]:
         train, shown = settings.train, settings.eval
