@@ -121,6 +121,29 @@ PHOTOS = {
         "lighting": 0.1,
     },
 }
+MASKS = {
+    "data": {
+        "name": "mask_folder",
+        "dir": "sirst",
+        "train_split": "trainval",
+        "test_split": "val",
+        "mask_suffix": "_pixels0.png",
+        "ignore": 11,
+        "mask_mismatch": "resize",
+    },
+    "augment": {
+        "crop_padding": 0,
+        "crop_size": [180, 240],
+        "scale": [0.5, 2.0],
+        "padding": "background",
+        "target_probability": 0.5,
+        "blur_probability": 0.25,
+    },
+}
+LONG_SIDE = {
+    "data": {"name": "voc_masks", "dir": "voc"},
+    "augment": {"crop_padding": 0, "long_side": [256, 1024]},
+}
 NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
 
 
@@ -613,6 +636,8 @@ IMPOSSIBLE = {
     "data.classes": "0 1",
     "data.crop_share": "0 1.1",
     "data.max_bad_images": "-1",
+    "data.ignore": "-1 256",
+    "data.mask_mismatch": "crop",
     "augment.crop_padding": "-1",
     "augment.auto_augment": "svhn",
     "augment.randaugment_layers": "0",
@@ -622,6 +647,9 @@ IMPOSSIBLE = {
     "augment.mixup_off_epochs": "-1",
     "augment.colour_jitter": "-0.1 1.1",
     "augment.lighting": "-0.1",
+    "augment.padding": "mean",
+    "augment.target_probability": "-0.1 1.1",
+    "augment.blur_probability": "-0.1 1.1",
     "optimizer.name": "adam",
     "optimizer.momentum": "1 -0.1",
     "optimizer.weight_decay": "-1e-4",
@@ -927,14 +955,14 @@ def test_model_keywords_are_what_is_set_of_the_network():
 
 
 @pytest.mark.parametrize("reasons", [False, True])
-@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW])
+@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW])
 def test_written_settings_read_back_the_same(write, changes, reasons):
     settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

@@ -11,6 +11,7 @@ from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import FAMILIES, family_of, model_arguments
 from ..tasks import list_tasks, settings_of_other_tasks, task_of
+from .mask_training import mask_problems
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -177,7 +178,7 @@ def _check_data(found: _Written) -> None:
     if known.size is not None and data.size != known.size:
         mend = f"{data.name} has images of {known.size} pixels; add data.size={known.size}"
         found.refuse_together("data.size", [("does not go with", "data.name")], mend)
-    for key, _, expected in photo_problems(found.settings):
+    for key, _, expected in (*photo_problems(found.settings), *mask_problems(found.settings)):
         # The problem names the other setting; add where that one was set.
         with_place = re.sub(
             r"(data\.(?:name|pipeline)) is \w+", lambda match: f"{match[0]} ({found.source(match[1])})", expected

@@ -7,7 +7,7 @@ from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import DataSet, load_dataset
+from ..data import MASKS, DataSet, describe, load_dataset
 from ..data.augment import Normalisation
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
@@ -16,6 +16,7 @@ from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
+from .mask_training import mask_options
 from .photo_training import photo_options
 from .precision import cast_network
 from .settings import WITH_MOMENTUM, Settings
@@ -35,7 +36,10 @@ def model_title(settings: Settings) -> str:
 def load_split(settings: Settings, split: str) -> DataSet:
     """Load one split of the data set, 'train' or 'test'."""
     data = settings.data
-    options = {"labels": data.labels, "url": data.url, "size": data.size, "fit": data.fit, **photo_options(settings)}
+    options = {"labels": data.labels, "url": data.url, "fit": data.fit}
+    options.update(photo_options(settings), **mask_options(settings))
+    if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
+        options["size"] = data.size
     return load_dataset(data.name, split, data.dir, **options)
 
 

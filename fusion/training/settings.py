@@ -14,6 +14,8 @@ from ..data import list_datasets
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
+from ..data.masks.augment import PADDINGS
+from ..data.masks.maskset import MISMATCHES
 from ..models.normalisation import NORM_LAYERS
 from .typed_yaml import Kind
 
@@ -118,6 +120,15 @@ class DataSettings:
     max_bad_images: Optional[int] = setting(
         None, "imagenet: unreadable training photos to skip at most; null is 10 (native: 0)", low=0
     )
+    train_split: str = setting("train", "masks: the list of images to train on, such as trainval")
+    test_split: str = setting("test", "masks: the list of images to test on; without a list test it is val")
+    mask_suffix: str = setting(".png", "masks: what the name of a mask has after its image's, such as _pixels0.png")
+    ignore: Optional[int] = setting(
+        None, "masks: the value of pixels that do not count; null is none (voc_masks: 255)", low=0, high=255
+    )
+    mask_mismatch: str = setting(
+        "error", "masks: whether a mask of another size than its image is refused, or resized", choices=MISMATCHES
+    )
 
 
 @dataclass
@@ -143,9 +154,25 @@ class AugmentSettings:
     crop_area: List[float] = setting([0.08, 1.0], "imagenet: least and greatest share of a photo in a crop")
     crop_aspect: List[float] = setting([3 / 4, 4 / 3], "imagenet: least and greatest width by height of a crop")
     colour_jitter: float = setting(
-        0.0, "imagenet: brightness, contrast and saturation change by up to this share", low=0, high=1
+        0.0, "imagenet, masks: brightness, contrast and saturation change by up to this share", low=0, high=1
     )
     lighting: float = setting(0.0, "imagenet: standard deviation of the PCA lighting noise", low=0)
+    crop_size: List[int] = setting([], "masks: height and width of training crops in pixels; [] is data.size for both")
+    long_side: List[int] = setting(
+        [], "masks: least and greatest length in pixels that an image's longer side is scaled to; [] uses scale"
+    )
+    scale: List[float] = setting([1.0, 1.0], "masks: least and greatest factor that an image is scaled by")
+    padding: str = setting(
+        "ignore",
+        "masks: outside of the image a crop has the mean colour and does not count, or is black and background",
+        choices=PADDINGS,
+    )
+    target_probability: float = setting(
+        0.0, "masks: how often a crop is placed so that it has a target, each class as likely", low=0, high=1
+    )
+    blur_probability: float = setting(
+        0.0, "masks: how often a crop is blurred, by a Gaussian of up to 1 pixel", low=0, high=1
+    )
 
 
 @dataclass

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Tuple
 
 from ...data.augment import Normalisation
 from ...data.loader import Batch
+from ...data.masks.labels import IGNORE
 from ...errors import ConfigError
 from ..base import EpochRow, Figure, Meter, Task
 from .advice import dead_loss
 from .batches import training_batches
 from .figures import ACCURACY, FA, IOU, LOSS, MIOU, NIOU, PD
-from .losses import IGNORE, build_loss, parse_loss
+from .losses import build_loss, parse_loss
 from .meters import EvaluationMeter, TrainingMeter
 from .whole import Whole, resized_batches, whole_batches
 

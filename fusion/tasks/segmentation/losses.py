@@ -16,10 +16,8 @@ import re
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ...compat import HybridBlock
+from ...data.masks.labels import IGNORE
 from ...errors import nearest
-
-#: Targets of this value are neither learnt nor counted.
-IGNORE = 255
 
 
 class DenseLoss(HybridBlock):
