@@ -122,6 +122,9 @@ PHOTOS = {
     },
 }
 MASKS = {
+    "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
+    "eval": {"resize": 512, "padding": "zeros", "tile": 256, "overlap": 16, "flips": True},
     "data": {
         "name": "mask_folder",
         "dir": "sirst",
@@ -141,6 +144,7 @@ MASKS = {
     },
 }
 LONG_SIDE = {
+    "model": {"name": "unet"},
     "data": {"name": "voc_masks", "dir": "voc"},
     "augment": {"crop_padding": 0, "long_side": [256, 1024]},
 }
@@ -619,6 +623,8 @@ IMPOSSIBLE = {
     "model.start_layer": "0",
     "model.cardinality": "0",
     "model.bottleneck_width": "0",
+    "model.stages": "2 5",
+    "model.head_drop": "1 -0.1",
     "model.final_drop": "1 -0.1",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
@@ -650,7 +656,7 @@ IMPOSSIBLE = {
     "augment.padding": "mean",
     "augment.target_probability": "-0.1 1.1",
     "augment.blur_probability": "-0.1 1.1",
-    "optimizer.name": "adam",
+    "optimizer.name": "lars",
     "optimizer.momentum": "1 -0.1",
     "optimizer.weight_decay": "-1e-4",
     "optimizer.clip_gradient_norm": "-1",
@@ -667,6 +673,11 @@ IMPOSSIBLE = {
     "train.evaluate_every": "0",
     "train.ema_decay": "1 -0.1",
     "train.dtype": "bfloat16",
+    "train.focal_gamma": "0.5",
+    "eval.resize": "-1",
+    "eval.padding": "mean",
+    "eval.tile": "-1",
+    "eval.overlap": "-1",
     "train.distillation_weight": "-0.1 1.1",
     "train.distillation_temperature": "0 -1",
     "runtime.distributed": "mpi true",
