@@ -8,13 +8,13 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, written_folder
 from ..inference.trained import add_source, from_arguments
 from ..training.preparation import load_split
 from ..words import counted
 from .answers import Answers, Pair, answer_all, format_pairs, settings_with
 from .confusion_picture import draw_confused_pairs, draw_confusion
-from .output import add_output, written_folder
+from .output import add_output
 
 
 def add_command(commands: Any) -> None:

@@ -152,12 +152,12 @@ class Task:
     settings: Tuple[str, ...] = ()
     dense: bool = False
 
-    def bound(self, settings: Settings, classes: Sequence[str]) -> Task:
+    def bound(self, settings: Optional[Settings], classes: Sequence[str]) -> Task:
         """The task as one run has it, where its figures depend on the settings or classes; by default itself.
 
         Parameters
         ----------
-        settings : Settings
+        settings : Settings, optional
             Of the run.
         classes : sequence of str
             Names of the classes of the data; empty where they are not known.

@@ -49,7 +49,7 @@ class Segmentation(Task):
         self.evaluation = (LOSS, IOU, NIOU, ACCURACY, PD, FA) if binary else (LOSS, MIOU, NIOU, ACCURACY)
         self.best_note = f"best is the epoch with the highest {self.headline.title} on the test set; last is the last"
 
-    def bound(self, settings: Settings, classes: Sequence[str]) -> Task:
+    def bound(self, settings: Optional[Settings], classes: Sequence[str]) -> Task:
         return Segmentation(settings, max(1, len(classes)))
 
     @property
