@@ -124,6 +124,7 @@ PHOTOS = {
 MASKS = {
     "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
     "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
+    "runtime": {"pictures_every": 5},
     "eval": {"resize": 512, "padding": "zeros", "tile": 256, "overlap": 16, "flips": True},
     "data": {
         "name": "mask_folder",
@@ -682,6 +683,7 @@ IMPOSSIBLE = {
     "train.distillation_temperature": "0 -1",
     "runtime.distributed": "mpi true",
     "runtime.log_every": "0",
+    "runtime.pictures_every": "-1",
 }
 
 

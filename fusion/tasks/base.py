@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -244,6 +245,31 @@ class Task:
     def evaluation_meter(self) -> Meter:
         """The meter of an evaluation."""
         raise NotImplementedError
+
+    def draw(self, net: Any, data: Any, normalise: Normalisation, context: Any, title: str, path: Path) -> bool:
+        """Draw some of a network's answers to the test images.
+
+        Parameters
+        ----------
+        net : Network
+            With its weights.
+        data : DataSet
+            The test images.
+        normalise : Normalisation
+            From uint8 images to the network's input.
+        context : Context
+            Where the network is.
+        title : str
+            Of the picture.
+        path : Path
+            Written in the format that its name ends in.
+
+        Returns
+        -------
+        bool
+            Whether this task has such a picture; if not, none is written.
+        """
+        return False
 
     # --- What is said -------------------------------------------------------------------------------------------------
 

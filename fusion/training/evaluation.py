@@ -12,6 +12,7 @@ import numpy as np
 from ..compat import mx
 from ..data.loader import Batch
 from ..devices import contexts
+from ..drawing import whole_picture
 from ..files import whole_file
 from ..tasks import Task, task_of
 from ..tasks.base import AVERAGED, TEST, Meter
@@ -120,7 +121,7 @@ class Evaluator:
         self._normalise = build_normalisation(settings)
         self._batch_size = batch_size
         self._devices = devices
-        self._train = settings.train
+        self._settings, self._train = settings, settings.train
         self._run = run
         self._workers = workers
 
@@ -151,6 +152,7 @@ class Evaluator:
         if not np.isfinite(found["loss"]):
             raise DivergedError(f"the loss on the test set is {found['loss']} after epoch {done}")
         is_best = self._keep_best(self._run.best, TEST, found, history)
+        self._draw(done, found)
         figures = self._task.columns(TEST, found)
         if average is not None:
             average.copy_to(self._twin)
@@ -163,6 +165,18 @@ class Evaluator:
         batches = self._task.evaluation_batches(self._test_set, self._normalise, self._batch_size, self._workers.shard)
         answering, meter = self._task.answering(self._twin), self._task.evaluation_meter()
         return evaluate(answering, batches, meter, self._devices, self._workers).figures
+
+    def _draw(self, done: int, found: Dict[str, float]) -> None:
+        """Draw some answers, if the settings ask for it after this epoch."""
+        every = self._settings.runtime.pictures_every
+        if not every or self._workers.rank or (done % every and done != self._train.epochs):
+            return
+        headline = self._task.headline
+        about = f"epoch {done}, {headline.title} {headline.text(found[headline.name])}"
+        title = f"{model_title(self._settings)} on {self._test_set.title}, {about}"
+        self._run.pictures.mkdir(exist_ok=True)
+        with whole_picture(self._run.pictures / f"epoch_{done:04}.png") as path:
+            self._task.draw(self._twin, self._test_set, self._normalise, self._devices[0], title, path)
 
     def _keep_best(self, path: Path, prefix: str, found: Dict[str, float], history: History) -> bool:
         headline = self._task.headline

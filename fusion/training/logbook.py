@@ -6,6 +6,7 @@ classes.txt       class names in label order, one per line
 run.log           the lines that were printed, with their times
 metrics.csv       one row per epoch
 curves.png        a plot of metrics.csv, drawn again after each epoch
+pictures/         with runtime.pictures_every, some answers to test images by epoch
 result.json       the results of the best and the last epoch
 checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
                   train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
@@ -79,6 +80,11 @@ class RunDirectory:
     def picture(self) -> Path:
         """The picture of the training curves."""
         return self.path / "curves.png"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of pictures of answers, of the epochs that `runtime.pictures_every` names."""
+        return self.path / "pictures"
 
     @property
     def result(self) -> Path:

@@ -247,6 +247,9 @@ class RuntimeSettings:
         "none", "what adds up the gradients of several processes: see docs/scaling.md", choices=DISTRIBUTED
     )
     log_every: int = setting(100, "batches from one log line to the next where there is no terminal", low=1)
+    pictures_every: int = setting(
+        0, "segmentation: epochs from one picture of answers to test images to the next; 0 is none", low=0
+    )
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 
 

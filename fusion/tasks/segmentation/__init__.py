@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Tuple
 
 from ...data.augment import Normalisation
@@ -37,7 +38,7 @@ class Segmentation(Task):
     title = "segmentation"
     dense = True
     settings = (
-        *("train.loss", "train.focal_gamma"),
+        *("train.loss", "train.focal_gamma", "runtime.pictures_every"),
         *("eval.resize", "eval.padding", "eval.tile", "eval.overlap", "eval.flips"),
     )
 
@@ -115,6 +116,12 @@ class Segmentation(Task):
 
     def evaluation_meter(self) -> Meter:
         return EvaluationMeter(self._outputs, IGNORE, self._loss())
+
+    def draw(self, net: Any, data: Any, normalise: Normalisation, context: Any, title: str, path: Path) -> bool:
+        from .picture import answer_some, draw_answers
+
+        draw_answers(answer_some(self.answering(net), data, normalise, context), data.labels, title, path)
+        return True
 
     def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:
         return dead_loss(rows, [name for _, name in parse_loss(self._loss_text)]) if self._outputs == 1 else None
