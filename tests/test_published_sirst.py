@@ -12,7 +12,7 @@ from PIL import Image
 from fusion.published.sirst import SegmentedImages, read_acm_unet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import sirst_checkpoint  # noqa: E402
+import sirst_checkpoint
 
 sys.path.pop(0)
 

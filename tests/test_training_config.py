@@ -150,6 +150,13 @@ LONG_SIDE = {
     "augment": {"crop_padding": 0, "long_side": [256, 1024]},
 }
 NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
+#: Of networks with an answer per pixel.
+DENSE = {
+    "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"encoder_parameters": "runs/a b/checkpoints/best.params"},
+    "data": {"name": "mask_folder", "dir": "camvid"},
+    "augment": {"crop_padding": 0},
+}
 
 
 @pytest.fixture
@@ -615,6 +622,22 @@ def test_long_values_are_cut_short_in_a_message(write):
         assert len(message) < 3000
 
 
+def test_network_and_task_both_answer_for_images_or_both_for_pixels():
+    message = refusal("model.name=fpn")
+    assert message.startswith(
+        "model.name=fpn (command line) does not go with data.name=digits (default): fpn gives an "
+    )
+    assert "answer per pixel, and classification needs a classifier: use a network of cifar_resnet" in message
+    assert "unet" not in message
+    message = refusal("train.encoder_parameters=a.params", "model.name=aff_resnet32")
+    assert "aff_resnet32 has no encoder; add train.encoder_parameters=null" in message
+    masks = ["data.name=mask_folder", "data.dir=x", "augment.crop_padding=0"]
+    words = ["model.name=fpn", "train.encoder_parameters=a.params"]
+    assert read_config(None, [*masks, *words]).model.name == "fpn"
+    message = refusal(*masks, "model.name=aff_resnet32")
+    assert "gives an answer per image, and segmentation needs an answer per pixel: use a network of fpn," in message
+
+
 # --- Limits ----------------------------------------------------------------------------------------------------------
 
 IMPOSSIBLE = {
@@ -624,9 +647,10 @@ IMPOSSIBLE = {
     "model.start_layer": "0",
     "model.cardinality": "0",
     "model.bottleneck_width": "0",
-    "model.stages": "2 5",
-    "model.head_drop": "1 -0.1",
     "model.final_drop": "1 -0.1",
+    "model.head_drop": "1 -0.1",
+    "model.decoder_width": "0 -1",
+    "model.stages": "2 5",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
     "model.norm": "layer",
@@ -968,14 +992,14 @@ def test_model_keywords_are_what_is_set_of_the_network():
 
 
 @pytest.mark.parametrize("reasons", [False, True])
-@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW])
+@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE])
 def test_written_settings_read_back_the_same(write, changes, reasons):
     settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

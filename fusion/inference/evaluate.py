@@ -10,8 +10,9 @@ from typing import Any
 from ..errors import ConfigError, nearest
 from ..models.pretrained import find_weights, list_pretrained
 from ..models.zoo import FAMILIES, MODELS
-from ..training.evaluation import evaluate_run
+from ..training.evaluation import evaluate_with_settings
 from ..training.logbook import RunDirectory
+from ..words import counted
 
 
 def add_command(commands: Any) -> None:
@@ -34,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(
             f"command line, {unwanted[0]!r}: evaluate takes data.key=value, such as data.dir=PATH, and eval.key=value"
         )
-    run, which = arguments.run, arguments.checkpoint or "best"
+    folder, which = arguments.run, arguments.checkpoint or "best"
     if arguments.model is not None:
         if arguments.checkpoint is not None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
@@ -42,15 +43,17 @@ def _run(arguments: argparse.Namespace) -> None:
             advice = nearest(arguments.model, list_pretrained())
             raise ConfigError(f"--model: no such model {arguments.model!r}, {advice}")
         weights = find_weights(arguments.model)
-        run, which = weights.folder, str(weights.file)
-    found = evaluate_run(run, which, arguments.device, arguments.settings)
+        folder, which = weights.folder, str(weights.file)
+    run = RunDirectory.existing(folder)
+    settings = run.settings(arguments.settings)
+    found = evaluate_with_settings(run, settings, which, arguments.device)
     if arguments.json:
         print(json.dumps(found))
         return
     print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
-    loss, *others = RunDirectory(run).task().evaluation
+    loss, *others = run.task(settings).evaluation
     named = [*((figure.title, figure) for figure in others), (loss.short, loss)]
     width = max(len(name) for name, _ in named)
     for name, figure in named:
         print(f"  {name:<{width}}  {figure.text(found[figure.name])}")
-    print(f"  {found['images']:,} images, {found['images_per_second']:.0f} images/s")
+    print(f"  {counted(found['images'], 'image')}, {found['images_per_second']:.0f} images/s")

@@ -89,7 +89,7 @@ def add_command(commands: Any) -> None:
     add_images(parser)
     add_source(parser)
     parser.add_argument("--top", type=int, metavar="N", help="classes per image (default: 5)")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="a folder for the masks of a network that draws them"
     )

@@ -26,6 +26,7 @@ from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split, model_title
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
+from ..words import counted
 
 #: The share of a photo's shorter side that the centre crop of the recipe's test keeps.
 _PHOTO_SHARE = 0.875
@@ -133,7 +134,7 @@ class Trained:
         return next(fitting).bound(None, self.classes)
 
     def __repr__(self) -> str:
-        return f"<Trained: {self.model}, {len(self.classes)} classes, {self.file}>"
+        return f"<Trained: {self.model}, {counted(len(self.classes), 'class', 'classes')}, {self.file}>"
 
 
 def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:

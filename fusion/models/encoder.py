@@ -1,4 +1,4 @@
-"""The encoder of the released dense networks: a narrow ResNet of basic blocks, whose stages are features by level.
+"""Encoders, whose stages are features by level: that of the released dense networks, and any classifier.
 
 Source: the released code of "Asymmetric Contextual Modulation", arXiv 2009.14530; the block is GluonCV's
 `CIFARBasicBlockV1`, of He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, List, Tuple
 
-from ..compat import HybridBlock, nn
+from ..compat import HybridBlock, mx, nn
+from ..long_skip import Inlined
 from .layers import InputNorm, convolution1x1, convolution3x3, norm_relu, sequence
-from .network import positive
+from .network import Network, positive
 
 #: Channels of the stem's first convolutions and of each stage at channel_times=1.
 WIDTHS = (8, 16, 32, 64, 128)
@@ -66,8 +67,8 @@ def basic_stage(blocks: int, channels: int, stride: int, in_channels: int) -> An
     )
 
 
-class Encoder(HybridBlock):
-    """The released encoder: a stem and three or four stages, each of half the size of the one before.
+class BasicEncoder(HybridBlock):
+    """The encoder of the released dense networks: a stem and three or four stages, each of half the size before it.
 
     Parameters
     ----------
@@ -108,6 +109,11 @@ class Encoder(HybridBlock):
                 setattr(self, f"layer{number}", basic_stage(blocks, channels, 1 if number == 1 else 2, width))
                 width = channels
 
+    @staticmethod
+    def owns(name: str) -> bool:
+        """Whether a file's parameter of this name belongs to the encoder rather than to a decoder or a classifier."""
+        return name.startswith(("stem.", "layer"))
+
     def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
         x = self.stem(x)
         levels = []
@@ -129,3 +135,43 @@ def _stem(width: int, channels: int) -> List[Any]:
         *(convolution3x3(channels, 1, width), *norm_relu(channels)),
         nn.MaxPool2D(pool_size=3, strides=2, padding=1),
     ]
+
+
+class ClassifierEncoder(Inlined):
+    """A classifier without its last layer; the parameters keep the names that they have in the classifier.
+
+    Parameters
+    ----------
+    network : Network
+        Of a family that classifies. It loses its classifier.
+
+    Attributes, inputs and outputs as `BasicEncoder`.
+    """
+
+    inlined = ("network",)
+
+    def __init__(self, network: Network, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._classifier = network.classifier
+        del network._children[network.classifier]
+        object.__setattr__(network, network.classifier, None)  # Gluon's own keeps a block from becoming none
+        self.network = network
+        self.channels, self.strides = _levels(network)
+
+    def owns(self, name: str) -> bool:
+        """As `BasicEncoder.owns`."""
+        return not name.startswith(f"{self._classifier}.")
+
+    def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
+        return tuple(self.network.stage_features(x))
+
+
+#: An image of this side has pixels enough for every level of every family.
+_SIDE = 256
+
+
+def _levels(network: Network) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    """Channels and strides of each level, which are inferred and not computed."""
+    levels = mx.sym.Group(network.stage_features(mx.sym.var("data")))
+    shapes = levels.infer_shape(data=(1, 3, _SIDE, _SIDE))[1]
+    return tuple(shape[1] for shape in shapes), tuple(_SIDE // shape[2] for shape in shapes)

@@ -18,7 +18,7 @@ class FeaturePyramid(Pyramid):
     """
 
     def add_step(self, level: int) -> None:
-        setattr(self, f"fuse{level}{level + 1}", self.join(level, reduce=True))
+        setattr(self, f"fuse{level}{level + 1}", self.join(level, reduce=not self._laterals))
 
     def step(self, F: Any, level: int, high: Any, low: Any) -> Any:
         return getattr(self, f"fuse{level}{level + 1}")(resize_like(F, high, low), low)

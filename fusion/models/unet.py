@@ -21,7 +21,9 @@ class UNetPyramid(Pyramid):
 
     def add_step(self, level: int) -> None:
         low, high = self.channels[level - 1 : level + 1]
-        deconvolution = nn.Conv2DTranspose(low, kernel_size=4, strides=2, padding=1, in_channels=high)
+        doubles = self.strides[level] > self.strides[level - 1]  # the stages of a dilated encoder may keep the size
+        kernel, stride = (4, 2) if doubles else (3, 1)
+        deconvolution = nn.Conv2DTranspose(low, kernel_size=kernel, strides=stride, padding=1, in_channels=high)
         setattr(self, f"deconv{level}", deconvolution)
         setattr(self, f"fuse{level}", self.join(level, reduce=False))
         setattr(self, f"uplayer{level}", basic_stage(self._blocks, low, 1, low))

@@ -21,7 +21,8 @@ class SegmentedImages:
     Attributes
     ----------
     images : dict of str to (int, int)
-        By the image's name: in how many pixels the answer and the mask both have the target, and in how many either has.
+        By the name of the image: in how many pixels both the answer and the mask have the target, and in how many
+        either has it.
     """
 
     images: Dict[str, Tuple[int, int]]

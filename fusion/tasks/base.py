@@ -141,7 +141,7 @@ class Task:
     settings : tuple of str
         Settings that mean something to this task, and not to every task.
     dense : bool
-        Whether its networks answer each pixel of an image.
+        Whether the network answers for each pixel: see `fusion.models.Network.dense`.
     """
 
     title: str

@@ -206,14 +206,28 @@ def _check_model(found: _Written) -> None:
         known = model_arguments(name)
     except ValueError as error:
         found.refuse("model.name", str(error))
-    task = task_of(found.settings)
-    if FAMILIES[family_of(name)[0]].dense != task.dense:
-        fitting = ", ".join(family for family, network in FAMILIES.items() if network.dense == task.dense)
-        answers = "each pixel" if task.dense else "the whole image"
-        found.refuse("model.name", f"{task.title} needs a network that answers {answers}, such as {fitting}")
     unknown = [f"model.{key}" for key in model_keywords(found.settings) if key not in known]
     if unknown:
         contradictions = [("does not take", unknown[0]), *(("", key) for key in unknown[1:])]
         words = " ".join(f"{key}=null" for key in unknown)
         takes = ", ".join(sorted(set(known) - {"classes"}))
         found.refuse_together("model.name", contradictions, f"add {words} ({name} takes {takes})")
+    _check_answers(found)
+
+
+def _check_answers(found: _Written) -> None:
+    """The network answers for images where the task is about images, and for pixels where it is about pixels."""
+    settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
+    task = task_of(settings)
+    if family.dense != task.dense:
+        which = "task" if settings.task else "data.name"
+        answer, needs = ("pixel", "a classifier") if family.dense else ("image", "an answer per pixel")
+        wanted = [name for name, other in FAMILIES.items() if other.dense == task.dense]
+        mend = (
+            f"{settings.model.name} gives an answer per {answer}, and {task.title} needs {needs}: use a network of "
+            f"{', '.join(wanted)}, or other data"
+        )
+        found.refuse_together("model.name", [("does not go with", which)], mend)
+    if settings.train.encoder_parameters is not None and not family.dense:
+        mend = f"{settings.model.name} has no encoder; add train.encoder_parameters=null"
+        found.refuse_together("train.encoder_parameters", [("does not go with", "model.name")], mend)

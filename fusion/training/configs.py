@@ -22,6 +22,9 @@ _BASE = "base"
 #: What the name of a config's file ends with.
 _SUFFIX = ".yaml"
 
+#: What `--config` takes, for the help of every command that has it.
+WHAT_IT_TAKES = "a YAML file, or the name of a config that comes with the package, such as quickstart"
+
 
 def packaged_configs() -> Dict[str, Path]:
     """The file of each packaged experiment, by its name, such as `quickstart`."""
@@ -39,7 +42,8 @@ def packaged_config(name: str) -> Path:
     Parameters
     ----------
     name : str
-        Such as `quickstart`; `configs/` or `configs/segmentation/` before it and `.yaml` behind it may be left out.
+        Such as `quickstart`, or `base/cifar` for what several of them inherit from; `configs/` or
+        `configs/segmentation/` before it and `.yaml` behind it may be left out.
 
     Returns
     -------
@@ -54,31 +58,36 @@ def packaged_config(name: str) -> Path:
     known = packaged_configs()
     if not known:
         raise ConfigError(f"{name}: cannot read this config: the configs that come with the package are missing")
-    wanted = Path(_without_ends(name))
+    wanted, folder = Path(_without_ends(name)), known["quickstart"].parent
     file = known.get(wanted.name)
-    if file is not None and wanted.parent in (Path(), file.parent.relative_to(known["quickstart"].parent)):
+    if file is not None and wanted.parent in (Path(), file.parent.relative_to(folder)):
         return file
+    if wanted.parent == Path(_BASE) and (folder / _BASE / f"{wanted.name}{_SUFFIX}").is_file():
+        return folder / _BASE / f"{wanted.name}{_SUFFIX}"
     hint = nearest(wanted.name, known)
+    shown = name if name.isprintable() else repr(name)
     raise ConfigError(
-        f"{name}: cannot read this config: no such file, nor a config of the package by that name; {hint}"
+        f"{shown}: cannot read this config: no such file, nor a config of the package by that name; {hint}"
     )
 
 
-def find_config(word: Union[str, Path]) -> Path:
-    """The file that `--config` names.
+def find_config(word: Union[str, Path], folder: Path = Path()) -> Path:
+    """The file that `--config`, or `base:` in a config, names.
 
     Parameters
     ----------
     word : str or Path
         A file that exists; otherwise the name of a packaged experiment, such as `quickstart`, `quickstart.yaml` or
         `configs/quickstart.yaml`.
+    folder : Path, optional
+        Where a relative path starts; by default, the current folder.
 
     Raises
     ------
     ConfigError
         If it is neither; the nearest names are in the message.
     """
-    path = Path(word)
+    path = folder / word
     is_folder = path.is_dir()
     if path.exists() and not is_folder:  # not is_file: what a shell makes of <(...) is a pipe
         return path

@@ -25,6 +25,7 @@ from ..progress import EpochProgress, duration
 from ..signals import Interruption
 from ..tasks import Task, task_of
 from ..tasks.base import StepOutput, part_losses
+from ..words import counted
 from . import checkpoint, distributed
 from .averaging import build_average
 from .divergence import DivergedError, refuse_diverged, with_advice
@@ -271,4 +272,5 @@ def describe(settings: Settings, net: Any, data_title: str, train_images: int, t
 
 def _shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
     names = ", ".join([*map(str, devices), str(chosen())])
-    return f"{len(batches.data):,} training images in {len(batches)} batches of {batches.batch_size} on {names}"
+    images, count = counted(len(batches.data), "training image"), counted(len(batches), "batch", "batches")
+    return f"{images} in {count} of {batches.batch_size} on {names}"

@@ -213,7 +213,11 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
         If the run, its checkpoint or its data is missing or does not fit.
     """
     run = RunDirectory.existing(run_path)
-    settings = run.settings(overrides)
+    return evaluate_with_settings(run, run.settings(overrides), which, device)
+
+
+def evaluate_with_settings(run: RunDirectory, settings: Settings, which: str, device: str) -> Dict[str, Any]:
+    """The same for a caller that has read the run's settings already, and changed those that say where the data is."""
     devices = contexts(device)
     path = run.weights(which)
     test_set = load_split(settings, "test")

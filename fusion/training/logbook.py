@@ -135,12 +135,17 @@ class RunDirectory:
         """
         return read_config(self.config, overrides)
 
-    def task(self) -> Task:
-        """What the run learns."""
-        return task_of(self.settings(), self.read_classes())
+    def task(self, settings: Optional[Settings] = None) -> Task:
+        """What the run learns; its config.yaml is read unless the caller has done so."""
+        return task_of(settings or self.settings(), self.read_classes())
 
-    def history(self) -> History:
+    def history(self, settings: Optional[Settings] = None) -> History:
         """Read the metrics of the finished epochs.
+
+        Parameters
+        ----------
+        settings : Settings, optional
+            Of the run, if the caller has read them; by default, its config.yaml is read.
 
         Raises
         ------
@@ -149,7 +154,7 @@ class RunDirectory:
         """
         if not self.metrics.is_file():
             raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
-        return History.read(self.task(), self.metrics)
+        return History.read(self.task(settings), self.metrics)
 
     def weights(self, which: str) -> Path:
         """The path of a file of weights.

@@ -49,13 +49,18 @@ def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
-    """Load the file of `train.initial_parameters`, if that is set, into a network whose weights are initialised.
+    """Load the files of `train.encoder_parameters` and `train.initial_parameters`, if set, into an initialised network.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, is damaged, or belongs to another network.
+        If a file is missing, is damaged, or belongs to another network.
     """
+    if settings.train.encoder_parameters is not None:
+        try:
+            net.load_encoder(str(Path(settings.train.encoder_parameters).expanduser()))
+        except CheckpointError as error:
+            raise CheckpointError(f"train.encoder_parameters: {error}") from None
     path = settings.train.initial_parameters
     if path is None:
         return

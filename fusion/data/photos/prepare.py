@@ -22,6 +22,7 @@ from ...errors import DataError
 from ...files import write_text
 from ...machine import processors
 from ...progress import progress
+from ...words import counted
 from ..listing import SHOWN
 from .decoding import BadPhotoError, decode, read_header
 from .photoset import CLASSES_FILE
@@ -304,7 +305,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps({report.part: asdict(report) for report in reports}))
         return
     for report in reports:
-        print(f"{report.records}: {report.images:,} photos of {report.classes:,} classes")
-        print(f"  {report.left_out:,} left out, {report.remarked:,} others with a remark")
+        classes = counted(report.classes, "class", "classes")
+        print(f"{report.records}: {counted(report.images, 'photo')} of {classes}")
+        print(f"  {report.left_out:,} left out, {counted(report.remarked, 'other')} with a remark")
         for line in report.examples:
             print(f"  {line}")
