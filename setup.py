@@ -51,6 +51,8 @@ setup(
     extras_require={
         # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
         "horovod": ["horovod==0.28.1"],
+        # Draws the polygons of COCO's annotations in C; without it they are drawn in NumPy, which takes longer.
+        "coco": ["pycocotools"],
         "onnx": ONNX,
         "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", "types-tabulate", *ONNX],
     },

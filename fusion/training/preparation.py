@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
@@ -36,7 +36,7 @@ def model_title(settings: Settings) -> str:
 def load_split(settings: Settings, split: str) -> DataSet:
     """Load one split of the data set, 'train' or 'test'."""
     data = settings.data
-    options = {"labels": data.labels, "url": data.url, "fit": data.fit}
+    options: Dict[str, Any] = {"labels": data.labels, "url": data.url, "fit": data.fit}
     options.update(photo_options(settings), **mask_options(settings))
     if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
         options["size"] = data.size

@@ -9,7 +9,7 @@ and an image that shrinks is averaged over areas. New is the crop that is sure t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 import numpy as np
 
@@ -88,13 +88,9 @@ class MaskAugmentation:
         top, left = self._place(mask, draw)
         rows, columns = _overlap(top, self.height, mask.shape[0]), _overlap(left, self.width, mask.shape[1])
         part = self._changed(np.ascontiguousarray(image[rows, columns]), draw)
-        crop = np.empty((self.height, self.width, 3), np.uint8)
-        crop[:] = self.fill
-        classes = np.full((self.height, self.width), self.fill_class, np.uint8)
-        inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-        crop[inside] = part
-        classes[inside] = mask[rows, columns]
-        return crop, classes
+        above, before = rows.start - top, columns.start - left
+        borders = (above, self.height - above - len(part), before, self.width - before - part.shape[1])
+        return _filled(part, borders, self.fill), _filled(mask[rows, columns], borders, self.fill_class)
 
     def _size(self, height: int, width: int, draw: np.random.Generator) -> Tuple[int, int]:
         """Height and width that the image is scaled to."""
@@ -185,6 +181,16 @@ def _start(length: int, size: int, pixel: Optional[int], draw: np.random.Generat
     if pixel is not None:
         low, high = max(low, pixel - length + 1), min(high, pixel)
     return int(draw.integers(low, high + 1))
+
+
+def _filled(
+    part: np.ndarray, borders: Tuple[int, int, int, int], value: Union[int, Tuple[int, int, int]]
+) -> np.ndarray:
+    """A part of an image with pixels of one value above, below, left and right of it."""
+    cv2 = opencv()
+    return np.asarray(
+        cv2.copyMakeBorder(np.ascontiguousarray(part), *borders, borderType=cv2.BORDER_CONSTANT, value=value)
+    )
 
 
 def _overlap(start: int, length: int, size: int) -> slice:

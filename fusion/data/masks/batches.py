@@ -13,7 +13,8 @@ from typing import Any, Iterator, List, Tuple
 import numpy as np
 
 from ..augment import Normalisation
-from ..loader import Batch, Batches, generator, in_turn
+from ..loader import Batch, Batches, generator
+from ..turns import in_turn
 from .augment import MaskAugmentation
 from .maskset import MaskSet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Dict, FrozenSet, Iterator, List, NamedTuple, Protocol, Sequence, Set, Tuple
@@ -12,8 +13,8 @@ import numpy as np
 from ...errors import DataError, nearest
 from ...progress import progress
 from ..listing import SHOWN
-from ..loader import in_turn
 from ..photos.decoding import BadPhotoError, opencv
+from ..turns import in_turn
 from .labels import IGNORE, Labels
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ SETTINGS = (
     "augment.blur_probability",
     "augment.colour_jitter",
 )
+
+#: Bytes of decoded images and masks that a set keeps in memory, so that a small one is decoded only once.
+KEPT_BYTES = 256 * 2**20
 
 #: Images that are kept ready, in addition to those that threads are working on.
 _READY = 2
@@ -113,16 +117,27 @@ class MaskSet:
         getting the value of the nearest.
     workers : int
         Threads that read and decode.
+    kept_bytes : int
+        How much memory decoded images and masks may take that are kept for the next time.
     """
 
     def __init__(
-        self, source: MaskSource, labels: Labels, title: str, mismatch: str = "error", workers: int = 1
+        self,
+        source: MaskSource,
+        labels: Labels,
+        title: str,
+        mismatch: str = "error",
+        workers: int = 1,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.source = source
         self.labels = labels
         self.title = title
         self.mismatch = mismatch
         self.workers = workers
+        self._room = kept_bytes
+        self._kept: Dict[int, Sample] = {}
+        self._lock = threading.Lock()
 
     @property
     def classes(self) -> Tuple[str, ...]:
@@ -155,20 +170,38 @@ class MaskSet:
             raise DataError(f"{self.title}: {error}; mend or remove it") from None
 
     def read(self, number: int) -> Sample:
-        """An image and its mask at the image's size.
+        """An image and its mask at the image's size; neither can be written to, as the set may keep them.
 
         Raises
         ------
         DataError
             As `stored`, or if the sizes differ and are not to be mended.
         """
+        kept = self._kept.get(number)
+        if kept is None:
+            kept = self._decode(number)
+            self._keep(number, kept)
+        return kept
+
+    def _decode(self, number: int) -> Sample:
+        """An image and its mask at the image's size, from their files."""
         found = self.stored(number)
-        image, mask = found.image.shape[:2], found.mask.shape
-        if image == mask:
+        height, width = found.image.shape[:2]
+        if found.mask.shape == (height, width):
             return found
         if self.mismatch == "error":
-            raise DataError(f"{self.title}: {self._sizes(number, Facts(image, mask, frozenset()))}; {_MEND}")
-        return found._replace(mask=resized_mask(found.mask, *image))
+            facts = Facts((height, width), (found.mask.shape[0], found.mask.shape[1]), frozenset())
+            raise DataError(f"{self.title}: {self._sizes(number, facts)}; {_MEND}")
+        return found._replace(mask=resized_mask(found.mask, height, width))
+
+    def _keep(self, number: int, sample: Sample) -> None:
+        """Keep a sample for the next time it is read, if there is room."""
+        sample.image.flags.writeable = sample.mask.flags.writeable = False
+        size = sample.image.nbytes + sample.mask.nbytes
+        with self._lock:
+            if number not in self._kept and size <= self._room:
+                self._room -= size
+                self._kept[number] = sample
 
     def samples(self, shard: Tuple[int, int] = (0, 1)) -> Iterator[Sample]:
         """Every image once, in order, whole and at its full size, decoded ahead by threads.

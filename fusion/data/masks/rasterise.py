@@ -15,6 +15,9 @@ import numpy as np
 #: What an annotation's "segmentation" may be: polygons x, y, x, y, ..., or run lengths down the columns.
 Segmentation = Union[Sequence[Sequence[float]], Mapping[str, Any]]
 
+#: Numbers of a polygon of three corners.
+_LEAST = 6
+
 #: The outline is followed in steps of this part of a pixel.
 _STEPS = 5
 
@@ -48,9 +51,10 @@ def rasterise(segmentation: Segmentation, height: int, width: int) -> np.ndarray
         return _of_runs(runs, height, width)
     mask = np.zeros((height, width), bool)
     for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"a polygon of {len(polygon)} numbers; expected x and y of at least three corners")
-        mask |= _of_polygon(polygon, height, width)
+        if len(polygon) % 2:
+            raise ValueError(f"a polygon of {len(polygon)} numbers; expected x and y of each corner")
+        if len(polygon) >= _LEAST:  # with two corners or one, nothing is inside
+            mask |= _of_polygon(polygon, height, width)
     return mask
 
 
