@@ -14,6 +14,8 @@ ONNX = [
     "onnxruntime>=1.16",
 ]
 
+CONFIGS = ["fusion.configs", "fusion.configs.base", "fusion.configs.segmentation"]
+
 setup(
     name="attentional-feature-fusion",
     version=VERSION,
@@ -21,16 +23,15 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=[*find_packages(include=["fusion", "fusion.*"]), "fusion.configs", "fusion.configs.base"],
+    packages=[*find_packages(include=["fusion", "fusion.*"]), *CONFIGS],
     package_dir={"fusion.configs": "configs"},  # they stay at the top of a checkout: see fusion/training/configs.py
     package_data={
         "fusion": ["py.typed"],
-        "fusion.configs": ["*.yaml"],
-        "fusion.configs.base": ["*.yaml"],
+        **{folder: ["*.yaml"] for folder in CONFIGS},
         "fusion.explain": ["report.html.jinja"],
         "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
         "fusion.models.pretrained": ["README.md", "SHA256SUMS", "*/*"],
-        "fusion.published": ["rows.yaml", "curves/*"],
+        "fusion.published": ["rows.yaml", "sirst_acm_unet.json", "curves/*"],
     },
     python_requires=">=3.8,<3.14",
     install_requires=[

@@ -17,17 +17,29 @@ with suppress(Exception):
 if TYPE_CHECKING:
     from .attention import MSCAM
     from .fuse import AFF, get_fusion, iAFF, list_fusions
+    from .long_skip import get_long_skip
     from .models import get_model, list_models, list_pretrained
 
 __version__ = "0.1.0"
 
-__all__ = ["AFF", "MSCAM", "get_fusion", "get_model", "iAFF", "list_fusions", "list_models", "list_pretrained"]
+__all__ = [
+    "AFF",
+    "MSCAM",
+    "get_fusion",
+    "get_long_skip",
+    "get_model",
+    "iAFF",
+    "list_fusions",
+    "list_models",
+    "list_pretrained",
+]
 
 #: The module of each public name, which is imported when the name is first asked for (PEP 562).
 _MODULE_OF = {
     "AFF": "fuse",
     "MSCAM": "attention",
     "get_fusion": "fuse",
+    "get_long_skip": "long_skip",
     "get_model": "models",
     "iAFF": "fuse",
     "list_fusions": "fuse",
@@ -36,7 +48,7 @@ _MODULE_OF = {
 }
 
 #: The modules that need no import of their own after `import fusion`.
-_MODULES = ("attention", "compat", "errors", "fuse", "models")
+_MODULES = ("attention", "compat", "errors", "fuse", "long_skip", "models")
 
 if not TYPE_CHECKING:  # a type checker would take every name for a public one
 

@@ -1,18 +1,37 @@
 """What the attentional fusion blocks have in common: what they look at, their branches, and how a weight is made.
 
-`fusion.fuse` states each block by three attributes of `AttentionalFusion`.
+`fusion.fuse` states each block by three attributes of `AttentionalFusion`. `fusion.several` has the same blocks for
+three inputs and more.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, Mapping, Tuple
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+)
 
-from .attention import GlobalContext, LocalContext, Typed, in_convolution_layout, in_equations, repeat_over_pixels
-from .combination import Combination, Combining
+from .attention import GlobalContext, LocalContext
+from .combination import Combination, Combining, twice_x, twice_y
+from .compat import mx
+from .features import FeatureBlock, as_features
+from .operators import in_convolution_layout, in_equations, repeat_over_pixels, total
 
-#: Sees the weights of a block: it is called with the number of the pass and the weight.
+#: Sees the weights of a block: it is called with the number of the weight and the weight.
 WeightWatcher = Callable[[int, Any], None]
 
 
@@ -31,55 +50,232 @@ def x_plus_y(x: Any, y: Any) -> Any:
 
 # --- Which branches make the logits ---------------------------------------------------------------------------------
 
-#: Attribute name of each branch, with what builds it from (channels, r, norm).
-Pass = Mapping[str, Callable[[int, int, str], Any]]
+
+#: The reduction of a branch that has its block's r.
+OWN = 0
 
 
-def L1(channels: int, r: int, norm: str) -> Any:
-    """Local context, one convolution."""
-    return LocalContext(channels)
+@dataclass(frozen=True)
+class Branch:
+    """A context branch before it is built.
+
+    Attributes
+    ----------
+    context : type
+        `LocalContext` or `GlobalContext`.
+    reduction : int, optional
+        Of its bottleneck, `OWN` for that of the block. None is a single convolution.
+    logits : int
+        How many it makes per channel.
+    """
+
+    context: Type[Union[LocalContext, GlobalContext]]
+    reduction: Optional[int] = None
+    logits: int = 1
+
+    def build(self, channels: int, r: int, norm: str, features: int, logits: int = 1) -> Any:
+        """The branch of a block.
+
+        Parameters
+        ----------
+        channels, r, norm
+            Of the block.
+        features : int
+            Channels of what the branch looks at.
+        logits : int
+            How many inputs it makes logits for, beside its own `logits`.
+        """
+        reduction = r if self.reduction == OWN else self.reduction
+        keywords: Dict[str, Any] = {"in_channels": features, "out_channels": channels * max(self.logits, logits)}
+        if self.context is GlobalContext:
+            keywords["norm"] = norm
+        return self.context(channels, reduction, **keywords)
 
 
-def L2(channels: int, r: int, norm: str) -> Any:
-    """Local context, a bottleneck of C / r channels."""
-    return LocalContext(channels, r)
+#: Attribute name of each branch, with the branch.
+Pass = Mapping[str, Branch]
+
+#: Local context: one convolution, a bottleneck of C / r channels, two convolutions of all C channels.
+L1, L2, L2_full = (Branch(LocalContext, reduction) for reduction in (None, OWN, 1))
+
+#: Global context, likewise.
+G1, G2, G2_full = (Branch(GlobalContext, reduction) for reduction in (None, OWN, 1))
+
+#: What `contexts` may be: each word is a branch of the pass.
+CONTEXTS = (("local", "global"), ("local",), ("global",), ("local", "local"), ("global", "global"))
+
+#: How x and y become what the attention looks at first.
+INTEGRATIONS = ("sum", "concat")
+
+_CONTEXT_CLASSES: Dict[str, Type[Any]] = {"local": LocalContext, "global": GlobalContext}
 
 
-def G1(channels: int, r: int, norm: str) -> Any:
-    """Global context, one convolution."""
-    return GlobalContext(channels, norm=norm)
+def choose_contexts(passes: Sequence[Pass], contexts: Optional[Sequence[str]], title: str) -> Tuple[Pass, ...]:
+    """The passes of a block with other contexts than its own.
+
+    Parameters
+    ----------
+    passes : sequence of Pass
+        The block's own.
+    contexts : sequence of str, optional
+        One of `CONTEXTS`. Two branches keep the names of the block's own two, so that ("local", "local") is the
+        ablation's `ResLocaLocaCha` where the block is AFF; a single one is named after its context.
+    title : str
+        Of the block, for the message.
+
+    Raises
+    ------
+    ValueError
+        If that is none of them, or the block has not both contexts to choose from.
+    """
+    if contexts is None:
+        return tuple(passes)
+    if isinstance(contexts, str) or tuple(contexts) not in CONTEXTS:
+        known = ", ".join(str(each) for each in CONTEXTS)
+        raise ValueError(f"contexts={contexts!r}: expected one of {known}")
+    return tuple(_with_contexts(branches, contexts, title) for branches in passes)
 
 
-def G2(channels: int, r: int, norm: str) -> Any:
-    """Global context, a bottleneck of C / r channels."""
-    return GlobalContext(channels, r, norm)
+def _with_contexts(branches: Pass, contexts: Sequence[str], title: str) -> Pass:
+    names = {branch.context: name for name, branch in branches.items()}
+    if len(names) != len(_CONTEXT_CLASSES):
+        raise ValueError(
+            f"contexts={tuple(contexts)!r}: {title} has one context by its definition; choose among the contexts of a "
+            "block that has both, such as 'aff'"
+        )
+    reduction = next(iter(branches.values())).reduction
+    wanted = [Branch(_CONTEXT_CLASSES[word], reduction) for word in contexts]
+    if len(wanted) == 1:
+        return {names[wanted[0].context]: wanted[0]}
+    return dict(zip((names[LocalContext], names[GlobalContext]), wanted))
 
 
-def L2_full(channels: int, r: int, norm: str) -> Any:
-    """Local context, two convolutions of all C channels."""
-    return LocalContext(channels, 1)
+def weight_logits(F: Any, branches: Iterable[Any], features: Any) -> Tuple[Optional[Any], Optional[Any]]:
+    """The summed logits of local branches (B, ·, H, W) and of global ones (B, ·, 1, 1), None where there is none."""
+    local, pooled = None, None
+    for branch in branches:
+        logits = branch(features)
+        if isinstance(branch, GlobalContext):
+            pooled = logits if pooled is None else pooled + logits
+        else:
+            local = logits if local is None else local + logits
+    return local, pooled
 
 
-def G2_full(channels: int, r: int, norm: str) -> Any:
-    """Global context, two convolutions of all C channels."""
-    return GlobalContext(channels, 1, norm)
+def sigmoid_weight(F: Any, branches: Iterable[Any], features: Any) -> Any:
+    """The sigmoid of the sum of the logits of branches, all of which look at the same features (B, C, H, W)."""
+    local, pooled = weight_logits(F, branches, features)
+    if local is None:  # One weight per channel: the sigmoid of a vector is cheaper than that of a map.
+        return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), features)
+    if pooled is not None:
+        local = local + repeat_over_pixels(F, pooled, features)
+    return F.Activation(local, act_type="sigmoid")
 
 
-# --- The block ------------------------------------------------------------------------------------------------------
+# --- The blocks -----------------------------------------------------------------------------------------------------
 
 
-class AttentionalFusion(Typed):
-    """What the attentional blocks have in common; a new one states its three attributes (see the module).
+@dataclass(frozen=True)
+class WeightKind:
+    """What one of a block's weights is.
+
+    Attributes
+    ----------
+    title : str
+        Which of them, such as "pass 2"; empty where there is one.
+    role : str
+        What it does: see `fusion.combination.Combination.role`.
+    combination : Combination, optional
+        That applies it, where it says what it does.
+    """
+
+    title: str
+    role: str
+    combination: Optional[Combination] = None
+
+
+class WeightedFusion(FeatureBlock):
+    """A fusion block whose weights can be seen."""
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(channels, **kwargs)
+        self._watchers: Dict[int, WeightWatcher] = {}
+
+    def weight_kinds(self) -> List[WeightKind]:
+        """What each weight is that the watchers of `watched` see, in order."""
+        raise NotImplementedError
+
+    @contextmanager
+    def watched(self, watcher: WeightWatcher) -> Iterator[None]:
+        """Show each weight to a function, for as long as a `with` block lasts.
+
+        Parameters
+        ----------
+        watcher : callable
+            Called with the number of the weight, from 0, and the weight, laid out as a map (B, C, H, W), each time that
+            the block computes one. In a compiled network that is a symbol: see `fusion.explain.layers.imperative`.
+        """
+        self._watchers[id(watcher)] = watcher
+        try:
+            yield
+        finally:
+            del self._watchers[id(watcher)]
+
+    def _show(self, number: int, weight: Any) -> None:
+        for watch in tuple(self._watchers.values()):
+            watch(number, weight)
+
+    def weights(self, *features: Any) -> List[Any]:
+        """The weights of the block on features: what `python -m fusion maps` draws.
+
+        Parameters
+        ----------
+        *features : NDArray
+            The block's inputs.
+
+        Returns
+        -------
+        list of NDArray
+            One (B, C, ...) per weight, between 0 and 1, of the shape of the output; `weight_kinds` says what each one
+            is: AFF has one, the w of equation 4, iAFF two. Within `autograd.record()` they have gradients.
+        """
+        found: List[Any] = []
+        active = bool(self.__dict__["_active"])
+        self._active = False
+        try:
+            with self.watched(lambda number, weight: found.append(weight)):
+                output = self(*features)
+        finally:
+            self._active = active
+        return [as_features(mx.nd, weight, output, self._ndim) for weight in found]
+
+    def _quick(self, F: Any, combine: Any, x: Any, y: Any) -> Any:
+        """A combination of two maps in cheap operators, unless the equations are wanted as they are written."""
+        if not isinstance(combine, Combination) or in_equations():
+            return combine
+        layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self.dtype)
+        return Combining(F, layout, x, y, combine)
+
+
+class AttentionalFusion(WeightedFusion):
+    """What the attentional blocks have in common; a new one states its three attributes (see `fusion.fuse`).
 
     Parameters
     ----------
     channels : int
-        C, of both inputs and of the output.
+        C, of the output, and of both inputs unless `in_channels` says otherwise.
     r : int, default 4
         Reduction of the bottleneck branches (L2, G2); of no effect on a block without them.
-    norm : {'batch', 'group', 'none'}
-        What normalises the vectors of a global branch. 'batch' is the paper's and needs two images a device or more:
+    norm : {'batch', 'group', 'layer', 'none'}
+        What normalises the vectors of a global branch. 'batch' is the paper's and needs two images or more per device:
         see `fusion.attention.GlobalContext`.
+    contexts : sequence of str, optional
+        Other contexts than the block's own, such as ("local",): see `choose_contexts`.
+    integrate : {'sum', 'concat'}
+        What the attention looks at first, where that is both inputs: their sum, as in the paper, or both of them one
+        after the other along the channels.
+    **kwargs
+        `ndim`, `in_channels` and `resize` of `fusion.features.FeatureBlock`; Gluon's `prefix` and `params`.
 
     Inputs
         - **x**: transformed features (B, C, H, W).
@@ -90,50 +286,45 @@ class AttentionalFusion(Typed):
     Raises
     ------
     ValueError
-        If `channels` is not divisible by r, r leaves no channel, or norm is unknown.
+        If `channels` is not divisible by r, r leaves no channel, or another parameter is impossible.
     """
 
     attends_to: ClassVar[Any] = staticmethod(x_plus_y)
     passes: ClassVar[Tuple[Pass, ...]] = ()
     combine: ClassVar[Any]
 
-    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._channels = channels
-        self._watchers: Dict[int, WeightWatcher] = {}
+    def __init__(
+        self,
+        channels: int,
+        r: int = 4,
+        norm: str = "batch",
+        contexts: Optional[Sequence[str]] = None,
+        integrate: str = "sum",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(channels, **kwargs)
+        self._passes = choose_contexts(self.passes, contexts, type(self).__name__)
+        self._concatenates = checked_integration(integrate, type(self)) == "concat"
         with self.name_scope():
-            for branches in self.passes:
-                for name, build in branches.items():
-                    setattr(self, name, build(channels, r, norm))
+            for index, branches in enumerate(self._passes):
+                features = channels * (2 if self._concatenates and index == 0 else 1)
+                for name, branch in branches.items():
+                    setattr(self, name, branch.build(channels, r, norm, features))
 
-    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        combine = self.combine
-        if isinstance(combine, Combination) and not in_equations():
-            layout = partial(in_convolution_layout, F, channels=self._channels, dtype=self.dtype)
-            combine = Combining(layout, x, residual, combine)
-        fused = self.attends_to(x, residual)
-        for index in range(len(self.passes)):
+    def combine_maps(self, F: Any, *maps: Any) -> Any:
+        x, y = maps
+        combine = self._quick(F, self.combine, x, y)
+        fused = self._first_looked_at(F, x, y)
+        for index in range(len(self._passes)):
             weight = self.weight(F, fused, index)
-            for watch in self._watchers.values():
-                watch(index, weight)
-            fused = combine(x, residual, weight)
+            self._show(index, weight)
+            fused = combine(x, y, weight)
         return fused
 
-    @contextmanager
-    def watched(self, watcher: WeightWatcher) -> Iterator[None]:
-        """Show the weight of each pass to a function, for as long as a `with` block lasts.
-
-        Parameters
-        ----------
-        watcher : callable
-            Called with the number of the pass, from 0, and its weight (B, C, H, W), each time that the block computes
-            one. In a compiled network that is a symbol: see `fusion.explain.layers.imperative`.
-        """
-        self._watchers[id(watcher)] = watcher
-        try:
-            yield
-        finally:
-            del self._watchers[id(watcher)]
+    def _first_looked_at(self, F: Any, x: Any, y: Any) -> Any:
+        if self._concatenates:
+            return F.concat(x, y, dim=1)
+        return total(F, [x, y]) if self.attends_to is x_plus_y else self.attends_to(x, y)
 
     def weight(self, F: Any, features: Any, index: int) -> Any:
         """The weight w of pass `index` on the features it looks at.
@@ -152,34 +343,57 @@ class AttentionalFusion(Typed):
         NDArray or Symbol
             (B, C, H, W), between 0 and 1.
         """
-        return weight_of(F, [getattr(self, name) for name in self.passes[index]], features)
+        return sigmoid_weight(F, [getattr(self, name) for name in self._passes[index]], features)
+
+    def weight_kinds(self) -> List[WeightKind]:
+        combination = self.combine if isinstance(self.combine, Combination) else None
+        role = combination.role if combination else "none"
+        titles = [f"pass {number}" for number in range(1, len(self._passes) + 1)]
+        return [WeightKind(title if len(titles) > 1 else "", role, combination) for title in titles]
 
 
-def weight_of(F: Any, branches: Iterable[Any], features: Any) -> Any:
-    """The sigmoid of the sum of the logits of branches, all of which look at the same features (B, C, H, W)."""
-    local, pooled = None, None
-    for branch in branches:
-        logits = branch(features)
-        if isinstance(branch, GlobalContext):
-            pooled = logits if pooled is None else pooled + logits
-        else:
-            local = logits if local is None else local + logits
-    if local is None:  # One weight per channel: the sigmoid of a vector is cheaper than that of a map.
-        return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), features)
-    if pooled is not None:
-        local = local + repeat_over_pixels(F, pooled, features)
-    return F.Activation(local, act_type="sigmoid")
+def checked_integration(integrate: str, block: Type[AttentionalFusion]) -> str:
+    """`integrate`, where it is possible for a block.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown, or is not 'sum' for a block whose attention does not look at both inputs.
+    """
+    if integrate not in INTEGRATIONS:
+        raise ValueError(f"integrate={integrate!r}: expected one of {', '.join(INTEGRATIONS)}")
+    if integrate == "concat" and block.attends_to is not x_plus_y:
+        raise ValueError(
+            f"integrate='concat': the attention of {block.__name__} does not look at the sum of both inputs, which "
+            "concatenation would replace; expected 'sum'"
+        )
+    return integrate
 
 
-class CrossedFusion(AttentionalFusion):
+class CrossedFusion(WeightedFusion):
     """2·y⊗w(x) + 2·x⊗v(y): each input is weighed by what the other one shows.
 
-    Parameters, inputs, outputs and errors as `AttentionalFusion`. The one pass has a branch `topdown`, which looks at
-    x, and a branch `bottomup`, which looks at y. Source: "Asymmetric Contextual Modulation for Infrared Small Target
-    Detection", arXiv 2009.14530, where x is the high-level and y the low-level features.
+    Parameters, inputs, outputs and errors are those of `AttentionalFusion` without `contexts` and `integrate`. Of its
+    two branches, `topdown` looks at x and `bottomup` at y. Source: "Asymmetric Contextual Modulation
+    for Infrared Small Target Detection", arXiv 2009.14530, where x is the high-level and y the low-level features.
     """
 
-    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        of_y = weight_of(F, [self.topdown], x)
-        of_x = weight_of(F, [self.bottomup], residual)
-        return F.broadcast_mul(residual, 2 * of_y) + F.broadcast_mul(x, 2 * of_x)
+    topdown_context: ClassVar[Branch]
+    bottomup_context: ClassVar[Branch]
+
+    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
+        super().__init__(channels, **kwargs)
+        with self.name_scope():
+            self.topdown = self.topdown_context.build(channels, r, norm, channels)
+            self.bottomup = self.bottomup_context.build(channels, r, norm, channels)
+
+    def combine_maps(self, F: Any, *maps: Any) -> Any:
+        x, y = maps
+        of_y, of_x = sigmoid_weight(F, [self.topdown], x), sigmoid_weight(F, [self.bottomup], y)
+        self._show(0, of_y)
+        self._show(1, of_x)
+        parts = [self._quick(F, twice_y, x, y)(x, y, of_y), self._quick(F, twice_x, x, y)(x, y, of_x)]
+        return total(F, parts)
+
+    def weight_kinds(self) -> List[WeightKind]:
+        return [WeightKind("of y", twice_y.role, twice_y), WeightKind("of x", twice_x.role, twice_x)]

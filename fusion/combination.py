@@ -1,4 +1,4 @@
-"""How a weight makes one feature map of two: six equations, and a fast way to compute them on a CPU.
+"""How a weight makes one feature map of two: eight equations, and a fast way to compute them on a CPU.
 
 x is the transformed features, y the shortcut and w the weight, all (B, C, H, W).
 """
@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, Tuple
+
+from .operators import total
+
+#: The role of a weight that gives to one input what it takes from the other.
+SELECTS = "selects"
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Combination:
         """What the weight does: it selects (what x gains y loses), or it gates x, gates y or gates both."""
         of_x, of_y = self.gated
         if of_x and of_y:
-            return "selects" if of_x * of_y < 0 else "gates both"
+            return SELECTS if of_x * of_y < 0 else "gates both"
         return "gates x" if of_x else "gates y"
 
     def shares(self, w: Any) -> Tuple[Any, Any]:
@@ -71,6 +76,10 @@ gated_y_plus_x = Combination(lambda x, y, w: w * y + x, base=(1, 0), gated=(0, 1
 #: w⊗x + y.
 gated_x_plus_y = Combination(lambda x, y, w: w * x + y, base=(0, 1), gated=(1, 0))
 
+#: 2·w⊗y and 2·w⊗x: the halves of a crossed fusion, each with a weight of its own.
+twice_y = Combination(lambda x, y, w: 2 * w * y, base=(0, 0), gated=(0, 1), factor=2.0)
+twice_x = Combination(lambda x, y, w: 2 * w * x, base=(0, 0), gated=(1, 0), factor=2.0)
+
 #: w⊗(x + y).
 gated_sum = Combination(lambda x, y, w: w * (x + y), base=(0, 0), gated=(1, 1))
 
@@ -82,7 +91,8 @@ class Combining:
     so that values and gradients around it stay in oneDNN's layout, in which their sums are cheap.
     """
 
-    def __init__(self, layout: Callable[..., Any], x: Any, y: Any, combination: Combination) -> None:
+    def __init__(self, F: Any, layout: Callable[..., Any], x: Any, y: Any, combination: Combination) -> None:
+        self._F = F
         self._layout = layout
         self._combination = combination
         self._base = self._sum(x, y, combination.base)
@@ -92,11 +102,11 @@ class Combining:
     def _sum(self, x: Any, y: Any, counts: Tuple[int, int]) -> Optional[Any]:
         of_x, of_y = counts
         if of_x and of_y:
-            return x + (y if of_y == 1 else self._layout(y, factor=of_y))
+            return total(self._F, [x, y if of_y == 1 else self._layout(y, factor=of_y)])
         return x if of_x else y if of_y else None
 
     def __call__(self, x: Any, y: Any, w: Any) -> Any:
         about = self._combination
         centred = w - about.shift if about.shift else w
         share = self._layout(centred * self._gated, factor=about.factor)
-        return share if self._base is None else self._base + share
+        return share if self._base is None else total(self._F, [self._base, share])

@@ -1,4 +1,4 @@
-"""python -m fusion doctor: whether training can work here, and what to do where it cannot."""
+"""python -m fusion doctor: checks whether training can work on this machine, and says what to do where it cannot."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .errors import ConfigError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
+from .words import counted
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"
 
@@ -58,16 +59,16 @@ for name in sys.argv[1:]:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of what the doctor says.
+    """One line of the answer of `doctor`.
 
     Attributes
     ----------
     about : str
         What was examined.
     state : str
-        `ok`; `advice` where something could be better; `broken` where training cannot work.
+        `ok`; `advice` if something could be better; `broken` if training cannot work.
     says : str
-        What was found and, unless it is ok, what to do.
+        What was found and, unless the state is `ok`, what to do.
     """
 
     about: str
@@ -76,14 +77,14 @@ class Finding:
 
 
 def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Finding]:
-    """Examine everything that training needs, in the order in which it is told.
+    """Examine everything that training needs, in the order in which it is printed.
 
     Parameters
     ----------
     data : Path
-        A folder of data sets.
+        A folder in which data sets may be.
     environment : mapping of str to str
-        Variables.
+        The environment variables.
     """
     mxnet, findings = check_mxnet()
     return [
@@ -100,18 +101,18 @@ def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Fin
 
 
 def check_python(version: Tuple[int, ...]) -> Finding:
-    """The interpreter."""
+    """Check the version of the Python interpreter."""
     text = ".".join(map(str, version))
     if (3, 8) <= tuple(version[:2]) <= (3, 13):
         return Finding("Python", OK, f"{text}, {sys.executable}")
-    return Finding("Python", BROKEN, f"{text}: needs 3.8 to 3.13; make the environment with python3.11 -m venv .venv")
+    return Finding("Python", BROKEN, f"{text}: expected 3.8 to 3.13; make an environment with python3.11 -m venv .venv")
 
 
 def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
     """Examine NumPy and MXNet, and return MXNet if it can be imported."""
     try:
         from .compat import mx
-    except Exception as error:  # also an OSError, where a library that it needs is missing
+    except Exception as error:  # also an OSError, if a library that MXNet needs is missing
         return None, [Finding("MXNet", BROKEN, f"cannot be imported: {error}")]
     import numpy
 
@@ -127,7 +128,11 @@ def check_mxnet() -> Tuple[Optional[Any], List[Finding]]:
     findings.append(Finding("features", OK, " ".join(features)))
     if "MKLDNN" not in features:
         findings.append(
-            Finding("oneDNN", ADVICE, "not in this build: convolutions on the CPU are slow, and optimise does not work")
+            Finding(
+                "oneDNN",
+                ADVICE,
+                "this MXNet lacks it: convolutions on the CPU are slow, and optimise does not work",
+            )
         )
     findings.append(_try(mx))
     return mx, findings
@@ -143,7 +148,7 @@ def _try(mx: Any) -> Finding:
             total = mx.nd.Convolution(data, weight, kernel=(3, 3), num_filter=4, no_bias=True).sum()
         total.backward()
         right = float(weight.grad.sum().asscalar()) == 4 * 27 * 36
-    except Exception as error:  # the user has to know of it, whatever it is
+    except Exception as error:  # whatever the error is, the user has to know of it
         return Finding("a training step", BROKEN, f"fails: {str(error).strip().splitlines()[-1]}; reinstall MXNet")
     if not right:
         return Finding("a training step", BROKEN, "computes a wrong gradient; reinstall MXNet: mxnet==1.9.1 'numpy<2'")
@@ -154,7 +159,7 @@ def _try(mx: Any) -> Finding:
 
 
 def _load() -> float:
-    """How many processes wanted to run, on average over the last minute."""
+    """How many processes wanted to run, averaged over the last minute; 0 if the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
@@ -171,18 +176,18 @@ def _processor_name() -> str:
 def check_processors(
     environment: Mapping[str, str], load: float, found: Optional[Usable] = None, threads: Optional[Threads] = None
 ) -> List[Finding]:
-    """Processors, and the threads that OpenMP makes of them.
+    """Check the processors, and how many threads of OpenMP this process uses on them.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Variables.
+        The environment variables.
     load : float
-        Processes that want to run.
+        How many processes want to run.
     found : Usable, optional
-        Processors that this process may use; the real ones unless given.
+        The processors that this process may use; by default those of this machine.
     threads : Threads, optional
-        The threads that this process uses; the real number unless given.
+        The threads that this process uses; by default the real number.
     """
     found = usable() if found is None else found
     threads = chosen() if threads is None else threads
@@ -200,9 +205,9 @@ def check_processors(
             Finding(
                 "load",
                 ADVICE,
-                f"{load:.1f} processes want {len(found.affinity)} processors, and this one would use {threads.count} "
-                "threads: these wait for each other then, and one is faster; export OMP_NUM_THREADS=1 until the "
-                "others are done",
+                f"{load:.1f} processes want to run on {counted(len(found.affinity), 'processor')}, and this process "
+                f"would use {threads.count} threads, which would often wait for each other; one thread is faster. "
+                "Run export OMP_NUM_THREADS=1, and unset it when the other processes are done",
             )
         )
     return findings
@@ -216,21 +221,21 @@ def _cuda_build(mxnet: Any) -> Optional[bool]:
 
 
 def check_gpus(gpus: Any, cuda: Optional[bool]) -> List[Finding]:
-    """Each card against the installed MXNet.
+    """Check for each GPU whether the installed MXNet can use it.
 
     Parameters
     ----------
     gpus : list of GPU, or str
-        What `read_gpus` found.
+        What `read_gpus` returned.
     cuda : bool or None
-        Whether this MXNet is built with CUDA; None where there is no MXNet.
+        Whether the installed MXNet is built with CUDA; None if there is no MXNet.
     """
     if isinstance(gpus, str):
         return [Finding("GPUs", ADVICE, gpus)]
     if not gpus:
         if cuda:
             return [
-                Finding("GPUs", ADVICE, "none found, though this MXNet is built for them: is the driver installed?")
+                Finding("GPUs", ADVICE, "none found, though this MXNet is built for GPUs: is the driver installed?")
             ]
         return [Finding("GPUs", OK, "none: training runs on the CPU")]
     return [_check_gpu(number, gpu, cuda) for number, gpu in enumerate(gpus)]
@@ -240,7 +245,7 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
     about = f"GPU {number}"
     if gpu.capability is None:
         hold = ", ".join(f"{major}.{minor}" for major, minor in WHEEL_CAPABILITIES)
-        says = f"{gpu.name}: this nvidia-smi does not say its compute capability; MXNet's wheels have {hold}"
+        says = f"{gpu.name}: this nvidia-smi does not report its compute capability; MXNet's wheels support {hold}"
         return Finding(about, ADVICE, says)
     title = f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
     if not runs_on(gpu.capability):
@@ -248,15 +253,15 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
         return Finding(
             about,
             ADVICE,
-            f"{title}: {age} than anything MXNet 1.9.1 has machine code for (5.0 to 8.9, Maxwell to Ada), so that no "
-            "MXNet wheel runs on this card; train on the CPU (--device cpu) or on another card",
+            f"{title}: {age} than any GPU that MXNet 1.9.1 has machine code for (5.0 to 8.9, Maxwell to Ada), so that "
+            "no MXNet wheel runs on this card; train on the CPU (--device cpu) or on another card",
         )
     if cuda:
         return Finding(about, OK, title)
     return Finding(
         about,
         ADVICE,
-        f"{title}: the installed MXNet is for CPUs only; to use this card: python -m pip uninstall mxnet, then "
+        f"{title}: the installed MXNet is for CPUs only; to use this card, python -m pip uninstall mxnet, then "
         f"python -m pip install {_CUDA_WHEELS} 'numpy<2' (with CUDA 11.2 or 11.7)",
     )
 
@@ -265,17 +270,17 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
 
 
 def check_data(folder: Path) -> List[Finding]:
-    """The data sets in a folder, beside the one that comes with the package."""
+    """List the data sets in a folder, in addition to the one that comes with the package."""
     findings = [Finding("data", OK, "UCI digits, in the package")]
     found = [Finding("data", OK, f"{title} in {path}") for title, path in _data_sets(folder)]
     if not found:
-        advice = "set data.dir, or download: data.name=cifar10 does so by itself"
+        advice = "set data.dir to their folder, or train with data.name=cifar10, which downloads its data"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
     return findings + found
 
 
 def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
-    """Titles and places of what is recognised in a folder or the folders in it."""
+    """The title and the folder of each data set that is recognised in a folder, or in the folders directly in it."""
     found: List[Tuple[str, Path]] = []
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for place in [folder, *inside]:
@@ -288,7 +293,7 @@ def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
         for test in ("test", "val"):
             if _class_folders(place / "train") and _class_folders(place / test):
                 classes = _class_folders(place / "train")
-                found.append((f"image folders (train and {test}, {classes:,} classes)", place))
+                found.append((f"image folders (train and {test}, {counted(classes, 'class', 'classes')})", place))
     return found
 
 
@@ -297,19 +302,19 @@ def _class_folders(folder: Path) -> int:
 
 
 def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
-    """Whether optional parts can be imported, tried in another process: a broken one may end its process.
+    """Check whether optional packages can be imported. This is tried in another process, which a broken one may end.
 
     Parameters
     ----------
     parts : sequence of tuple of str
-        The module, what it is for, how to have it, and the state where it is not installed.
+        The module, what it is for, how to install it, and the state of the finding if it is not installed.
     """
     installed = [module for module, *_ in parts if _installed(module.split(".")[0])]
     answers = _imported(installed)
     findings = []
     for module, purpose, advice, state in parts:
         name = module.split(".")[0]
-        word, rest = answers.get(module, ("no", "its import ends the program"))
+        word, rest = answers.get(module, ("no", "importing it ends the program"))
         if module not in installed:
             findings.append(Finding(name, state, f"not installed; for {purpose}: {advice}"))
         elif word == "ok":
@@ -324,14 +329,14 @@ def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
 
 
 def _imported(modules: Sequence[str]) -> Dict[str, Tuple[str, str]]:
-    """For each module `ok` and its version, or `no` and why; nothing for one that ended the process, or came later."""
+    """For each module `ok` and its version, or `no` and the reason; nothing for a module that ended the process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", _IMPORT, *modules]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     lines = (line.split(" ", 2) for line in done.stdout.splitlines())
     answers = {words[0]: (words[1], words[2]) for words in lines if len(words) == 3 and words[0] in modules}
     waiting = [module for module in modules if module not in answers]
-    if len(waiting) > 1:  # the first of them is to blame; the others have not been tried
+    if len(waiting) > 1:  # the first of them ended the process; the others have not been tried
         answers.update(_imported(waiting[1:]))
     return answers
 
@@ -350,7 +355,7 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `doctor`."""
     parser = commands.add_parser("doctor")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # how data.dir was once spelled
+    parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # the former name of data.dir
     where = "the folder in which to look for data sets (default: data.dir=data)"
     parser.add_argument("settings", nargs="*", metavar="data.dir=PATH", help=where)
     parser.set_defaults(run_command=_run)

@@ -18,13 +18,16 @@ branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AF
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Type
+from typing import Any, Callable, Dict, List, Tuple, Type
 
-from .attention import MSCAM, NORMS, GlobalContext, repeat_over_pixels
-from .attentional import G1, G2, L1, L2, AttentionalFusion, CrossedFusion, G2_full, L2_full, x_alone
+from .attention import MSCAM, NORMS, GlobalContext
+from .attentional import G1, G2, L1, L2, AttentionalFusion, Branch, CrossedFusion, G2_full, L2_full, x_alone
 from .combination import gated_sum, gated_x_plus_y, gated_y_plus_x, soft_selection, swapped_mean, weighted_mean
 from .compat import HybridBlock, nn
 from .errors import nearest
+from .features import FeatureBlock
+from .operators import repeat_over_pixels, total
+from .several import JOINT, PAIRWISE, PairwiseFusion, SoftmaxFusion
 
 __all__ = [
     *("AFF", "ASKCFuse", "AttentionalFusion", "find_fusion", "fusion_aliases", "get_fusion", "iAFF", "list_fusions"),
@@ -52,30 +55,30 @@ def register(*aliases: str) -> Callable[[BlockClass], BlockClass]:
 
 
 @register("add")
-class DirectAdd(HybridBlock):
-    """x + y: what a plain ResNet does. Has no parameters; takes and ignores `channels`, `r` and `norm`."""
+class DirectAdd(FeatureBlock):
+    """x + y: what a plain ResNet does. Has no parameters of its own; takes and ignores `r` and `norm`."""
 
     def __init__(self, channels: int = 0, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(channels, **kwargs)
 
-    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        return x + residual
+    def combine_maps(self, F: Any, *maps: Any) -> Any:
+        return total(F, maps)
 
 
 @register("concat")
-class Concat(HybridBlock):
+class Concat(FeatureBlock):
     """Concatenation, batch norm and a convolution back to C channels. Takes and ignores `r` and `norm`."""
 
-    def __init__(self, channels: int, r: int = 4, norm: str = "batch", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, channels: int, r: int = 4, norm: str = "batch", inputs: int = 2, **kwargs: Any) -> None:
+        super().__init__(channels, inputs=inputs, **kwargs)
         with self.name_scope():
             self.fuse = nn.HybridSequential()
             with self.fuse.name_scope():
-                self.fuse.add(nn.BatchNorm(in_channels=2 * channels))
-                self.fuse.add(nn.Conv2D(channels, kernel_size=1, in_channels=2 * channels))
+                self.fuse.add(nn.BatchNorm(in_channels=inputs * channels))
+                self.fuse.add(nn.Conv2D(channels, kernel_size=1, in_channels=inputs * channels))
 
-    def hybrid_forward(self, F: Any, x: Any, residual: Any) -> Any:
-        return self.fuse(F.concat(x, residual, dim=1))
+    def combine_maps(self, F: Any, *maps: Any) -> Any:
+        return self.fuse(F.concat(*maps, dim=1))
 
 
 @register()
@@ -231,33 +234,31 @@ class TopDownLocal(AttentionalFusion):
 class AsymBi(CrossedFusion):
     """2·y⊗w(x) + 2·x⊗v(y), asymmetric: w from the mean of x, v from each pixel of y (ACM, arXiv 2009.14530)."""
 
-    passes = ({"topdown": G2, "bottomup": L2},)
+    topdown_context = G2
+    bottomup_context = L2
 
 
 @register()
 class BiLocal(CrossedFusion):
     """AsymBi with both weights from each pixel."""
 
-    passes = ({"topdown": L2, "bottomup": L2},)
+    topdown_context = L2
+    bottomup_context = L2
 
 
 @register()
 class BiGlobal(CrossedFusion):
     """AsymBi with both weights from the mean."""
 
-    passes = ({"topdown": G2, "bottomup": G2},)
-
-
-def _selective_kernel(channels: int, r: int, norm: str) -> Any:
-    """Global context of two logits a channel, one for x and one for y; the reduction is 4 whatever r is."""
-    return GlobalContext(channels, 4, norm, out_channels=2 * channels)
+    topdown_context = G2
+    bottomup_context = G2
 
 
 @register("sk")
 class SKFuse(AttentionalFusion):
-    """Soft selection by a softmax over two logits a channel: selective kernels, arXiv 1903.06586."""
+    """Soft selection by a softmax over two logits per channel: selective kernels, arXiv 1903.06586. Ignores `r`."""
 
-    passes = ({"global_att": _selective_kernel},)
+    passes = ({"global_att": Branch(GlobalContext, reduction=4, logits=2)},)
     combine = soft_selection
 
     def weight(self, F: Any, features: Any, index: int) -> Any:
@@ -296,33 +297,74 @@ def get_fusion(name: str, channels: int, **kwargs: Any) -> HybridBlock:
         A class name of this module or an alias (add, concat, aff, iaff, se, gau, sk), in any case; or `mscam`,
         which takes a single input.
     channels : int
-        C, of the features.
+        C, of the output, and of the inputs unless `in_channels` says otherwise.
     **kwargs
-        `r` (reduction, default 4), `norm` ('batch', 'group' or 'none'), and Gluon's `prefix` and `params`.
+        - `r` (4), the reduction; `norm` ('batch', 'group', 'layer' or 'none'), of the global context.
+        - `ndim` (2): 1 for features (B, C, T), 3 for (B, C, D, H, W), 0 for vectors (B, C). The weights are the same.
+        - `in_channels`, one number per input: an input with another number than C is projected (convolution 1×1, batch
+          norm, ReLU). `resize` ('bilinear', 'nearest' or None): inputs of another size are brought to the first's.
+        - `inputs` (2), and `iterate`: None is the paper's block for two inputs and a softmax over more; "joint" is the
+          softmax for two as well; "pairwise" fuses the first two, then the result with the next (`fusion.several`).
+        - `contexts`, such as ("local",), and `integrate` ("sum" or "concat"), of attentional blocks: see
+          `fusion.attentional.AttentionalFusion`.
+        - Gluon's `prefix` and `params`.
 
     Returns
     -------
     HybridBlock
-        Called as `block(x, residual)` on two (B, C, H, W) arrays; `mscam` as `block(x)`.
+        Called as `block(x, residual)` on two (B, C, H, W) arrays; `mscam` as `block(x)`, a block of three inputs as
+        `block(x, y, z)`.
 
     Raises
     ------
     ValueError
-        If the name is unknown or a parameter is impossible, naming the value and what was expected.
+        If the name is unknown or a parameter is impossible, naming the value and what was expected; from the block, at
+        its first call, if its inputs have other shapes than it was made for.
 
     Examples
     --------
     >>> block = get_fusion("aff", channels=64, r=4)
+    >>> speech = get_fusion("iaff", channels=64, ndim=1, norm="layer")
+    >>> levels = get_fusion("aff", channels=64, inputs=3, in_channels=(64, 128, 256), resize="bilinear")
     """
     block = find_fusion(name)
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         raise ValueError(f"channels={channels!r}: expected a positive integer")
-    unknown = sorted(set(kwargs) - {"r", "norm", "prefix", "params"})
+    known = _options(block)
+    unknown = sorted(set(kwargs) - {*known, "prefix", "params"})
     if unknown:
-        raise ValueError(f"{block.__name__} has no parameter {unknown[0]!r}: {nearest(unknown[0], ('r', 'norm'))}")
+        raise ValueError(f"{block.__name__} has no parameter {unknown[0]!r}: {nearest(unknown[0], known)}")
     if kwargs.get("norm", "batch") not in NORMS:
         raise ValueError(f"norm={kwargs['norm']!r}: expected one of {', '.join(NORMS)}")
-    return block(channels=channels, **kwargs)
+    if block is MSCAM:
+        return block(channels=channels, **kwargs)
+    return _of_inputs(block, channels, kwargs.pop("inputs", 2), kwargs.pop("iterate", None), kwargs)
+
+
+#: What every block of two inputs takes.
+_OPTIONS = ("r", "norm", "ndim", "in_channels", "resize", "inputs", "iterate")
+
+
+def _options(block: BlockClass) -> Tuple[str, ...]:
+    """The keyword arguments of a block."""
+    if block is MSCAM:
+        return ("r", "norm", "ndim")
+    return (*_OPTIONS, "contexts", "integrate") if issubclass(block, AttentionalFusion) else _OPTIONS
+
+
+def _of_inputs(block: BlockClass, channels: int, inputs: int, iterate: Any, options: Dict[str, Any]) -> HybridBlock:
+    """A block of so many inputs."""
+    if not isinstance(inputs, int) or isinstance(inputs, bool) or inputs < 2:
+        raise ValueError(f"inputs={inputs!r}: expected an integer of at least 2")
+    if iterate not in (None, JOINT, PAIRWISE):
+        raise ValueError(f"iterate={iterate!r}: expected one of {JOINT}, {PAIRWISE}, or None")
+    if inputs > 2 and iterate == PAIRWISE:
+        return PairwiseFusion(block, channels, inputs=inputs, **options)
+    if block in (DirectAdd, Concat):
+        return block(channels=channels, inputs=inputs, **options)
+    if iterate == JOINT or inputs > 2:
+        return SoftmaxFusion(block, channels, inputs=inputs, **options)
+    return block(channels=channels, **options)
 
 
 def list_fusions() -> List[str]:

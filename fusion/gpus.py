@@ -1,6 +1,7 @@
 """The GPUs of this machine, as nvidia-smi lists them, and which of them the wheels of MXNet can use.
 
-It imports nothing outside the standard library: `python -m fusion doctor` asks it where MXNet cannot be imported.
+It imports nothing outside the standard library, because `python -m fusion doctor` also uses it where MXNet cannot be
+imported.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any, List, Optional, Tuple
 
-#: What the CUDA wheels of MXNet 1.9.1 (cu112, cu117) hold machine code for; they hold no PTX to compile for others.
+#: The compute capabilities that the CUDA wheels of MXNet 1.9.1 (cu112, cu117) have machine code for. They have no PTX
+#: that could be compiled for others.
 WHEEL_CAPABILITIES = ((5, 0), (6, 0), (7, 0), (8, 0), (8, 6))
 
-#: Of nvidia-smi, in seconds: a hung driver must not hang the doctor.
+#: How many seconds to wait for nvidia-smi: if the driver hangs, `doctor` must not.
 _PATIENCE = 20
 
 
 @dataclass(frozen=True)
 class GPU:
-    """A card, as nvidia-smi describes it.
+    """A GPU, as nvidia-smi describes it.
 
     Attributes
     ----------
     name : str
         The product's name.
     capability : tuple of two int, or None
-        Compute capability; None if this nvidia-smi does not tell it.
+        Compute capability, major and minor; None if this nvidia-smi does not report it.
     """
 
     name: str
@@ -35,7 +37,7 @@ class GPU:
 
 
 def read_gpus() -> Any:
-    """The GPUs that nvidia-smi lists: none if there is no nvidia-smi, and a sentence for the user if it fails."""
+    """The GPUs that nvidia-smi lists; an empty list if there is no nvidia-smi, a sentence for the user if it fails."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
@@ -57,7 +59,7 @@ def read_gpus() -> Any:
 
 
 def parse_gpus(text: str) -> List[GPU]:
-    """The lines of nvidia-smi's name and compute_cap, or of its name alone."""
+    """Read what nvidia-smi prints for the query name,compute_cap, or for name alone: one line per GPU."""
     found = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, _, capability = line.rpartition(",")
@@ -70,5 +72,5 @@ def parse_gpus(text: str) -> List[GPU]:
 
 
 def runs_on(capability: Tuple[int, int]) -> bool:
-    """Whether the wheels' machine code runs on a GPU: code runs on its own generation from its own number up."""
+    """Whether a GPU runs the wheels' machine code: code for 8.0 runs on 8.0 and on every later 8.x, and on no other."""
     return any(capability[0] == major and capability[1] >= minor for major, minor in WHEEL_CAPABILITIES)

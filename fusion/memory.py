@@ -1,8 +1,9 @@
-"""How the C library keeps memory that MXNet has freed, so that the next layer need not ask the system for it again.
+"""Has the C library keep the memory that MXNet frees, so that the next layer does not ask the system for it again.
 
-MXNet's CPU operators copy arrays between layouts of memory into buffers that live for one operation. glibc hands such
-a buffer, megabytes large, back to the system as soon as it is freed, and the system clears every page of the next one
-when it is first written. Kept, the same memory serves the whole training step; benchmarks/memory.py measures both.
+MXNet's CPU operators copy arrays between layouts of memory, into buffers of several megabytes that live for one
+operation. glibc returns such a buffer to the system as soon as it is freed, and the system clears every page of the
+next one before it is first used. If glibc keeps the memory, the whole training step uses it again and again.
+benchmarks/memory.py measures both.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ import os
 import sys
 from typing import Any, List, Mapping, Optional, Tuple
 
-#: Names of mallopt(3), their numbers in malloc.h, and what each is set to here.
+#: Options of mallopt(3): the name, its number in malloc.h, and the value that it gets here.
 _OPTIONS: Tuple[Tuple[str, int, int], ...] = (
-    ("M_MMAP_THRESHOLD", -3, 1 << 30),  # bytes from which a buffer is a mapping of its own, which goes when it is freed
-    ("M_TRIM_THRESHOLD", -1, (1 << 31) - 1),  # bytes that may lie free at the heap's end
-    ("M_ARENA_MAX", -8, 1),  # one heap for all threads: what one has freed serves another
+    ("M_MMAP_THRESHOLD", -3, 1 << 30),  # from this size on, a buffer returns to the system when it is freed
+    ("M_TRIM_THRESHOLD", -1, (1 << 31) - 1),  # how many bytes may stay free at the end of the heap
+    ("M_ARENA_MAX", -8, 1),  # one heap for all threads: memory that one frees can be used by another
 )
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ, library: Optional[Any] = None) -> List[str]:
-    """Have the C library keep freed memory for the next buffers of this process.
+    """Have the C library keep freed memory for later buffers of this process.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Nothing is set where the user has set a variable of glibc's for it (MALLOC_... or GLIBC_TUNABLES).
+        Nothing is set if the user has set one of glibc's own variables (MALLOC_... or GLIBC_TUNABLES).
     library : object, optional
-        With a function `mallopt`; the process's own C library unless given.
+        A library with the function `mallopt`; by default, the C library of this process.
 
     Returns
     -------
     list of str
-        The options that were set; none with another C library than glibc.
+        The names of the options that were set; empty if the C library is not glibc.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environment):
         return []

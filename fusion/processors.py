@@ -1,8 +1,9 @@
-"""How many threads this process should use, and why. It needs nothing: it answers where MXNet cannot be imported.
+"""How many threads this process should use, and why. The module imports no package, so it works without MXNet.
 
-MXNet takes half of the processors unless OMP_NUM_THREADS says otherwise when its library is loaded. `prepare`, which
-`fusion.compat` calls just before, chooses a number: what the processor, its affinity and its control group allow,
-shared with the other processes of a job, and less what other programs are using. docs/threads.md has the measurements.
+MXNet uses half of the processors unless OMP_NUM_THREADS says otherwise when its library is loaded. Just before that,
+`fusion.compat` calls `prepare`, which chooses a number. It starts from what the machine, the affinity and the control
+group of this process allow, divides it among the processes of a job, and leaves to other programs the processors that
+they use. docs/threads.md has the measurements.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ from pathlib import Path
 from typing import Callable, Dict, Mapping, MutableMapping, Optional, Tuple
 
 from .machine import Usable, read_text, usable
+from .words import counted
 
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
 #: Set beside OMP_NUM_THREADS, to the same number, so that a child process knows that it was not the user who set it.
 MARKER = "FUSION_CHOSEN_THREADS"
 
-#: A larger `mx.nd.array` is copied by threads of the calling thread. After that libgomp has more threads than there
-#: are processors, so that those of MXNet no longer wait actively: all later work takes twice as long.
+#: A larger `mx.nd.array` is copied by additional threads, which the calling thread starts. After that libgomp has more
+#: threads than there are processors, so that MXNet's threads no longer wait actively: later work takes twice as long.
 _PARALLEL_COPY = ("MXNET_CPU_PARALLEL_SIZE", "1000000000")
-#: How often a thread that waits looks for work before it sleeps: the best of those measured on a quiet machine.
+#: How often a waiting thread looks for work before it sleeps: the best of the numbers measured on a quiet machine.
 _SPIN_COUNT = ("GOMP_SPINCOUNT", "10000")
 
-#: The 1-minute load average from which it is worth looking who uses the processors.
+#: From this 1-minute load average on it is worth measuring how many processors other programs use.
 _BUSY_MINUTE = 0.7
-#: Seconds for which they are watched: 20 ticks of the kernel's clock.
+#: For how many seconds this is measured: 20 ticks of the kernel's clock.
 _WATCHED = 0.2
-#: Processors in use by others, from which a run is told.
+#: A run logs how many processors other programs use from this number on.
 _WORTH_TELLING = 0.5
 
-#: Where launchers say how many processes they have started on this machine.
+#: The variables in which launchers say how many processes they have started on this machine.
 _LOCAL_SIZES = ("HOROVOD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE")
 
 
@@ -45,14 +47,14 @@ def _own_seconds() -> float:
 
 
 class Company:
-    """How many processors other programs keep busy.
+    """Measures how many processors other programs keep busy.
 
     Parameters
     ----------
     found : Usable
-        The processors that count.
+        The processors to look at.
     root : Path
-        Where `proc` is.
+        The folder in which `proc` is.
     own : callable
         Processor time of this process so far, in seconds.
     """
@@ -63,16 +65,16 @@ class Company:
         self.begin()
 
     def begin(self) -> None:
-        """Look from now on."""
+        """Start a new measurement now."""
         self._start = self._look()
 
     def busy(self) -> float:
-        """How many, on average since the beginning; 0 where the system does not say."""
+        """How many processors others have used, averaged since `begin`; 0 if the system does not say."""
         others, elapsed = (now - before for now, before in zip(self._look(), self._start))
         return max(0.0, others / elapsed) if elapsed > 0 else 0.0
 
     def _look(self) -> Tuple[float, float]:
-        """Ticks that others have used on all processors, and ticks that have passed on each."""
+        """How many ticks of all processors others have used so far, and how many ticks have passed on each."""
         used = passed = 0
         names = {f"cpu{number}" for number in self._found.affinity}
         for line in read_text(self._root / "proc" / "stat").splitlines():
@@ -86,14 +88,14 @@ class Company:
         return used - self._own() * os.sysconf("SC_CLK_TCK"), passed / len(self._found.affinity)
 
     def advice(self, threads: int, go_on: str) -> Optional[str]:
-        """What to do about the others, the first time that there are too many for this process's threads.
+        """Advice for the user, the first time that other programs leave too few processors for this process's threads.
 
         Parameters
         ----------
         threads : int
-            That this process uses.
+            How many threads this process uses.
         go_on : str
-            The option that resumes what is interrupted.
+            The option that resumes the run after it was interrupted.
         """
         others, cores = self.busy(), self._found.cores
         if self._told or threads == 1 or others < _WORTH_TELLING or threads + others <= cores + _WORTH_TELLING:
@@ -101,13 +103,13 @@ class Company:
         self._told = True
         return (
             f"other programs kept {others:.1f} of {cores} processors busy during this epoch, and this run uses "
-            f"{threads} threads, which then wait for processors and for each other. Fewer threads are faster: press "
-            f"Ctrl-C, and go on with OMP_NUM_THREADS={max(1, cores - round(others))} and {go_on}"
+            f"{threads} threads, which then wait for processors and for each other. Fewer threads would be faster: "
+            f"press Ctrl-C, and go on with OMP_NUM_THREADS={max(1, cores - round(others))} and {go_on}"
         )
 
 
 def _load(root: Path) -> float:
-    """Processes that wanted to run, on average over the last minute; 0 where the system does not say."""
+    """How many processes wanted to run, averaged over the last minute; 0 if the system does not say."""
     found = re.match(r"\d+(\.\d+)?(?=\s)", read_text(root / "proc" / "loadavg"))
     return float(found[0]) if found else 0.0
 
@@ -122,11 +124,11 @@ class Threads:
     Attributes
     ----------
     count : int
-        The number.
+        How many.
     why : str
-        Where it comes from.
+        The reason for this number.
     warning : str, optional
-        What the user should know or do.
+        What the user should know or do about it.
     """
 
     count: int
@@ -134,7 +136,7 @@ class Threads:
     warning: Optional[str] = None
 
     def __str__(self) -> str:
-        return f"{self.count} {'thread' if self.count == 1 else 'threads'} ({self.why})"
+        return f"{counted(self.count, 'thread')} ({self.why})"
 
 
 def choose(
@@ -145,20 +147,20 @@ def choose(
     sleep: Callable[[float], None] = time.sleep,
     own: Callable[[], float] = _own_seconds,
 ) -> Threads:
-    """The number of threads for this process. Nothing is changed.
+    """Choose the number of threads for this process, without setting anything.
 
     Parameters
     ----------
     environment : mapping of str to str
-        Variables.
+        The environment variables.
     imported : bool
-        Whether MXNet has been imported already, and has taken its number.
+        Whether MXNet has been imported already, and has chosen its number itself.
     found : Usable, optional
-        As it is under `root` unless given.
+        The processors that this process may use; by default, what is found under `root`.
     root : Path
-        Where `proc` and `sys` are.
+        The folder in which `proc` and `sys` are.
     sleep, own : callable
-        How to wait, and this process's own processor time in seconds.
+        Functions that wait for some seconds, and that return this process's own processor time in seconds.
     """
     found = usable(root) if found is None else found
     if imported:
@@ -187,19 +189,19 @@ def choose(
 
 
 def users_value(environment: Mapping[str, str]) -> str:
-    """The user's OMP_NUM_THREADS; nothing where there is none, or where a parent of this process has chosen it."""
+    """The user's OMP_NUM_THREADS; empty if it is not set, or if `fusion` set it in a parent of this process."""
     text = environment.get(OMP_NUM_THREADS, "").strip()
     return "" if text == environment.get(MARKER) else text
 
 
 def with_threads(environment: Mapping[str, str], count: int) -> Dict[str, str]:
-    """Variables for a child process that is to use so many threads, as if its user had said so."""
+    """The environment of a child process that is to use this number of threads, as if its user had set it."""
     kept = {name: value for name, value in environment.items() if name != MARKER}
     return {**kept, OMP_NUM_THREADS: str(count)}
 
 
 def first_number(text: str) -> Optional[int]:
-    """The first of a list such as 4,2, whose others are for nested teams; None for what is no list of numbers."""
+    """The first number of a list such as 4,2, whose others are for nested teams; None for any other text."""
     words = [word.strip() for word in text.split(",")]
     return int(words[0]) if all(re.fullmatch(r"[0-9]+", word) and int(word) for word in words) else None
 
@@ -207,13 +209,13 @@ def first_number(text: str) -> Optional[int]:
 def _too_many(number: int, found: Usable) -> str:
     return (
         f"{OMP_NUM_THREADS}={number}, and this process may use {found.count} ({found.why}): threads then wait for each "
-        f"other, which can make everything many times slower. Set {OMP_NUM_THREADS}={found.count}, or leave it out "
-        "and fusion chooses"
+        f"other, which can make everything many times slower. Set {OMP_NUM_THREADS}={found.count}, or leave it unset, "
+        "and fusion chooses a number"
     )
 
 
 def _taken(environment: Mapping[str, str], found: Usable) -> Threads:
-    """What MXNet took when it was imported before this package."""
+    """The number that MXNet chose, if it was imported before this package."""
     text = environment.get(OMP_NUM_THREADS, "").strip()
     if text:
         count = first_number(text) or len(found.affinity)
@@ -224,7 +226,7 @@ def _taken(environment: Mapping[str, str], found: Usable) -> Threads:
 
 
 def processes_of_job(environment: Mapping[str, str]) -> int:
-    """How many processes of this process's job run on this machine, as their launcher says; 1 without one."""
+    """How many processes of this process's job run on this machine, as their launcher says; 1 without a launcher."""
     names = [name for name in _LOCAL_SIZES if name in environment]
     host = environment.get("DMLC_PS_ROOT_URI", "")
     if host.startswith("127.") or host in ("localhost", "::1"):
@@ -233,13 +235,13 @@ def processes_of_job(environment: Mapping[str, str]) -> int:
 
 
 def _launched(environment: Mapping[str, str]) -> bool:
-    """Whether `fusion.launch` has chosen for all workers, which would take each other for other programs."""
+    """Whether `fusion.launch` has chosen a number for its workers, which would count each other as other programs."""
     chosen_for = environment.get("DMLC_ROLE") == "worker" and processes_of_job(environment) > 1
     return chosen_for and environment.get(MARKER, "") == environment.get(OMP_NUM_THREADS)
 
 
 def _shared(environment: Mapping[str, str], found: Usable) -> Threads:
-    """What is usable, or this process's part of it."""
+    """The number of threads that may be used, or this process's share of it."""
     processes = processes_of_job(environment)
     share = max(1, found.count // processes)
     if _launched(environment):
@@ -251,16 +253,18 @@ _chosen: Optional[Threads] = None
 
 
 def prepare(environment: MutableMapping[str, str] = os.environ) -> Threads:
-    """Choose, tell MXNet by the environment, and warn; the first time only. Call it before MXNet is imported.
+    """Choose a number, set it in the environment for MXNet, and warn if there is a reason to.
+
+    Call it before MXNet is imported. Only the first call does anything.
 
     Parameters
     ----------
     environment : mutable mapping of str to str
-        Variables, which MXNet and OpenMP read when their libraries are loaded.
+        The environment variables, which MXNet and OpenMP read when their libraries are loaded.
     """
     global _chosen
     if _chosen is None:
-        imported = "mxnet" in sys.modules or "mxnet.base" in sys.modules  # the second alone where an import has failed
+        imported = "mxnet" in sys.modules or "mxnet.base" in sys.modules  # only the second, if its import has failed
         _chosen = choose(environment, imported)
         if not imported:
             apply(_chosen, environment)
@@ -270,7 +274,7 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> Threads:
 
 
 def apply(threads: Threads, environment: MutableMapping[str, str]) -> None:
-    """Set the variables that make MXNet use so many threads; the user's own stay."""
+    """Set the variables that make MXNet use this number of threads; variables that the user has set are kept."""
     if first_number(environment.get(OMP_NUM_THREADS, "")) != threads.count:
         environment.update({OMP_NUM_THREADS: str(threads.count), MARKER: str(threads.count)})
     environment.setdefault(*_PARALLEL_COPY)
@@ -279,5 +283,5 @@ def apply(threads: Threads, environment: MutableMapping[str, str]) -> None:
 
 
 def chosen() -> Threads:
-    """What `prepare` has chosen; what it would, where MXNet cannot be imported."""
+    """What `prepare` has chosen; if it was not called, since MXNet cannot be imported, what it would choose."""
     return choose(os.environ) if _chosen is None else _chosen

@@ -7,18 +7,9 @@ import parity
 import pytest
 
 import fusion
-from fusion.attention import (
-    MSCAM,
-    GlobalAveragePool,
-    GlobalContext,
-    GroupNorm,
-    LocalContext,
-    as_equations,
-    bottleneck_width,
-    normalises_over_images,
-    repeat_over_pixels,
-)
+from fusion.attention import MSCAM, GlobalContext, LocalContext, bottleneck_width, normalises_over_images
 from fusion.compat import mx, nn
+from fusion.operators import GlobalAveragePool, GroupNorm, as_equations, repeat_over_pixels
 
 CHANNELS = 8
 SIZES = [(1, 1), (1, 7), (5, 3), (4, 4), (7, 7), (9, 2)]
@@ -119,7 +110,7 @@ def test_ms_cam_reduces_by_four_by_default():
 def test_ms_cam_refuses_what_its_branches_cannot_have():
     with pytest.raises(ValueError, match="channels=6 is not divisible by r=4: choose r among 1, 2, 3, 6"):
         fusion.get_fusion("mscam", 6)
-    with pytest.raises(ValueError, match="norm='instance': expected one of batch, group, none"):
+    with pytest.raises(ValueError, match="norm='instance': expected one of batch, group, layer, none"):
         fusion.get_fusion("mscam", 8, norm="instance")
     with pytest.raises(ValueError, match="channels=0"):
         fusion.get_fusion("mscam", 0)
@@ -167,9 +158,21 @@ def test_global_branch_with_group_norm_normalises_each_image(training, compiled)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_global_branch_with_layer_norm_normalises_all_channels_of_an_image(training, compiled):
+    branch, weights = prepared(GlobalContext(32, 2, norm="layer"), compiled)
+    x = features(1, 3, 32, 3, 4)
+    with mx.autograd.record(train_mode=training):
+        found = branch(parity.double(x)).asnumpy()
+    inner = convolve(weights, "1", x.mean(axis=(2, 3), keepdims=True))
+    inner = np.maximum(group_norm(inner, 1, weights["2.gamma"], weights["2.beta"]), 0)
+    expected = group_norm(convolve(weights, "4", inner), 1, weights["5.gamma"], weights["5.beta"])
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
 def test_unknown_norm_is_refused_by_those_known():
-    with pytest.raises(ValueError, match="norm='layer': expected one of batch, group, none"):
-        GlobalContext(CHANNELS, norm="layer")
+    with pytest.raises(ValueError, match="norm='instance': expected one of batch, group, layer, none"):
+        GlobalContext(CHANNELS, norm="instance")
 
 
 def test_network_normalises_over_images_where_a_block_deep_inside_does():

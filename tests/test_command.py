@@ -11,6 +11,7 @@ import pytest
 import fusion
 from fusion.__main__ import GROUPS, VERBS, main, parse
 from fusion.command import split_settings
+from fusion.deploy.export_command import _images
 from fusion.explain.gradcam_command import settle_words
 from fusion.explain.maps_command import _settle_words
 from fusion.explain.report import _settings_and_images
@@ -246,9 +247,21 @@ def test_images_of_a_report_are_told_from_settings(words, expected):
     assert _settings_and_images(parse(["report", "--run", "A", *words.split()])) == expected
 
 
-def test_images_of_an_export_add_up():
-    found = parse(["export", "--run", "A", "--output", "o", "--images", "a", "b", "--force", "--images", "c"])
-    assert found.images == [Path("a"), Path("b"), Path("c")]
+@pytest.mark.parametrize("words", ["--images a b c", "--images a --force --images b c", "--images a --force b c"])
+def test_images_of_an_export_add_up(words):
+    assert sorted(_images(parse(["export", "--run", "A", "--output", "o", *words.split()]))) == [*map(Path, "abc")]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("--images a.png data.dir=X", "data.dir=X: export reads no data set"),
+        ("a.png", "a.png: export knows no such word"),
+    ],
+)
+def test_export_refuses_words_that_are_no_images_of_it(capsys, words, complaint):
+    assert main(["export", "--run", "A", "--output", "o", *words.split()]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {complaint}")
 
 
 # --- One word for one thing ------------------------------------------------------------------------------------------

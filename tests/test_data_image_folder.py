@@ -114,7 +114,8 @@ def test_hidden_and_other_files_are_left_out(root):
 def test_other_sizes_are_refused_by_name(root):
     for k in range(7):
         save(root / "train" / "dog" / f"{k}.png", (0, 0, 0), size=(9, 10 + k))
-    expected = r"7 of 10 images are not 8x8: dog.0\.png \(9x10\), dog.1\.png \(9x11\), .*, \.\.\.; set data\.fit=resize"
+    expected = r"7 of 10 images have another size than 8x8: dog.0\.png \(9x10\), dog.1\.png \(9x11\), .*, \.\.\.; "
+    expected += r"set data\.fit=resize"
     with pytest.raises(DataError, match=expected):
         load(root)
 

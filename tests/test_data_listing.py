@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fusion.data.listing import check_classes, images_below, is_image, relative_to, visible, visible_folders
+from fusion.data.listing import check_classes, images_below, is_image, list_files, relative_to, visible, visible_folders
 from fusion.errors import DataError
 
 
@@ -57,3 +57,15 @@ def test_absolute_path_needs_no_explanation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert relative_to(tmp_path) == ""
     assert f" in {tmp_path} (this path is relative" in relative_to(tmp_path.relative_to(tmp_path))
+
+
+@pytest.mark.parametrize(("others", "words"), [(["a.txt"], "1 entry is no"), (["a.txt", "b"], "2 entries are no")])
+def test_other_entries_are_counted(tmp_path, caplog, others, words):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").touch()
+    for name in others:
+        (tmp_path / "train" / "a" / name).touch()
+    list_files(tmp_path / "train", ("a", "b"), "train")
+    assert f"{words} .jpg/.jpeg/.png, left out" in caplog.text

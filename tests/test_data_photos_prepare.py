@@ -165,7 +165,7 @@ def test_flat_folder_is_the_archive(official, tmp_path):
 
 
 def test_flat_photos_without_their_classes_are_refused(official, target):
-    with pytest.raises(DataError, match="of these 6 photos do not say their classes; .*--val-classes"):
+    with pytest.raises(DataError, match="file names do not say the classes of 6 photos; .*--val-classes"):
         prepare(official, target)
     assert not target.exists()
 
@@ -198,7 +198,7 @@ def test_files_of_classes(tmp_path, text):
         ("n01\nn02\nn03\n", "has 3 classes for 2 photos"),
         ("n01\nn04\n", "'n04', of ILSVRC2012_val_00000002, is none of the training classes: did you mean"),
         ("490\n361\n", "the numbers of the development kit's ground truth are not class names"),
-        ("ILSVRC2012_val_00000001 n01\n", "no class for 1 photos: ILSVRC2012_val_00000002.JPEG"),
+        ("ILSVRC2012_val_00000001 n01\n", "no class for 1 photo: ILSVRC2012_val_00000002.JPEG"),
         ("", "has 0 classes for 2 photos"),
     ],
 )

@@ -74,6 +74,26 @@ def test_symbol_answers_in_a_fresh_process(trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("with_preprocess", [False, True])
+def test_network_that_answers_for_pixels_takes_images_of_any_size(with_preprocess, tmp_path, at_once):
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    arguments = {"fusion": "aff", "blocks": 1, "tiny": True}
+    net = get_model("unet", classes=2, **arguments)
+    net.initialize()
+    net.save_parameters(str(tmp_path / "net.params"))
+    trained = load_model("unet", tmp_path / "net.params", arguments=arguments, size=32)
+    export(trained, tmp_path / "out", ("symbol", "onnx"), with_preprocess=with_preprocess)
+    pixels = some_pixels(2, 37, 45)
+    normal = trained.preparation.normalise(pixels)
+    answers = run_onnx(str(tmp_path / "out" / "model.onnx"), {"": pixels if with_preprocess else normal})[""]
+    assert relative_difference(answers, trained.net(mx.nd.array(normal)).asnumpy()) < TOLERANCE
+    about = json.loads((tmp_path / "out" / "model.json").read_text())
+    size = ["height", "width"]
+    assert about["input"]["shape"] == ["batch", *([*size, 3] if with_preprocess else [3, *size])]
+    assert about["output"]["shape"] == ["batch", 2, *size]
+
+
 def test_onnx_takes_any_batch_of_bytes(trained, tmp_path):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")

@@ -68,6 +68,8 @@ def test_all_fusions_are_tried():
         ("cifar_resnet", {"blocks": 1, "channel_times": 1, "deep_stem": True, "final_drop": 0.2}, (3, 12, 20)),
         ("cifar_resnet", {"blocks": 1, "channel_times": 1, "avg_down": False}, (3, 16, 16)),
         ("cifar_resnet", {"blocks": 1, "channel_times": 1}, (3, 13, 15)),  # whose average pooling is not exact
+        ("cifar_inception", {"blocks": 1, "as_released": True}, (3, 16, 16)),
+        ("cifar_inception", {"blocks": 1, "start_layer": 2}, (3, 13, 15)),
     ],
 )
 def test_families_and_their_options(family, changes, image, tmp_path):

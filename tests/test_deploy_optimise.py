@@ -62,7 +62,9 @@ def test_optimised_network_computes_what_it_did_at_any_batch_size(fusion):
         assert difference(net(images(count)), found(images(count))) < 2e-6
 
 
-@pytest.mark.parametrize(("family", "more"), [("cifar_resnext", {}), ("cifar_resnet", {"norm": "group"})])
+@pytest.mark.parametrize(
+    ("family", "more"), [("cifar_resnext", {}), ("cifar_resnet", {"norm": "group"}), ("cifar_inception", {})]
+)
 def test_other_families_and_norms(family, more):
     net = tiny("aff", family, **more)
     assert difference(net(images(3)), optimise(net, SIZE)(images(3))) < 2e-6
@@ -82,6 +84,12 @@ def test_every_rewrite_happens_where_it_can():
     assert left.count("BlockGrad") == 1  # after the stem
     assert not {"ones_like", "_contrib_AdaptiveAvgPooling2D", "_rminus_scalar"} & set(left)
     assert optimise(tiny("iaff"), SIZE, onednn=False).rewritten["selections"] == 6
+
+
+def test_branches_of_one_layer_are_folded_too():
+    found = optimise(tiny("aff", "cifar_inception"), SIZE, onednn=False)
+    assert found.rewritten["selections"] == 7  # two units a block, and the stem
+    assert found.rewritten["batch norms folded"] == 7 * 6  # of each: two branches, and two in each context
 
 
 def test_onednn_takes_groups_of_operators():

@@ -44,7 +44,7 @@ def test_each_gpu_is_held_against_the_wheel(nvidia_smi):
     (good, a100), (bad, h100) = cards(cuda=True)
     assert (good, a100) == (OK, "NVIDIA A100-SXM4-80GB, compute capability 8.0")
     assert bad == ADVICE
-    assert "H100 PCIe, compute capability 9.0: newer than anything MXNet 1.9.1 has machine code for" in h100
+    assert "H100 PCIe, compute capability 9.0: newer than any GPU that MXNet 1.9.1 has machine code for" in h100
     assert "--device cpu" in h100
     (state, says), _ = cards(cuda=False)
     assert state == ADVICE
@@ -78,14 +78,14 @@ def test_old_card_and_driver_that_does_not_tell(nvidia_smi):
     )
     ((state, says),) = cards(cuda=True)
     assert state == ADVICE
-    assert says.startswith("Tesla K80: this nvidia-smi does not say its compute capability")
+    assert says.startswith("Tesla K80: this nvidia-smi does not report its compute capability")
     assert gpus.parse_gpus("Tesla K80, 3.7\n\nGeForce, Laptop, 8.6\nOld, [N/A]\n") == [
         GPU("Tesla K80", (3, 7)),
         GPU("GeForce, Laptop", (8, 6)),
         GPU("Old", None),
     ]
     (old,) = doctor.check_gpus([GPU("Tesla K80", (3, 7))], True)
-    assert "older than anything" in old.says
+    assert "older than any GPU" in old.says
 
 
 def test_no_card_and_driver_that_fails(nvidia_smi, monkeypatch):
@@ -158,7 +158,7 @@ def test_data_sets_are_found(tmp_path):
     assert [f.says for f in doctor.check_data(tmp_path)][1:] == [
         f"CIFAR-10 in {tmp_path / 'cifar-10-batches-bin'}",
         f"ImageNet as RecordIO in {tmp_path / 'imagenet'}",
-        f"image folders (train and val, 1 classes) in {tmp_path / 'photos'}",
+        f"image folders (train and val, 1 class) in {tmp_path / 'photos'}",
     ]
 
 

@@ -11,6 +11,7 @@ from run_folders import write_network
 
 from fusion import get_fusion, get_model, list_fusions
 from fusion.__main__ import main
+from fusion.attentional import WeightKind
 from fusion.compat import mx
 from fusion.errors import ConfigError
 from fusion.explain.fusion_maps import (
@@ -37,12 +38,16 @@ ROLES = {
     "AXYforXY": "gates both",
     "SEFuse": "gates x",
     "GAUFuse": "gates y",
+    "TopDownLocal": "gates y",
+    "AsymBi": "gates y",
+    "BiLocal": "gates y",
+    "BiGlobal": "gates y",
 }
 
 
-def small(**changes):
+def small(family="cifar_resnet", **changes):
     mx.random.seed(1)
-    net = get_model("cifar_resnet", **{**TINY, **changes})
+    net = get_model(family, **{**TINY, **changes})
     net.initialize(mx.init.Xavier(magnitude=12))
     return net
 
@@ -116,6 +121,28 @@ def test_stages_that_add_have_no_map():
     assert [(found.place.stage, found.place.position) for found in maps] == [(3, 1), (3, 2)]
     assert [found.place.position for found in last_of_stages(maps)] == [2]
     assert {place.stage for place in without_weight(net)} == {1, 2}
+
+
+def test_branches_of_one_layer_are_called_by_their_fields():
+    """In an Inception network y is no shortcut; the weight below ½ prefers the branch of the 3×3 field."""
+    net = small("cifar_inception", fusion="aff")
+    set_weight(net, 0.3)
+    maps = fusion_maps(net, images())
+    assert [found.title for found in maps[:3]] == [
+        "layer features.1",
+        "stage 1, block 1, unit 1",
+        "stage 1, block 1, unit 2",
+    ]
+    assert [found.title for found in last_of_stages(maps)] == [
+        "layer features.1",
+        *(f"stage {stage}, block 1, unit 2" for stage in (1, 2, 3)),
+    ]
+    distributions = weight_distribution(net, [images()])
+    assert [(one.stage, one.inputs) for one in distributions] == [(s, ("5x5 branch", "3x3 branch")) for s in range(4)]
+    table = format_distributions(distributions).splitlines()
+    assert table[0].endswith("prefers the 3x3 branch")
+    assert table[1].endswith("100.0 %")
+    assert {len(line) for line in table} == {len(table[0])}
 
 
 @pytest.mark.parametrize("fusion", ["add", "concat"])
@@ -225,8 +252,9 @@ def test_no_images_is_refused():
 
 def test_picture_of_distributions_of_networks_with_different_stages(tmp_path):
     counts = np.bincount(np.arange(BINS), minlength=BINS)
-    own = [WeightDistribution(stage, 1, 1, "selects", counts, BINS // 2) for stage in (1, 2, 3)]
-    other = [WeightDistribution(3, number, 2, "selects", counts, BINS // 2) for number in (1, 2)]
+    kinds = {title: WeightKind(title, "selects") for title in ("", "pass 1", "pass 2")}
+    own = [WeightDistribution(stage, 1, 1, kinds[""], counts, BINS // 2) for stage in (1, 2, 3)]
+    other = [WeightDistribution(3, number, 2, kinds[f"pass {number}"], counts, BINS // 2) for number in (1, 2)]
     draw_weight_distribution({"a $": own, "b": other}, "title", tmp_path / "weights.png")
     assert Image.open(tmp_path / "weights.png").width == 990
 
@@ -279,6 +307,18 @@ def test_distribution_is_over_as_many_evenly_spaced_images_as_asked_for(folder, 
     assert status == 0
     assert [one["weights"] for one in found] == [20 * 16 * 32 * 32, 20 * 32 * 16 * 16, 20 * 64 * 8 * 8]
     assert all(0 <= one["prefers_identity"] <= 1 for one in found)
+
+
+def test_command_names_the_branches_of_an_inception_network(folder, tmp_path, maps):
+    words = ["model.name=cifar_inception", *WORDS[1:], "model.fusion=iaff", "model.start_layer=2"]
+    write_network(folder / "inception", words, tuple("0123456789"))
+    status, printed, said = maps("inception", folder / "photos" / "0.png", "--over-data", 20, "--json")
+    assert status == 0
+    assert "outside the stages it fuses by DirectAdd" in said and "stage 1 fuses by DirectAdd" in said
+    (found,) = json.loads(printed)["networks"].values()
+    assert [one["stage"] for one in found] == [2, 2, 3, 3]
+    assert found[0]["weights"] == 20 * 2 * 32 * 16 * 16
+    assert {tuple(one["inputs"]) for one in found} == {("5x5 branch", "3x3 branch")}
 
 
 def test_test_set_may_have_moved(folder, tmp_path, maps):

@@ -187,6 +187,30 @@ def test_stages_and_fusion_blocks_are_found_by_what_they_hold():
     assert find_layer(net, "stage3.1.attention") is net.features[10][1].attention is fusion_places(net)[-1].block
 
 
+def test_units_of_an_inception_block_are_told_apart():
+    net = get_model("cifar_inception", blocks=2, classes=5)
+    assert [name for name, _ in stages(net)] == ["features.2", "features.3", "features.4"]
+    places = fusion_places(net)
+    assert [(place.name, place.title) for place in places[:4]] == [
+        ("features.1.fuse", "layer features.1"),
+        ("features.2.0.conv1.fuse", "stage 1, block 1, unit 1"),
+        ("features.2.0.conv2.fuse", "stage 1, block 1, unit 2"),
+        ("features.2.1.conv1.fuse", "stage 1, block 2, unit 1"),
+    ]
+    assert len(places) == 1 + 3 * 2 * 2
+    assert {place.inputs for place in places} == {("5x5 branch", "3x3 branch")}
+    assert find_layer(net, "stage3.1.conv2.fuse") is places[-1].block
+
+
+def test_container_of_stages_is_no_stage():
+    net = nn.HybridSequential()
+    for family in ("cifar_resnet", "cifar_inception"):
+        kept = nn.HybridSequential()
+        kept.add(*(block for _, block in stages(get_model(family, blocks=1, channel_times=1))))
+        net.add(kept)
+    assert [name for name, _ in stages(net)] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
+
+
 def test_layer_that_is_not_there_is_refused_by_the_nearest_and_those_there_are():
     with pytest.raises(ConfigError, match=r"'stage4': did you mean 'stage[123]'.* There are stage1, stage1.0, stage2"):
         grad_cam(small(), images(1), "stage4")

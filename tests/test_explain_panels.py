@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.cm import ScalarMappable
 
+from fusion.attentional import WeightKind
 from fusion.drawing import save_page
 from fusion.explain.fusion_maps import WeightMap
 from fusion.explain.layers import Place
@@ -48,20 +49,27 @@ def test_words_of_a_sheet_do_not_collide(tmp_path, images, columns, lines):
     assert collisions(figure) == []
 
 
-def weight_maps(stages, blocks, passes):
-    """Maps of one image for each block and pass of a network."""
+def weight_maps(stages, blocks, passes, units=(0,)):
+    """Maps of one image for each block, unit and pass of a network."""
     mean = np.random.default_rng(0).uniform(0.3, 0.7, (1, 8, 8))
+    kinds = [WeightKind(title, "selects") for title in (["pass 1", "pass 2"] if passes == 2 else [""])]
     return [
-        WeightMap(Place("name", stage, block, None), number, passes, "selects", mean, mean)
+        WeightMap(
+            Place(f"{stage}.{block}.{unit}", stage, block, None, unit), number, passes, kinds[number - 1], mean, mean
+        )
         for stage in range(1, stages + 1)
         for block in range(1, blocks + 1)
+        for unit in units
         for number in range(1, passes + 1)
     ]
 
 
-@pytest.mark.parametrize(("stages", "blocks", "passes"), [(3, 1, 1), (3, 1, 2), (3, 3, 1), (4, 6, 2), (1, 1, 1)])
-def test_titles_of_the_maps_of_one_image_do_not_collide(tmp_path, figures, stages, blocks, passes):
-    maps = weight_maps(stages, blocks, passes)
+@pytest.mark.parametrize(
+    ("stages", "blocks", "passes", "units"),
+    [(3, 1, 1, (0,)), (3, 1, 2, (0,)), (3, 3, 1, (0,)), (4, 6, 2, (0,)), (1, 1, 1, (0,)), (3, 3, 2, (1, 2))],
+)
+def test_titles_of_the_maps_of_one_image_do_not_collide(tmp_path, figures, stages, blocks, passes, units):
+    maps = weight_maps(stages, blocks, passes, units)
     draw_network_maps(PICTURE, 0, maps, "cifar_resnet (aff): fusion weights on folder/ image", tmp_path / "a.png")
     draw_fusion_maps(PICTURE[None], ["folder/ image"], maps[:4], "aff: fusion weights", tmp_path / "b.png")
     for figure in figures:

@@ -170,7 +170,7 @@ def test_command_browses_photos_and_digits(tmp_path, capsys):
         (["--images", "0"], "--images 0: expected from 1 to"),
         (["--epoch", "11"], "--epoch 11: expected from 1 to the 10 of the config"),
         (["data.name=image_folder", "data.dir=nowhere"], "nowhere"),
-        (["data.batch_size=5000"], "more than the 1437 training images"),
+        (["data.batch_size=5000"], "more than the 1,437 training images"),
     ],
 )
 def test_browse_refuses(tmp_path, capsys, words, message):

@@ -10,9 +10,10 @@ import pytest
 
 import fusion
 from fusion import attentional, combination, fuse
-from fusion.attention import NORMS, GlobalContext, as_equations, in_equations, normalises_over_images
+from fusion.attention import NORMS, GlobalContext, normalises_over_images
 from fusion.compat import mx, nn
 from fusion.fuse import AttentionalFusion, find_fusion, fusion_aliases, get_fusion, list_fusions, register
+from fusion.operators import as_equations, in_equations
 
 CHANNELS = 16
 SHAPE = (2, CHANNELS, 5, 4)
@@ -36,8 +37,21 @@ GLOBAL = (
     "AXYforXplusY",
     "AXYforXY",
     "ASKCFuse",
+    "GlobLocaAverage",
+    "GlobLocaforGlobLocaAverage",
+    "AsymBi",
+    "BiGlobal",
 )
-WITH_R = ("ResLocaLocaCha", "ResGlobGlobCha", "ResGlobLocaforGlobLocaCha", "SEFuse", "ASKCFuse")
+WITH_R = (
+    "AsymBi",
+    "BiLocal",
+    "BiGlobal",
+    "ResLocaLocaCha",
+    "ResGlobGlobCha",
+    "ResGlobLocaforGlobLocaCha",
+    "SEFuse",
+    "ASKCFuse",
+)
 
 
 def block_of(name, **arguments):
@@ -197,7 +211,7 @@ def test_selective_kernels_need_channels_that_four_divides():
 
 @pytest.mark.parametrize("name", GLOBAL)
 def test_unknown_norm_is_refused(name):
-    assert "norm='layer': expected one of batch, group, none" in refusal(name, norm="layer")
+    assert "norm='instance': expected one of batch, group, layer, none" in refusal(name, norm="instance")
 
 
 # --- Formulas by hand ------------------------------------------------------------------------------------------------
@@ -211,6 +225,9 @@ def test_unknown_norm_is_refused(name):
         (combination.gated_y_plus_x, 0.25 * 10 + 3),
         (combination.gated_x_plus_y, 0.25 * 3 + 10),
         (combination.gated_sum, 0.25 * (3 + 10)),
+        (combination.swapped_mean, 10 * 0.25 + 3 * 0.75),
+        (combination.twice_y, 2 * 0.25 * 10),
+        (combination.twice_x, 2 * 0.25 * 3),
     ],
 )
 def test_combination_of_three_ten_and_a_quarter(combine, expected):
@@ -247,6 +264,9 @@ def choose_three_quarters(block):
         ("AXYforXY", 0.75, 0.75),
         ("SEFuse", 0.75, 1),
         ("GAUFuse", 1, 0.75),
+        ("TopDownLocal", 1, 0.75),
+        ("GlobLocaAverage", 0.25, 0.75),
+        ("GlobLocaforGlobLocaAverage", 0.25, 0.75),
     ],
 )
 def test_output_where_every_weight_is_three_quarters(name, of_x, of_y, hybridized):
@@ -269,8 +289,8 @@ def test_first_half_of_the_selective_kernels_logits_is_of_x():
 
 
 def test_addition_is_the_sum():
-    x, y = mx.nd.array([1.0, 2.0]), mx.nd.array([10.0, 20.0])
-    assert get_fusion("add", CHANNELS)(x, y).asnumpy().tolist() == [11, 22]
+    x, y = mx.nd.array([[1.0, 2.0]]), mx.nd.array([[10.0, 20.0]])
+    assert get_fusion("add", 2, ndim=0)(x, y).asnumpy().tolist() == [[11, 22]]
 
 
 def test_concatenation_weighs_x_by_the_first_half_and_y_by_the_second():
@@ -303,7 +323,7 @@ def weight_gradients(block):
     return [layer.weight.grad().asnumpy() for layer in layers]
 
 
-def test_blocks_with_a_global_branch_are_the_thirteen():
+def test_blocks_with_a_global_branch_are_listed():
     assert {name for name in list_fusions() if global_branches(get_fusion(name, CHANNELS))} == {*GLOBAL}
 
 

@@ -11,6 +11,7 @@ from fusion import get_model, list_fusions, list_models, list_pretrained
 from fusion.compat import mx, nn
 from fusion.errors import CheckpointError
 from fusion.fuse import find_fusion
+from fusion.models.cifar_inception import InceptionBlock
 from fusion.models.network import Network, count_parameters
 from fusion.models.zoo import FAMILIES, family_of, model_arguments
 
@@ -23,6 +24,9 @@ NAMED = {
     "iaff_resnext38_32x4d": ("cifar_resnext", "iaff"),
     "resnext38_32x4d": ("cifar_resnext", "add"),
     "resnext47_32x4d": ("cifar_resnext", "add"),
+    "inception20": ("cifar_inception", "add"),
+    "aff_inception20": ("cifar_inception", "aff"),
+    "iaff_inception20": ("cifar_inception", "iaff"),
     "aff_resnet50": ("resnet", "aff"),
     "iaff_resnet50": ("resnet", "iaff"),
     "resnet50": ("resnet", "add"),
@@ -34,8 +38,9 @@ NAMED = {
     "aff_resnext101_32x4d": ("resnext", "aff"),
     "resnext101_32x4d": ("resnext", "add"),
 }
-CIFAR = ("cifar_resnet", "cifar_resnext")
+CIFAR = ("cifar_resnet", "cifar_resnext", "cifar_inception")
 IMAGENET = ("resnet", "resnext")
+CLASSIFIERS = tuple(family for family in FAMILIES if not FAMILIES[family].dense)
 WITH_LAST_GAMMA = ("cifar_resnext", "resnet", "resnext")
 
 
@@ -64,7 +69,14 @@ def stages(net):
 
 def fusions(net):
     """Class names of the fusion blocks, a list a stage."""
-    return [[type(block.attention).__name__ for block in stage] for stage in stages(net)]
+    return [[type(block).__name__ for residual in stage for block in fusion_blocks(residual)] for stage in stages(net)]
+
+
+def fusion_blocks(residual):
+    """Those of a residual block: its own, or those of its two units."""
+    if isinstance(residual, InceptionBlock):
+        return [residual.conv1.fuse, residual.conv2.fuse]
+    return [residual.attention]
 
 
 def refusal(name, **arguments):
@@ -78,7 +90,7 @@ def refusal(name, **arguments):
 
 def test_models_are_named_with_plain_addition_beside_them():
     assert {*NAMED} <= {*list_models()}
-    assert len(list_models()) == len({*list_models()}) == 21 + len(list_pretrained())
+    assert len(list_models()) == len({*list_models()}) == 24 + len(list_pretrained())
     assert fusion.get_model is get_model
     assert fusion.list_models is list_models
 
@@ -107,6 +119,7 @@ def test_cifar_models_have_a_hundred_classes_and_imagenet_s_a_thousand(name):
         ("aff_resnet32", [5, 5, 5]),
         ("aff_resnext38_32x4d", [4, 4, 4]),
         ("aff_resnext47_32x4d", [5, 5, 5]),
+        ("iaff_inception20", [3, 3, 3]),
         ("aff_resnet50", [3, 4, 6, 3]),
         ("aff_resnet101", [3, 4, 23, 3]),
         ("aff_resnext50_32x4d", [3, 4, 6, 3]),
@@ -139,15 +152,45 @@ def test_prefix_names_the_parameters():
 
 @pytest.mark.parametrize("name", list_fusions())
 @pytest.mark.parametrize("family", CIFAR)
-def test_every_fusion_works_in_the_cifar_families(family, name):
-    net = bare(family, fusion=name)
+def test_every_fusion_trains_in_the_cifar_families_at_any_size(family, name):
+    """Compiled, on images of an even and an odd size: every parameter has a share in the logits."""
+    net = bare(family, fusion=name, **({"last_gamma": False} if family in WITH_LAST_GAMMA else {}))
     net.initialize()
-    assert fusions(net) == [[name]] * 3
-    with mx.autograd.record():
-        output = net(images())
-    output.backward()
-    assert output.shape == (2, 5)
-    assert np.isfinite(output.asnumpy()).all()
+    net.hybridize(static_alloc=True)
+    assert fusions(net) == [[name] * (2 if family == "cifar_inception" else 1)] * 3
+    for size in ((16, 16), (13, 11)):
+        x = mx.nd.array(parity.features(11, (3, 3, *size)))
+        with mx.autograd.record():
+            output = net(x)
+            loss = output.square().sum()
+        loss.backward()
+        assert output.shape == (3, 5)
+        gradients = {name: p.grad().asnumpy() for name, p in parity.each_structural(net) if p.grad_req != "null"}
+        assert all(np.isfinite(value).all() for value in gradients.values())
+        without = [name for name, value in gradients.items() if np.abs(value).sum() < 1e-9]
+        assert without == [name for name in gradients if name == "features.0.gamma"]  # the images' own norm
+
+
+def test_inner_width_of_an_inception_block_is_its_own_unless_as_released():
+    for as_released, inner in ((False, [16, 32, 64]), (True, [16, 16, 32])):
+        net = bare("cifar_inception", blocks=2, as_released=as_released)
+        for stage, channels in zip(stages(net), inner):
+            assert [block.bn2.gamma.shape for block in stage] == [(channels,)] * 2
+
+
+@pytest.mark.parametrize("name", list_fusions())
+def test_branches_of_an_inception_unit_are_normalised_unless_they_are_added(name):
+    net = bare("cifar_inception", fusion=name, start_layer=2)
+    for unit, own in (
+        (net.features[1], "DirectAdd"),
+        (net.features[2][0].conv1, "DirectAdd"),
+        (net.features[3][0].conv2, name),
+    ):
+        layers = ["Conv2D"] if own == "DirectAdd" else ["Conv2D", "BatchNorm"]
+        assert type(unit.fuse).__name__ == own
+        for branch, dilation in ((unit.feature_spatial_3, 1), (unit.feature_spatial_5, 2)):
+            assert [type(layer).__name__ for layer in branch] == layers
+            assert branch[0]._kwargs["dilate"] == branch[0]._kwargs["pad"] == (dilation, dilation)
 
 
 @pytest.mark.parametrize("name", list_fusions())
@@ -160,7 +203,7 @@ def test_every_fusion_fits_in_the_imagenet_families(family, name):
     assert all(0 not in shape for shape in arguments)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CLASSIFIERS)
 def test_stages_before_the_first_to_fuse_add(family):
     count = 3 if family in CIFAR else 4
     for start_layer in range(1, count + 2):
@@ -169,16 +212,17 @@ def test_stages_before_the_first_to_fuse_add(family):
         assert [{*stage} for stage in found] == [{name} for name in expected]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", CLASSIFIERS)
 def test_fusion_is_aff_from_the_first_stage_on_cifar_and_the_third_on_imagenet(family):
     found = [{*stage} for stage in fusions(bare(family))]
     assert found == [{"ASKCFuse"}] * 3 if family in CIFAR else [{"DirectAdd"}] * 2 + [{"ASKCFuse"}] * 2
 
 
 def test_reduction_and_norm_reach_the_fusion_blocks():
-    for family, r in (("cifar_resnet", 4), ("cifar_resnext", 16), ("resnet", 16), ("resnext", 16)):
+    families = {"cifar_resnet": 4, "cifar_resnext": 16, "cifar_inception": 4, "resnet": 16, "resnext": 16}
+    for family, r in families.items():
         for changes, reduction in (({}, r), ({"r": 2, "norm": "group"}, 2)):
-            attention = stages(bare(family, **changes))[-1][0].attention
+            attention = fusion_blocks(stages(bare(family, **changes))[-1][0])[-1]
             width, channels, _, _ = attention.local_att[0].weight.shape
             assert channels == reduction * width
             assert attention.global_att.norm == changes.get("norm", "batch")
@@ -227,7 +271,8 @@ def test_argument_of_another_family_is_refused(family, argument):
 @pytest.mark.parametrize(
     ("family", "argument"),
     [
-        *((family, argument) for family in FAMILIES for argument in ("classes", "start_layer")),
+        *((family, argument) for family in CLASSIFIERS for argument in ("classes", "start_layer")),
+        *((family, argument) for family in ("fpn", "unet") for argument in ("classes", "blocks", "channel_times")),
         *((family, argument) for family in CIFAR for argument in ("blocks", "channel_times")),
         *((family, argument) for family in ("cifar_resnext", "resnext") for argument in ("cardinality",)),
         *((family, argument) for family in ("cifar_resnext", "resnext") for argument in ("bottleneck_width",)),
@@ -277,14 +322,14 @@ def test_reduction_that_does_not_divide_is_refused():
 
 def test_group_without_channels_is_refused_by_what_would_do():
     message = refusal("cifar_resnext", channel_times=1, bottleneck_width=3)
-    assert "bottleneck_width=3 leaves no channel a group at width 16: use at least 4" in message
+    assert "bottleneck_width=3 leaves no channel per group at width 16: use at least 4" in message
     assert bare("cifar_resnext", bottleneck_width=4) is not None
 
 
 # --- First weights ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "expected"), [("cifar_resnet", "Xavier"), ("cifar_resnext", "Xavier")])
+@pytest.mark.parametrize(("family", "expected"), [(family, "Xavier") for family in CIFAR])
 def test_weights_start_by_xavier_on_cifar(family, expected):
     net = bare(family, fusion="add")
     assert type(net.default_initializer()).__name__ == expected
@@ -510,7 +555,8 @@ def test_exported_network_computes_the_same_without_this_package_s_classes(famil
 
 def test_compiled_network_computes_what_the_imperative_does():
     for family in CIFAR:
-        net = network(family=family, fusion="iaff", deep_stem=True)
+        deep = {} if family == "cifar_inception" else {"deep_stem": True}
+        net = network(family=family, fusion="iaff", **deep)
         expected = net(images()).asnumpy()
         net.hybridize(static_alloc=True, static_shape=True)
         np.testing.assert_allclose(net(images()).asnumpy(), expected, rtol=1e-4, atol=1e-4)
@@ -545,8 +591,9 @@ def test_resnet_arguments_of_another_type(arguments):
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["imperative", "hybridized"])
-def test_every_running_statistic_moves_in_training_on_images_without_gradient(compiled):
-    net = get_model("cifar_resnet", blocks=1, channel_times=1)
+@pytest.mark.parametrize("family", ["cifar_resnet", "cifar_inception"])
+def test_every_running_statistic_moves_in_training_on_images_without_gradient(family, compiled):
+    net = get_model(family, blocks=1, channel_times=1)
     net.initialize()
     if compiled:
         net.hybridize(static_alloc=True, static_shape=True)

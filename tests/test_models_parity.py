@@ -34,10 +34,11 @@ def prepared(name, hybridized):
 
 
 def test_every_network_file_is_covered():
-    assert len(NAMES) == 9
+    assert len(NAMES) == 13
     assert {parity.read(name)["call"]["family"] for name in NAMES} == {
         "cifar_resnet",
         "cifar_resnext",
+        "cifar_inception",
         "resnet",
         "resnext",
     }

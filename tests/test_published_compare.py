@@ -25,7 +25,8 @@ from fusion.published.compare import (
     standard_error,
     unlike_settings,
 )
-from fusion.training import configs
+from fusion.training import configs, logbook
+from fusion.training.config import read_config
 
 CIFAR10 = find_row("cifar10_v1_aff_resnet32")
 FINE = find_row("cifar100_fine_aff_resnet32")
@@ -35,6 +36,13 @@ LEVEL = Curve((20.0,) * 30)
 
 def run_of(tmp_path, config="cifar10_aff_resnet32.yaml", errors=(50.0, 40.0), words=(), name="run", **facts):
     return read_run(write_run(tmp_path / name, CONFIGS / config, errors, words, **facts))
+
+
+def test_settings_of_a_run_are_read_once(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(logbook, "read_config", lambda *words: read.append(words) or read_config(*words))
+    assert run_of(tmp_path).errors == (50.0, 40.0)
+    assert len(read) == 1
 
 
 def own_curve(*errors):

@@ -17,7 +17,19 @@ from structure import floors, read_rooms  # noqa: E402
 sys.path.pop(0)
 
 #: Rooms, the lower before the upper: none imports what stands after it.
-ORDER = ("ground", "attention", "fuse", "models", "data", "tasks", "training", "published", "inference", "deploy")
+ORDER = (
+    "ground",
+    "attention",
+    "fuse",
+    "long_skip",
+    "models",
+    "data",
+    "tasks",
+    "training",
+    "published",
+    "inference",
+    "deploy",
+)
 
 MOST_LINES = 400
 

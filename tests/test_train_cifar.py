@@ -18,7 +18,7 @@ from PIL import Image
 
 from fusion.__main__ import main as fusion_main
 from fusion.compat import mx
-from fusion.training import main
+from fusion.training import config, main
 from fusion.training.config import read_config
 from fusion.training.history import read_metrics
 
@@ -186,8 +186,8 @@ def refusal(capsys, *words):
         (["model.fusion=afff"], ["model", "afff", "aff"]),
         (["model.layers=50"], ["model.layers=50", "cifar_resnet takes", "add model.layers=null"]),
         (["--device", "tpu"], ["device 'tpu'", "expected cpu"]),
-        (["data.batch_size=1438"], ["a batch of 1438 is more than the 1437 training images"]),
-        (["data.batch_size=719", "--device", "cpu:2"], ["a batch of 1438 is more than the 1437 training images"]),
+        (["data.batch_size=1438"], ["a batch of 1438 is more than the 1,437 training images"]),
+        (["data.batch_size=719", "--device", "cpu:2"], ["a batch of 1438 is more than the 1,437 training images"]),
         (["--run-dir", "file/run"], ["file/run: cannot hold a run"]),
     ],
 )
@@ -333,9 +333,13 @@ def test_evaluation_takes_files_devices_and_moved_data(workplace, run, tmp_path,
     assert_is_row(evaluated(capsys, run, "--checkpoint", file), best)
 
 
-def test_evaluation_in_words(run, capsys):
+def test_evaluation_in_words(run, capsys, monkeypatch):
+    read = []
+    document = config._document
+    monkeypatch.setattr(config, "_document", lambda path: read.append(path) or document(path))
     best, _ = best_and_last(run)
     assert fusion_main(["evaluate", "--run", str(run)]) == 0
+    assert read == [run / "config.yaml"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"cifar_resnet (add) on image folder pictures, {run / 'checkpoints' / 'best.params'}"
     assert lines[1] == f"  top-1 error  {100 * best['val_top1_error']:.2f} %"

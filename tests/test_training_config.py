@@ -13,6 +13,7 @@ import yaml
 
 from fusion.data.augment import POLICIES
 from fusion.errors import ConfigError
+from fusion.tasks import find_task
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import MOST_FILES, differing_keys, model_keywords, read_config, to_yaml
 from fusion.training.settings import LEAST_RATE, Settings, value_of
@@ -121,6 +122,10 @@ PHOTOS = {
     },
 }
 MASKS = {
+    "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
+    "runtime": {"pictures_every": 5},
+    "eval": {"resize": 512, "padding": "zeros", "tile": 256, "overlap": 16, "flips": True},
     "data": {
         "name": "mask_folder",
         "dir": "sirst",
@@ -140,10 +145,18 @@ MASKS = {
     },
 }
 LONG_SIDE = {
+    "model": {"name": "unet"},
     "data": {"name": "voc_masks", "dir": "voc"},
     "augment": {"crop_padding": 0, "long_side": [256, 1024]},
 }
 NARROW = {"model": {"name": "cifar_resnet", "blocks": 2, "channel_times": 3}}
+#: Of networks with an answer per pixel.
+DENSE = {
+    "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"encoder_parameters": "runs/a b/checkpoints/best.params"},
+    "data": {"name": "mask_folder", "dir": "camvid"},
+    "augment": {"crop_padding": 0},
+}
 
 
 @pytest.fixture
@@ -517,7 +530,10 @@ def test_only_true_and_false_are_truth_values(write, text):
 
 
 def test_task_is_that_of_the_data_set_unless_it_is_set(write, monkeypatch):
-    monkeypatch.setattr("fusion.training.checks.list_tasks", lambda: ["another", "classification", "third"])
+    for room in ("tasks", "training.checks"):
+        monkeypatch.setattr(f"fusion.{room}.list_tasks", lambda: ["another", "classification", "third"])
+    classification = find_task("classification")
+    monkeypatch.setattr("fusion.tasks.find_task", lambda name: classification)
     assert read_config(None).task is None
     path = write("a.yaml", "base: base.yaml\ntask: classification\ntrain: {seed: 1}\n")
     write("base.yaml", "train: {epochs: 2}\ntask: another\n")
@@ -606,6 +622,22 @@ def test_long_values_are_cut_short_in_a_message(write):
         assert len(message) < 3000
 
 
+def test_network_and_task_both_answer_for_images_or_both_for_pixels():
+    message = refusal("model.name=fpn")
+    assert message.startswith(
+        "model.name=fpn (command line) does not go with data.name=digits (default): fpn gives an "
+    )
+    assert "answer per pixel, and classification needs a classifier: use a network of cifar_resnet" in message
+    assert "unet" not in message
+    message = refusal("train.encoder_parameters=a.params", "model.name=aff_resnet32")
+    assert "aff_resnet32 has no encoder; add train.encoder_parameters=null" in message
+    masks = ["data.name=mask_folder", "data.dir=x", "augment.crop_padding=0"]
+    words = ["model.name=fpn", "train.encoder_parameters=a.params"]
+    assert read_config(None, [*masks, *words]).model.name == "fpn"
+    message = refusal(*masks, "model.name=aff_resnet32")
+    assert "gives an answer per image, and segmentation needs an answer per pixel: use a network of fpn," in message
+
+
 # --- Limits ----------------------------------------------------------------------------------------------------------
 
 IMPOSSIBLE = {
@@ -616,6 +648,9 @@ IMPOSSIBLE = {
     "model.cardinality": "0",
     "model.bottleneck_width": "0",
     "model.final_drop": "1 -0.1",
+    "model.head_drop": "1 -0.1",
+    "model.decoder_width": "0 -1",
+    "model.stages": "2 5",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
     "model.norm": "layer",
@@ -646,7 +681,7 @@ IMPOSSIBLE = {
     "augment.padding": "mean",
     "augment.target_probability": "-0.1 1.1",
     "augment.blur_probability": "-0.1 1.1",
-    "optimizer.name": "adam",
+    "optimizer.name": "lars",
     "optimizer.momentum": "1 -0.1",
     "optimizer.weight_decay": "-1e-4",
     "optimizer.clip_gradient_norm": "-1",
@@ -663,10 +698,16 @@ IMPOSSIBLE = {
     "train.evaluate_every": "0",
     "train.ema_decay": "1 -0.1",
     "train.dtype": "bfloat16",
+    "train.focal_gamma": "0.5",
+    "eval.resize": "-1",
+    "eval.padding": "mean",
+    "eval.tile": "-1",
+    "eval.overlap": "-1",
     "train.distillation_weight": "-0.1 1.1",
     "train.distillation_temperature": "0 -1",
     "runtime.distributed": "mpi true",
     "runtime.log_every": "0",
+    "runtime.pictures_every": "-1",
 }
 
 
@@ -951,14 +992,14 @@ def test_model_keywords_are_what_is_set_of_the_network():
 
 
 @pytest.mark.parametrize("reasons", [False, True])
-@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW])
+@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE])
 def test_written_settings_read_back_the_same(write, changes, reasons):
     settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

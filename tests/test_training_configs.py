@@ -15,6 +15,7 @@ from fusion.__main__ import main
 from fusion.errors import ConfigError
 from fusion.training import configs
 from fusion.training import main as train
+from fusion.training.config import differing_keys, read_config
 from fusion.training.configs import find_config, packaged_config, packaged_configs
 
 ROOT = CONFIGS.parent
@@ -51,7 +52,16 @@ def installed(tmp_path_factory):
 
 
 def test_every_config_has_its_name():
-    assert {path.name for path in packaged_configs().values()} == set(NAMES)
+    files = [path for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS / "base"]
+    assert sorted(packaged_configs().values()) == sorted(files)
+    assert {path.name for path in files} > set(NAMES)
+
+
+@pytest.mark.parametrize(
+    "word", ["sirst_aff_fpn", "segmentation/sirst_aff_fpn", "configs/segmentation/sirst_aff_fpn.yaml"]
+)
+def test_config_in_a_folder_is_found_by_its_name_alone(elsewhere, word):
+    assert find_config(word) == CONFIGS / "segmentation" / "sirst_aff_fpn.yaml"
 
 
 @pytest.mark.parametrize("word", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml", "configs/quickstart"])
@@ -79,7 +89,10 @@ def test_config_may_come_through_a_pipe():
         os.close(writer)
 
 
-@pytest.mark.parametrize("word", ["quickstrat", "configs/quickstar.yaml", "nowhere/quickstart.yaml", "../quickstart"])
+@pytest.mark.parametrize(
+    "word",
+    ["quickstrat", "configs/quickstar.yaml", "nowhere/quickstart.yaml", "../quickstart", "segmentation/quickstart"],
+)
 def test_unknown_config_is_refused_with_the_nearest(elsewhere, word):
     with pytest.raises(ConfigError, match=r"cannot read this config: no such file.*did you mean 'quickstart'") as error:
         find_config(word)
@@ -121,6 +134,32 @@ def test_installed_package_finds_and_reads_them(installed, elsewhere):
     ]
 
 
+# --- What inherits from them -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml", "base/cifar100.yaml"])
+def test_own_file_may_inherit_from_a_packaged_config(elsewhere, base):
+    packaged = CONFIGS / (base if base.startswith("base/") else "quickstart.yaml")
+    own = elsewhere / "own.yaml"
+    own.write_text(f"base: {base}\ntrain: {{seed: 7}}\n")
+    assert differing_keys(read_config(own), read_config(packaged)) == ["train.seed"]
+
+
+def test_file_in_the_folder_of_the_own_one_wins_as_a_base(elsewhere):
+    own = elsewhere / "experiments" / "own.yaml"
+    own.parent.mkdir()
+    own.write_text("base: quickstart.yaml\n")
+    (own.parent / "quickstart.yaml").write_text("train: {epochs: 3, seed: 9}\n")
+    assert read_config(own).train.seed == 9
+
+
+def test_unknown_base_is_refused_with_its_line_and_the_nearest(elsewhere):
+    own = elsewhere / "own.yaml"
+    own.write_text("# mine\nbase: quickstrat\n")
+    with pytest.raises(ConfigError, match=r"own\.yaml, line 2: base: quickstrat: cannot .* did you mean 'quickstart'"):
+        read_config(own)
+
+
 # --- Every --config --------------------------------------------------------------------------------------------------
 
 
@@ -148,3 +187,11 @@ def test_commands_take_a_name(elsewhere, capsys, words, complaint):
 def test_commands_refuse_an_unknown_name(elsewhere, capsys, words):
     assert main(words) == 2
     assert "did you mean 'quickstart'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "ablate", "browse"])
+def test_help_says_that_names_work(capsys, verb):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "a YAML file, or the name of a config that comes with the package, such as quickstart" in words

@@ -23,6 +23,7 @@ from fusion.data import load_dataset
 from fusion.training import main
 from fusion.training.config import read_config
 from fusion.training.history import TIMINGS, read_metrics
+from fusion.words import counted
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "train_cifar.py"
@@ -311,7 +312,8 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(interrupted):
     run, status, output = interrupted
     assert status == 130, output
     batches = last(run)[1]["batch"]
-    expected = f"interrupted in epoch 2 after {batches} batches; continue with: python train_cifar.py --resume {run}"
+    done = counted(batches, "batch", "batches")
+    expected = f"interrupted in epoch 2 after {done}; continue with: python train_cifar.py --resume {run}"
     assert output.splitlines()[-1] == expected
     assert (run / "run.log").read_text().splitlines()[-1].endswith(expected)
 
@@ -366,7 +368,7 @@ def test_run_interrupted_time_and_again_loses_nothing(words, whole, tmp_path):
 
 
 def assert_stopped_at(done, run, epoch, batch):
-    assert f"interrupted in epoch {epoch + 1} after {batch} batches" in done.stdout
+    assert f"interrupted in epoch {epoch + 1} after {counted(batch, 'batch', 'batches')}" in done.stdout
     state = last(run)[1]
     assert (state["epoch"], state["batch"], len(state["history"])) == (epoch, batch, epoch)
 

@@ -10,6 +10,7 @@ from typing import Any, List, Optional
 
 from ..command import log_to_terminal
 from ..errors import ConfigError
+from ..training.configs import WHAT_IT_TAKES
 from .grid import collect, plan_grid, run_grid
 from .report import describe, format_table
 
@@ -17,7 +18,7 @@ from .report import describe, format_table
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `ablate`."""
     parser = commands.add_parser("ablate")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help=f"the experiment: {WHAT_IT_TAKES}")
     parser.add_argument(
         "--fusions", required=True, metavar="NAMES", help="fusion blocks such as add,aff,iaff, or all for every one"
     )

@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import DataError, nearest
 from ..machine import processors
 from ..progress import progress
+from ..words import counted
 from .description import IMAGES, Description
 from .imageset import ImageSet
 from .listing import SHOWN, class_names, list_files, split_folder
@@ -92,7 +93,8 @@ def load(
     folder = split_folder(root, split)
     classes = class_names(split_folder(root, "train"))
     paths, labels = list_files(folder, classes, split)
-    logger.info("%s: %d images of %d classes, %.0f MB", folder, len(paths), len(classes), len(paths) * 3e-6 * size**2)
+    about = f"{counted(len(paths), 'image')} of {counted(len(classes), 'class', 'classes')}"
+    logger.info("%s: %s, %.0f MB", folder, about, len(paths) * 3e-6 * size**2)
     images = _read_all(folder, paths, size, fit, workers or processors())
     return ImageSet(images, labels, classes, f"image folder {root.resolve().name}")
 
@@ -191,12 +193,13 @@ def _raise_faults(folder: Path, faults: Sequence[_Fault], size: int, total: int)
     unreadable = [fault for fault in faults if not isinstance(fault.error, _SizeError)]
     if unreadable:
         raise DataError(
-            f"{folder}: {len(unreadable)} of {total} images cannot be read: {_first_few(folder, unreadable)}; "
-            f"mend or remove them"
+            f"{folder}: {len(unreadable)} of {counted(total, 'image')} cannot be read: "
+            f"{_first_few(folder, unreadable)}; mend or remove them"
         )
     if wrong_size:
         raise DataError(
-            f"{folder}: {len(wrong_size)} of {total} images are not {size}x{size}: {_first_few(folder, wrong_size)}; "
+            f"{folder}: {len(wrong_size)} of {counted(total, 'image')} have another size than {size}x{size}: "
+            f"{_first_few(folder, wrong_size)}; "
             f"set data.fit=resize to scale and crop them, or data.size to the size that they have"
         )
 

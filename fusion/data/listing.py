@@ -14,6 +14,7 @@ from typing import Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ..errors import DataError, nearest
+from ..words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -189,5 +190,6 @@ def _class_files(folder: Path) -> List[Path]:
     names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")]
     images = sorted(name for name in names if is_image(name))
     if images and len(images) < len(names):
-        logger.warning("%s: %d entries are no %s, left out", folder, len(names) - len(images), "/".join(SUFFIXES))
+        others = counted(len(names) - len(images), "entry is", "entries are")
+        logger.warning("%s: %s no %s, left out", folder, others, "/".join(SUFFIXES))
     return [folder / name for name in images]

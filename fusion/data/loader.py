@@ -12,6 +12,7 @@ from typing import Any, Iterator, Tuple
 
 import numpy as np
 
+from ..words import counted
 from .augment import Augmentation, Normalisation
 from .imageset import DataSet, ImageSet
 from .turns import in_turn
@@ -75,7 +76,8 @@ class Batches:
     def __init__(self, data: Any, batch_size: int, seed: int, workers: int, shard: Tuple[int, int]) -> None:
         if len(data) < batch_size:
             raise ValueError(
-                f"a batch of {batch_size} is more than the {len(data)} training images: use a smaller data.batch_size"
+                f"a batch of {batch_size} is more than the {counted(len(data), 'training image')}: use a smaller "
+                "data.batch_size"
             )
         self.data = data
         self.batch_size = batch_size

@@ -14,7 +14,7 @@ import logging
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -85,12 +85,21 @@ class _Traced:
         Of the input without its batch.
     dtype : str
         Of the input.
+    varying : tuple of int
+        Which dimensions of the shape may vary: those of height and width of a network that answers for each pixel.
     """
 
     symbol: Any
     arrays: Arrays
     shape: Tuple[int, ...]
     dtype: str
+    varying: Tuple[int, ...] = ()
+
+    @property
+    def sizes(self) -> List[Union[int, str]]:
+        """The shape with names for what may vary."""
+        names = dict(zip(self.varying, onnx_format.VARYING))
+        return [names.get(axis, size) for axis, size in enumerate(self.shape)]
 
 
 def export(
@@ -155,8 +164,10 @@ def export(
 
 def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _Traced:
     shape = (3, *size)
+    grouped = trained.settings is not None and trained.settings.model.norm_layer == "group"
+    dense = trained.net.dense and not grouped  # whose reshapes are translated for one size
     if not with_preprocess:
-        return _Traced(*trace(trained.net, (1, *shape)), shape, "float32")
+        return _Traced(*trace(trained.net, (1, *shape)), shape, "float32", (1, 2) if dense else ())
     normalisation = trained.preparation.normalisation
     data = mx.sym.var(INPUT, dtype="uint8")
     pixels = mx.sym.transpose(mx.sym.cast(data, dtype="float32"), axes=(0, 3, 1, 2))
@@ -165,7 +176,7 @@ def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _T
     normal = mx.sym.broadcast_add(scaled, mx.sym.BlockGrad(mx.sym.var(_SHIFT, shape=(1, 3, 1, 1))))
     symbol, arrays = trace(trained.net, (1, *shape), normal)
     arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
-    return _Traced(symbol, arrays, (*size, 3), "uint8")
+    return _Traced(symbol, arrays, (*size, 3), "uint8", (0, 1) if dense else ())
 
 
 def _reference(
@@ -219,7 +230,7 @@ def _write_symbol(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarra
 
 def _write_onnx(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     onnx_format.require("onnxruntime")
-    model = onnx_format.to_onnx(traced.symbol, traced.arrays, traced.shape, traced.dtype)
+    model = onnx_format.to_onnx(traced.symbol, traced.arrays, traced.shape, traced.dtype, traced.varying)
     (folder / ONNX).write_bytes(model.SerializeToString())
     return onnx_format.run_onnx(str(folder / ONNX), batches)
 
@@ -242,6 +253,7 @@ def _describe(
     versions = dict(environment("cpu")["versions"])
     if "onnx" in formats:
         versions.update({name: onnx_format.require(name).__version__ for name in ("onnx", "onnxruntime")})
+    per_pixel = onnx_format.VARYING if traced.varying else ()
     finished = trained.run is not None and trained.run.result.is_file()
     return {
         "format": _FORMAT,
@@ -250,12 +262,12 @@ def _describe(
         "classes": list(trained.classes),
         "input": {
             "name": INPUT,
-            "shape": ["batch", *traced.shape],
+            "shape": ["batch", *traced.sizes],
             "layout": "NHWC" if traced.dtype == "uint8" else "NCHW",
             "dtype": traced.dtype,
             "colours": "red, green, blue",
         },
-        "output": {"name": onnx_format.OUTPUT, "shape": ["batch", len(trained.classes)], "what": "logits"},
+        "output": {"name": onnx_format.OUTPUT, "shape": ["batch", len(trained.classes), *per_pixel], "what": "logits"},
         "images": {
             "shorter_side": preparation.resized,
             "interpolation": "area to shrink, cubic to grow (OpenCV)" if preparation.photos else "bilinear (Pillow)",

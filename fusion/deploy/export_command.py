@@ -6,9 +6,9 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError
 from ..inference.trained import add_source, from_arguments
 from .export import FORMATS, Exported, export
@@ -28,21 +28,26 @@ def add_command(commands: Any) -> None:
         "--with-preprocess", action="store_true", help="the graph takes uint8 images (batch, height, width, 3)"
     )
     parser.add_argument("--input-shape", metavar="HEIGHT,WIDTH", help="size of the images (default: as trained)")
-    parser.add_argument(
-        "--images",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PATH",
-        help="real images to compare the answers on: every word up to the next option",
-    )
+    words = "a real image, or a folder of them, to compare the answers on; for several, write --images A B"
+    parser.add_argument("--images", action="append", default=[], metavar="PATH", help=words)
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("words", nargs="*", metavar="PATH", help="further images, after --images")
     parser.set_defaults(run_command=_run)
 
 
+def _images(arguments: argparse.Namespace) -> List[Path]:
+    """The images that the command line names: --images takes one word, and the words without an option join it."""
+    settings, further = split_settings(arguments.words)
+    if settings:
+        raise ConfigError(f"{settings[0]}: export reads no data set and takes no settings; leave it out")
+    if further and not arguments.images:
+        raise ConfigError(f"{further[0]}: export knows no such word; images to compare the answers on follow --images")
+    return [Path(word) for word in (*arguments.images, *further)]
+
+
 def _run(arguments: argparse.Namespace) -> None:
+    images = _images(arguments)
     log_to_terminal("stderr" if arguments.json else "stdout")
     size = input_shape(arguments.input_shape) if arguments.input_shape else None
     done = export(
@@ -51,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
         tuple(FORMATS) if arguments.format == "all" else (arguments.format,),
         size,
         arguments.with_preprocess,
-        arguments.images,
+        images,
         arguments.force,
     )
     if arguments.json:

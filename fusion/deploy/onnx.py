@@ -6,9 +6,9 @@ have, and stamps a model with the newest operator set that is installed, whichev
 operators of this package's networks and of GluonCV's ResNets, writes operator set 15, and works with every release of
 onnx that knows that set.
 
-A translated graph is for one image size and any batch size: shapes are inferred at two batch sizes, and a dimension
-that differs between them is the batch. Where a block repeats a vector over all pixels by a matrix product, for the sake
-of its gradient, the ONNX model broadcasts.
+A translated graph is for any batch size, and for one image size or, where that is asked for, for any: shapes are
+inferred for two inputs, and a dimension that differs between them varies. Where a block repeats a vector over all
+pixels by a matrix product, for the sake of its gradient, the ONNX model broadcasts.
 
 The translation of each operator is in `onnx_operators`, the model under construction in `onnx_graph`.
 """
@@ -22,15 +22,18 @@ import numpy as np
 
 from ..errors import ConfigError, ExportError
 from .graph import VARIABLE, Edge, Graph, Node
-from .onnx_graph import IR_VERSION, OPSET, OUTPUT, OnnxGraph, Shape
+from .onnx_graph import IR_VERSION, OPSET, OUTPUT, VARYING, OnnxGraph, Shape
 from .onnx_operators import REPEATED_VECTOR, translate
 from .rewriting import repeated_vector
 from .symbols import INPUT
 
-__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "open_session", "require", "run_onnx", "to_onnx"]
+__all__ = ["INPUT", "IR_VERSION", "OPSET", "OUTPUT", "VARYING", "open_session", "require", "run_onnx", "to_onnx"]
 
 #: Two batch sizes that no other dimension of a network depends on.
 _BATCHES = (2, 3)
+
+#: By how many pixels two images differ whose maps have different sizes at every level of a network.
+_MORE = 64
 
 
 def require(name: str) -> Any:
@@ -58,7 +61,13 @@ def require(name: str) -> Any:
 # --- Translation -----------------------------------------------------------------------------------------------------
 
 
-def to_onnx(symbol: Any, arrays: Mapping[str, np.ndarray], shape: Sequence[int], dtype: str = "float32") -> Any:
+def to_onnx(
+    symbol: Any,
+    arrays: Mapping[str, np.ndarray],
+    shape: Sequence[int],
+    dtype: str = "float32",
+    varying: Sequence[int] = (),
+) -> Any:
     """Translate an MXNet graph of one input and one output.
 
     Parameters
@@ -71,6 +80,8 @@ def to_onnx(symbol: Any, arrays: Mapping[str, np.ndarray], shape: Sequence[int],
         Of the input without its batch, such as (3, 32, 32).
     dtype : str
         Of the input.
+    varying : sequence of int
+        Which dimensions of `shape` may have another size: those of height and width, in this order, or none.
 
     Returns
     -------
@@ -90,13 +101,14 @@ def to_onnx(symbol: Any, arrays: Mapping[str, np.ndarray], shape: Sequence[int],
     inputs = [node.name for node in graph.nodes() if node.operator == VARIABLE and node.name not in arrays]
     if inputs != [INPUT]:
         raise ExportError(f"the graph's inputs are {', '.join(inputs)}; expected one, {INPUT!r}")
-    shapes = _shapes(graph, shape)
+    shapes = _shapes(graph, shape, varying)
     names = _unique_names(graph)
     _broadcast_vectors(graph, shapes)
     translation = OnnxGraph(onnx.helper, shapes, arrays, names)
     for node in graph.nodes():
         translate(translation, node)
-    model = translation.model(head, shape, dtype, require("onnx.numpy_helper"))
+    sizes = [None if axis in varying else size for axis, size in enumerate(shape)]
+    model = translation.model(head, sizes, dtype, require("onnx.numpy_helper"))
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -104,10 +116,11 @@ def to_onnx(symbol: Any, arrays: Mapping[str, np.ndarray], shape: Sequence[int],
     return model
 
 
-def _shapes(graph: Graph, shape: Sequence[int]) -> Dict[Edge, Shape]:
-    """The shape of everything, with None where a dimension depends on the batch."""
+def _shapes(graph: Graph, shape: Sequence[int], varying: Sequence[int]) -> Dict[Edge, Shape]:
+    """The shape of everything, with None where a dimension depends on the batch or on a size that may vary."""
+    larger = [size + _MORE if axis in varying else size for axis, size in enumerate(shape)]
     try:
-        one, other = (graph.shapes(**{INPUT: (batch, *shape)}) for batch in _BATCHES)
+        one, other = (graph.shapes(**{INPUT: (b, *sizes)}) for b, sizes in zip(_BATCHES, (shape, larger)))
     except ExportError:
         raise ExportError(f"the network cannot take images of shape {tuple(shape)}") from None
     return {edge: tuple(a if a == b else None for a, b in zip(one[edge], other[edge])) for edge in one}

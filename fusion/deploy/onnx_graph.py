@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from ..errors import ExportError
 from .graph import Edge, Node
 from .symbols import INPUT
 
@@ -20,8 +21,11 @@ IR_VERSION = 8
 #: The name of the model's output.
 OUTPUT = "logits"
 
-#: Dimensions; None is one that depends on the batch size.
+#: Dimensions; None is one that depends on the batch size, or on the size of the images where that may vary.
 Shape = Tuple[Optional[int], ...]
+
+#: The names of the two dimensions that vary with the size of the images.
+VARYING = ("height", "width")
 
 #: Element types by the number that ONNX has for them (`TensorProto.FLOAT` and `TensorProto.UINT8`).
 _TYPES = {"float32": 1, "uint8": 2}
@@ -53,6 +57,8 @@ class OnnxGraph:
         ONNX's constants by name.
     vectors : dict of str to str
         For each tensor that is a vector repeated over all pixels, the name of the vector.
+    unsized : set of str
+        Those of them that are not repeated, since the number of pixels is not known.
     """
 
     helper: Any
@@ -63,6 +69,7 @@ class OnnxGraph:
     tensors: Dict[Edge, str] = field(default_factory=dict)
     constants: Dict[str, np.ndarray] = field(default_factory=dict)
     vectors: Dict[str, str] = field(default_factory=dict)
+    unsized: Set[str] = field(default_factory=set)
 
     def inputs(self, node: Node) -> List[str]:
         """The tensors that one of MXNet's nodes reads; its inputs are translated already."""
@@ -95,29 +102,41 @@ class OnnxGraph:
             self.result(node, operator, slim)
 
     def repeat(self, node: Node, vector: str) -> None:
-        """Translate a node whose output is a vector repeated over all pixels."""
+        """Translate a node whose output is a vector repeated over all pixels.
+
+        Where the size of the images may vary, the vector stays one, which is as good for whatever broadcasts it.
+        """
         target = [1 if size is None else size for size in self.shapes[node, 0]]
+        if None in self.shapes[node, 0][1:]:
+            self.unsized.add(self.unique[node])
         self.result(node, "Expand", [vector, self.constant(f"{self.unique[node]}_shape", target, np.int64)])
         self.vectors[self.unique[node]] = vector
 
-    def model(self, head: Edge, shape: Sequence[int], dtype: str, numpy_helper: Any) -> Any:
+    def model(self, head: Edge, shape: Sequence[Optional[int]], dtype: str, numpy_helper: Any) -> Any:
         """The whole model, without the nodes and constants that its output does not need.
 
         Parameters
         ----------
         head : (Node, int)
             The output.
-        shape : sequence of int
-            Of the input without its batch.
+        shape : sequence of int or None
+            Of the input without its batch; None where it may vary.
         dtype : str
             Of the input.
         numpy_helper : module
             `onnx.numpy_helper`.
+
+        Raises
+        ------
+        ExportError
+            If an operator reads a vector as a map whose size is not known.
         """
         self.emit("Identity", [self.tensors[head]], OUTPUT)
         needed, nodes = {OUTPUT}, []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
+                if self.unsized.intersection(node.output):
+                    raise ExportError(f"{node.name}: a vector is a map of unknown size here; export one size of images")
                 needed.update(node.input)
                 nodes.append(node)
         graph = self.helper.make_graph(
@@ -133,4 +152,6 @@ class OnnxGraph:
         return model
 
     def _tensor(self, name: str, dtype: str, shape: Sequence[Optional[int]]) -> Any:
-        return self.helper.make_tensor_value_info(name, _TYPES[dtype], ["batch", *shape])
+        varying = iter(VARYING)
+        sizes = [next(varying) if size is None else size for size in shape]
+        return self.helper.make_tensor_value_info(name, _TYPES[dtype], ["batch", *sizes])

@@ -76,6 +76,23 @@ def _convolution(to: OnnxGraph, node: Node) -> None:
     )
 
 
+@_translates("Deconvolution")
+def _transposed_convolution(to: OnnxGraph, node: Node) -> None:
+    if node.value("target_shape", ()):
+        raise _untranslated(node, f"target_shape={node.attributes['target_shape']}")
+    to.result(
+        node,
+        "ConvTranspose",
+        to.inputs(node),
+        kernel_shape=_pair(node, "kernel", 1),
+        strides=_pair(node, "stride", 1),
+        dilations=_pair(node, "dilate", 1),
+        pads=_pair(node, "pad", 0) * 2,
+        output_padding=_pair(node, "adj", 0),
+        group=node.value("num_group", 1),
+    )
+
+
 @_translates("BatchNorm", "_contrib_SyncBatchNorm")
 def _batch_norm(to: OnnxGraph, node: Node) -> None:
     if node.value("axis", 1) != 1:
@@ -106,8 +123,10 @@ def _pooling(to: OnnxGraph, node: Node) -> None:
     if convention not in ("valid", "full"):
         raise _untranslated(node, f"pooling_convention={convention}")
     sizes = to.shapes[node.inputs[0]][2:]
-    # Runtimes disagree on what "ceil" means at the edge, so it is asked for only where it makes a difference.
-    exact = all((s + 2 * p - k) % t == 0 for s, k, t, p in zip(sizes, kernel, strides, pads) if s is not None)
+    # Runtimes disagree on what "ceil" means at the edge, so it is asked for only where it may make a difference.
+    exact = all(
+        t == 1 or (s is not None and (s + 2 * p - k) % t == 0) for s, k, t, p in zip(sizes, kernel, strides, pads)
+    )
     attributes: Dict[str, Any] = {"kernel_shape": kernel, "strides": strides, "pads": pads * 2}
     attributes["ceil_mode"] = int(convention == "full" and not exact)
     if kind == "AveragePool":
@@ -163,6 +182,11 @@ def _binary(to: OnnxGraph, node: Node) -> None:
     to.elementwise(node, _BINARY[node.operator.split("_")[1]], to.inputs(node))
 
 
+@_translates("add_n")
+def _sum(to: OnnxGraph, node: Node) -> None:
+    to.elementwise(node, "Sum", to.inputs(node))
+
+
 #: Operators with a number as their second argument: ONNX's operator, and whether the number becomes the first argument.
 _WITH_NUMBER = {
     "_plus_scalar": ("Add", False),
@@ -208,6 +232,34 @@ def _reshape(to: OnnxGraph, node: Node) -> None:
         raise _untranslated(node, f"shape={node.attributes.get('shape')}")
     shape = to.constant(f"{to.unique[node]}_shape", target, np.int64)
     to.result(node, "Reshape", [to.inputs(node)[0], shape])
+
+
+def _size_of(to: OnnxGraph, node: Node, like: str) -> str:
+    """Height and width of a tensor, as a tensor of two numbers."""
+    return to.emit("Shape", [like], f"{to.unique[node]}_size", start=2, end=4)
+
+
+@_translates("_contrib_BilinearResize2D")
+def _bilinear_resize(to: OnnxGraph, node: Node) -> None:
+    if node.value("mode", "size") != "like" or not node.value("align_corners", True):
+        mode, aligned = node.value("mode", "size"), node.value("align_corners", True)
+        raise _untranslated(node, f"mode={mode}, align_corners={aligned}")
+    x, like = to.inputs(node)
+    name = to.unique[node]
+    channels = to.emit("Shape", [x], f"{name}_channels", start=0, end=2)
+    sizes = to.emit("Concat", [channels, _size_of(to, node, like)], f"{name}_sizes", axis=0)
+    to.result(node, "Resize", [x, "", "", sizes], mode="linear", coordinate_transformation_mode="align_corners")
+
+
+@_translates("slice_like")
+def _slice_like(to: OnnxGraph, node: Node) -> None:
+    if sorted(node.value("axes", ())) != [2, 3]:
+        raise _untranslated(node, f"axes={node.attributes.get('axes')}")
+    x, like = to.inputs(node)
+    name = to.unique[node]
+    starts = to.constant(f"{name}_starts", [0, 0], np.int64)
+    axes = to.constant(f"{name}_axes", [2, 3], np.int64)
+    to.result(node, "Slice", [x, starts, _size_of(to, node, like), axes])
 
 
 @_translates("mean")

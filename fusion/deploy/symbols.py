@@ -12,10 +12,10 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..attention import as_equations
 from ..compat import mx
 from ..errors import CheckpointError
 from ..files import whole_file
+from ..operators import as_equations
 
 #: The name of a traced network's input.
 INPUT = "data"

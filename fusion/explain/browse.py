@@ -9,7 +9,7 @@ from typing import Any
 from ..command import log_to_terminal
 from ..errors import ConfigError
 from ..training.config import read_config
-from ..training.configs import find_config
+from ..training.configs import WHAT_IT_TAKES, find_config
 from ..words import counted
 from .browse_picture import IMAGES, draw_fed_images
 from .output import add_output_file, written_picture
@@ -21,7 +21,8 @@ _MOST = 200
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `browse`."""
     parser = commands.add_parser("browse")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, or a run's config")
+    words = f"the experiment: {WHAT_IT_TAKES}, or the config.yaml of a run"
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help=words)
     parser.add_argument(
         "--images", type=int, default=IMAGES, metavar="N", help=f"how many images to show (default: {IMAGES})"
     )

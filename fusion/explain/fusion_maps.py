@@ -1,9 +1,10 @@
-"""What the attention of a network's fusion blocks decides: its weight w, on an image and over a data set.
+"""What the attention of a network's fusion blocks decides: the weight w, for an image and over a data set.
 
-A fusion block is given the transformed features x and the shortcut y (see `fusion.fuse`). In AFF and iAFF w multiplies
-x and 1 − w multiplies y: where w is below ½ the block prefers the shortcut, the identity, and at ½ everywhere it adds,
-or averages, like a plain ResNet. Other blocks gate x or y alone. What w does to which input is stated by each block's
-`combine`, and the block shows w as it computes it (`fusion.fuse.AttentionalFusion.watched`).
+A fusion block takes the transformed features x and the shortcut y (see `fusion.fuse`), or what the layer that holds it
+states, such as two branches of an Inception module (`fusion.explain.layers.Place`). In AFF and iAFF, w multiplies x and
+1 − w multiplies y. Where w is below ½, the block prefers the shortcut, which is the identity. If w is ½ everywhere, the
+block averages its inputs, as the addition of a plain ResNet does up to a factor. Other blocks multiply only x or only y
+by w. Each block's `weight_kinds` states what its weights do, and `watched` gives them while the block computes them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
-from ..attentional import WeightWatcher
-from ..combination import Combination
+from ..attentional import WeightedFusion, WeightKind, WeightWatcher
 from ..compat import mx
 from ..errors import ConfigError
-from .layers import Place, fusion_places, imperative, walk
+from .layers import INPUTS, Place, fusion_places, imperative, walk
 
-#: Bins of w from 0 to 1 in a distribution, with an edge at ½.
+#: Number of bins from 0 to 1 in a distribution of w; one of their edges is at ½.
 BINS = 1000
 
 
@@ -33,76 +33,92 @@ class WeightMap:
     place : Place
         Which block.
     number, passes : int
-        Which pass, from 1, of how many.
-    role : str
-        What w does: see `role_of`.
+        Which weight of the block, from 1, of how many: that of each pass, where it has several.
+    kind : WeightKind
+        What it is.
     mean : ndarray
-        (B, h, w): w, averaged over channels.
+        (B, h, w): the weight, averaged over channels.
     identity : ndarray
-        (B, h, w): the share of channels in which the shortcut has more weight than the transformed features.
+        (B, h, w): the share of channels in which y, the shortcut, has more weight than x.
     """
 
     place: Place
     number: int
     passes: int
-    role: str
+    kind: WeightKind
     mean: np.ndarray
     identity: np.ndarray
 
     @property
+    def role(self) -> str:
+        """What w does: see `role_of`."""
+        return self.kind.role
+
+    @property
     def title(self) -> str:
-        """Stage, block and pass for a panel."""
-        return _title(self.place, self.number, self.passes)
+        """Stage, block, unit and weight for a panel."""
+        return f"{self.place.title}, {self.kind.title}" if self.kind.title else self.place.title
 
 
 @dataclass(frozen=True)
 class WeightDistribution:
-    """How the weight of one pass is distributed over a data set, over the pixels and channels of all blocks of a stage.
+    """How the weight of one pass is distributed over all images, blocks, pixels and channels of a stage.
 
     Attributes
     ----------
     stage, number, passes : int
-        Which stage, from 1, and which pass, from 1, of how many.
-    role : str
-        What w does: see `role_of`.
+        Which stage, from 1, and which weight of its blocks, from 1, of how many.
+    kind : WeightKind
+        What it is.
     counts : ndarray
-        (BINS,): how many weights are in each of the equal bins from 0 to 1.
+        (BINS,): how many weights are in each bin; the bins divide the range from 0 to 1 equally.
     prefers_identity : int
-        How many leave the shortcut more weight than the transformed features.
+        How many leave y, the shortcut, more weight than x.
+    inputs : tuple of two str
+        What x and y are: see `fusion.explain.layers.Place`.
     """
 
     stage: int
     number: int
     passes: int
-    role: str
+    kind: WeightKind
     counts: np.ndarray
     prefers_identity: int
+    inputs: Tuple[str, str] = INPUTS
+
+    @property
+    def role(self) -> str:
+        """What w does: see `role_of`."""
+        return self.kind.role
 
     @property
     def total(self) -> int:
-        """How many weights."""
+        """How many weights there are."""
         return int(self.counts.sum())
 
     @property
     def identity_share(self) -> float:
-        """The share of weights that prefer the shortcut."""
+        """The share of weights that prefer y."""
         return self.prefers_identity / self.total
 
     @property
     def mean(self) -> float:
-        """Of w, to half a bin."""
+        """The mean of w, exact to half a bin."""
         return float(self.counts @ _CENTRES / self.total)
 
     def quantile(self, share: float) -> float:
-        """The w below which this share of the weights is, to a bin."""
+        """The value below which this share of the weights lies, exact to one bin."""
         return _quantile(self.counts, _EDGES[1:], share)
 
     def distance(self, share: float) -> float:
-        """The |w − ½| below which this share of the weights is, to a bin; 0.5 for the median."""
+        """The value of |w − ½| below which this share of the weights lies, exact to one bin; 0.5 gives the median."""
         half = BINS // 2
         folded = self.counts[half:] + self.counts[:half][::-1]
         return _quantile(folded, _EDGES[half + 1 :] - 0.5, share)
 
+
+#: What is counted together: stage, weight, how many weights, and inputs.
+_Key = Tuple[int, int, int, Tuple[str, str]]
 
 _EDGES = np.linspace(0, 1, BINS + 1)
 _CENTRES = (_EDGES[1:] + _EDGES[:-1]) / 2
@@ -112,38 +128,40 @@ def _quantile(counts: np.ndarray, edges: np.ndarray, share: float) -> float:
     return float(edges[np.searchsorted(counts.cumsum(), share * counts.sum())])
 
 
-def _title(place: Place, number: int, passes: int) -> str:
-    where = f"stage {place.stage}, block {place.position}" if place.stage else place.name
-    return where if passes == 1 else f"{where}, pass {number}"
-
-
 # --- What a block does with its weight ------------------------------------------------------------------------------
 
 
+def weight_kinds(block: Any) -> List[WeightKind]:
+    """What the weights of a fusion block are, in order; none for a block without weights, such as addition."""
+    return block.weight_kinds() if isinstance(block, WeightedFusion) else []
+
+
 def role_of(block: Any) -> str:
-    """What the weight of a fusion block does.
+    """What the first weight of a fusion block does.
 
     Returns
     -------
     str
-        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', or 'none' for a block
-        without a weight (addition, concatenation), or whose `combine` does not say.
+        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', 'shares' (of one input
+        among several), or 'none' for a block without a weight (addition, concatenation), or whose `combine` does not
+        say.
     """
-    combine = getattr(block, "combine", None)
-    return combine.role if isinstance(combine, Combination) else "none"
+    return next((kind.role for kind in weight_kinds(block)), "none")
 
 
-def _prefers_identity(block: Any, w: np.ndarray) -> np.ndarray:
-    of_x, of_y = block.combine.shares(w)
+def _prefers_identity(kind: WeightKind, w: np.ndarray) -> np.ndarray:
+    if kind.combination is None:
+        return np.zeros(w.shape, dtype=bool)
+    of_x, of_y = kind.combination.shares(w)
     return of_y > of_x
 
 
-# --- Catching it ----------------------------------------------------------------------------------------------------
+# --- Catching the weight --------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _caught(net: Any, places: Iterable[Place]) -> Iterator[Dict[str, List[Any]]]:
-    """The weights of each block by its name, pass by pass, of what the network computes within."""
+    """The weights that blocks compute inside the `with` statement: by the block's name, one weight per pass."""
     caught: Dict[str, List[Any]] = {}
 
     def catch(name: str) -> WeightWatcher:
@@ -161,7 +179,7 @@ def weighted_places(net: Any) -> List[Place]:
     Raises
     ------
     ConfigError
-        If none has one.
+        If no fusion block has a weight.
     """
     places = fusion_places(net)
     weighted = [place for place in places if role_of(place.block) != "none"]
@@ -179,14 +197,26 @@ def without_weight(net: Any) -> List[Place]:
     return [place for place in fusion_places(net) if role_of(place.block) == "none"]
 
 
-def _weights(net: Any, places: List[Place], images: Any) -> Iterator[Tuple[Place, int, int, np.ndarray]]:
-    """(place, pass from 1, passes, w) of a batch, w (B, C, h, w) float32."""
+def caught_weights(
+    net: Any, places: List[Place], *inputs: Any
+) -> Iterator[Tuple[Place, Tuple[int, int], WeightKind, np.ndarray]]:
+    """The weights of fusion blocks on a batch: (place, (number from 1, of how many), kind, (B, C, h, w) float32).
+
+    Parameters
+    ----------
+    net : Block
+        The network.
+    places : list of Place
+        Of `weighted_places`.
+    *inputs : NDArray
+        Of the network.
+    """
     with _caught(net, places) as caught, mx.autograd.pause():
-        net(images)
+        net.forward(*inputs)
     for place in places:
-        passes = caught.get(place.name, [])
-        for number, w in enumerate(passes, start=1):
-            yield place, number, len(passes), w.asnumpy().astype(np.float32)
+        kinds = weight_kinds(place.block)
+        for number, (kind, w) in enumerate(zip(kinds, caught.get(place.name, [])), start=1):
+            yield place, (number, len(kinds)), kind, w.asnumpy().astype(np.float32)
 
 
 def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
@@ -195,14 +225,14 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
     Parameters
     ----------
     net : Block
-        A network that fuses by `fusion.fuse`, its weights set; compiled or not.
+        A network with fusion blocks of `fusion.fuse`, its weights initialised; compiled or not.
     images : NDArray
-        (B, 3, H, W), normalised as for the network, where its weights are.
+        (B, 3, H, W), normalised as for the network, on the network's device.
 
     Returns
     -------
     list of WeightMap
-        In the network's order, a block's passes one after the other; blocks without a weight are left out.
+        In the network's order, the passes of a block one after the other. Blocks without a weight are left out.
 
     Raises
     ------
@@ -214,28 +244,28 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
             place=place,
             number=number,
             passes=passes,
-            role=role_of(place.block),
+            kind=kind,
             mean=w.mean(axis=1),
-            identity=_prefers_identity(place.block, w).mean(axis=1),
+            identity=_prefers_identity(kind, w).mean(axis=1),
         )
-        for place, number, passes, w in _weights(net, weighted_places(net), images)
+        for place, (number, passes), kind, w in caught_weights(net, weighted_places(net), images)
     ]
 
 
 def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribution]:
-    """How far from ½ a network's weights go, over a data set, by stage and pass.
+    """How the weights of a network are distributed over a data set, for each stage and pass.
 
     Parameters
     ----------
     net : Block
         As for `fusion_maps`.
     batches : iterable of NDArray
-        Each (B, 3, H, W), normalised as for the network, where its weights are.
+        Each (B, 3, H, W), normalised as for the network, on the network's device.
 
     Returns
     -------
     list of WeightDistribution
-        By stage, then pass; stages without a weight are left out.
+        Sorted by stage, then by pass. Stages without a weight are left out.
 
     Raises
     ------
@@ -243,16 +273,18 @@ def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribu
         If no fusion block has a weight, or there is no image.
     """
     places = weighted_places(net)
-    counts: Dict[Tuple[int, int, int, str], np.ndarray] = {}
-    preferring: Dict[Tuple[int, int, int, str], int] = {}
+    counts: Dict[_Key, np.ndarray] = {}
+    preferring: Dict[_Key, int] = {}
+    kind_of: Dict[_Key, WeightKind] = {}
     for images in batches:
-        for place, number, passes, w in _weights(net, places, images):
-            key = (place.stage, number, passes, role_of(place.block))
+        for place, (number, passes), kind, w in caught_weights(net, places, images):
+            key = (place.stage, number, passes, place.inputs)
+            kind_of[key] = kind
             counts[key] = counts.get(key, 0) + _histogram(w)
-            preferring[key] = preferring.get(key, 0) + int(_prefers_identity(place.block, w).sum())
+            preferring[key] = preferring.get(key, 0) + int(_prefers_identity(kind_of[key], w).sum())
     if not counts:
         raise ConfigError("there is no image to find the weights of")
-    return [WeightDistribution(*key, counts=counts[key], prefers_identity=preferring[key]) for key in sorted(counts)]
+    return [WeightDistribution(*key[:3], kind_of[key], counts[key], preferring[key], key[3]) for key in sorted(counts)]
 
 
 def _histogram(w: np.ndarray) -> np.ndarray:
@@ -261,23 +293,27 @@ def _histogram(w: np.ndarray) -> np.ndarray:
 
 def format_distributions(distributions: List[WeightDistribution]) -> str:
     """The distributions as a table of text: where the weights are, and how far from ½."""
-    lines = ["stage  pass  median w   10 % to 90 %    median |w-1/2|   90 % within  prefers the identity"]
+    preferred = {"the identity" if found.inputs == INPUTS else f"the {found.inputs[1]}" for found in distributions}
+    heading = f"prefers {preferred.pop() if len(preferred) == 1 else 'y'}"
+    width = max(20, len(heading))
+    lines = [f"stage  pass  median w   10 % to 90 %     median |w-1/2|   90 % within  {heading:>{width}}"]
     for found in distributions:
         share = f"{100 * found.identity_share:.1f} %" if found.role == "selects" else f"- ({found.role})"
         lines.append(
             f"{found.stage:5}  {found.number:4}  {found.quantile(0.5):8.3f}   "
             f"{found.quantile(0.1):.3f} to {found.quantile(0.9):.3f}   "
-            f"{found.distance(0.5):14.3f}   {found.distance(0.9):11.3f}  {share:>20}"
+            f"{found.distance(0.5):14.3f}   {found.distance(0.9):11.3f}  {share:>{width}}"
         )
     return "\n".join(lines)
 
 
 def describe_distribution(found: WeightDistribution) -> Dict[str, Any]:
-    """A distribution's figures in plain types."""
+    """The figures of a distribution in plain types, for JSON."""
     return {
         "stage": found.stage,
         "pass": found.number,
         "role": found.role,
+        "inputs": list(found.inputs),
         "weights": found.total,
         "mean": found.mean,
         "median": found.quantile(0.5),

@@ -1,8 +1,11 @@
-"""Grad-CAM: which part of an image speaks for a class, as a layer of the network sees it.
+"""Grad-CAM: which parts of an image speak for a class, by the features of a layer of the network.
 
 Source: R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
 ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2. The weight of a channel is the mean over its pixels of
-the gradient of the class's logit; the map is what is positive in the channels' sum by these weights.
+the gradient of the class's logit; the map is what is positive in the channels' sum by these weights. Where the network
+answers for each pixel, it is the gradient of the sum of the class's logits over all pixels: K. Vinogradova et al.,
+"Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation Mapping", AAAI 2020,
+https://arxiv.org/abs/2002.11434.
 """
 
 from __future__ import annotations
@@ -23,23 +26,25 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
     Parameters
     ----------
     net : Block
-        From images to logits (B, classes), with its weights initialised; compiled or not.
+        From images to logits (B, classes) or (B, classes, H, W), with its weights initialised; compiled or not.
     images : NDArray or ndarray
         (B, 3, H, W), normalised as for the network.
     layer : str
         The layer whose output (B, C, h, w) is used: see `fusion.explain.layers.find_layer`.
     classes : sequence of int, optional
-        The class to explain of each image; by default the one with the highest logit.
+        The class to explain of each image; by default the one with the highest logit, or, of logits per pixel, with
+        the highest sum of them.
 
     Returns
     -------
     ndarray
-        (B, h, w) float32, at least 0, in units of the logit divided by h·w; 0 where nothing speaks for the class.
+        (B, h, w) float32, at least 0, in units of the logit divided by h·w; 0 at pixels that do not speak for the
+        class.
 
     Raises
     ------
     ConfigError
-        If there is no such layer, if its output is no map, or if the network does not have a class.
+        If there is no such layer, if its output is not a map, or if the network does not have one of the classes.
     """
     block = find_layer(net, layer)
     images = _on_device(net, images)
@@ -47,15 +52,17 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
 
     def watch(_: Any, __: Any, output: Any) -> None:
         _check_maps(layer, output)
-        output.attach_grad()  # what comes after it is recorded as a function of this output
+        output.attach_grad()  # what is computed from it is recorded as a function of this output
         outputs.append(output)
 
     with imperative(inner for _, inner in walk(net)):
         hook = block.register_forward_hook(watch)
         try:
-            # Batch norm as in inference: with statistics of the batch, the map of an image would depend on the others.
+            # Batch norm as in inference: with the statistics of the batch, an image's map would depend on the others.
             with mx.autograd.record(train_mode=False):
                 logits = net(images)
+                if logits.ndim > 2:
+                    logits = logits.reshape((0, 0, -1)).sum(axis=2)
                 wanted = logits.asnumpy().argmax(axis=1) if classes is None else _checked(classes, logits.shape)
                 score = mx.nd.pick(logits, mx.nd.array(wanted, ctx=images.context), axis=1)
         finally:
@@ -69,19 +76,19 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
 
 
 def concentration(heat: np.ndarray, share: float = 0.5) -> float:
-    """The smallest share of a map's area that holds a share of its sum.
+    """The smallest share of a map's area that holds a given share of the map's sum.
 
     Parameters
     ----------
     heat : ndarray
         (h, w), at least 0.
     share : float
-        Of the sum.
+        The share of the sum.
 
     Returns
     -------
     float
-        From 0 to 1, in whole pixels of the map; not a number for a map of zeros.
+        From 0 to 1, by whole pixels of the map; not a number if the map is 0 everywhere.
     """
     ordered = np.sort(heat.ravel().astype(np.float64))[::-1].cumsum()
     if not ordered[-1] > 0:
@@ -98,6 +105,8 @@ def default_layer(net: Any) -> str:
         If the network has no stages.
     """
     count = len(stages(net))
+    if not count and getattr(net, "dense", False):
+        return f"layer{len(net.pyramid.strides)}"  # of the basic encoder, which does not fuse
     if not count:
         raise ConfigError("the network has no stages: say which layer to look at, with --layers NAME")
     return f"stage{count}"

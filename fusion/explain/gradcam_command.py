@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, written_folder
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
@@ -19,13 +19,13 @@ from ..words import counted, distinct
 from .gradcam import default_layer
 from .gradcam_picture import Look, LookedAt, class_number, draw_grad_cam_sheet, look_at
 from .layers import find_layer
-from .output import add_output, picture_name, written_folder
+from .output import add_output, picture_name
 from .panels import image_name, write_picture
 
-#: The word after --class that stands for the answer of each network.
+#: The word after --class that stands for the class that each network predicts.
 PREDICTED = "predicted"
 
-#: Images of a sheet at the most; of further images there are only overlays.
+#: Rows of a sheet at the most; further images only have overlays.
 SHEET_ROWS = 24
 
 
@@ -36,16 +36,16 @@ def add_command(commands: Any) -> None:
     add_source(parser)
     add_compare(parser)
     parser.add_argument(
-        "--class", dest="wanted", default=PREDICTED, metavar="NAME", help="to explain (default: predicted)"
+        "--class", dest="wanted", default=PREDICTED, metavar="NAME", help="the class to explain (default: predicted)"
     )
     parser.add_argument("--layers", metavar="NAMES", help="layers such as stage2,stage3 (default: the last stage)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images at a time (default: 16)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N", help="images per batch (default: 16)")
     add_output(parser)
     parser.set_defaults(run_command=_run)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says which networks to look at beside the first. `settle_words` completes it."""
+    """Add the option that names further networks to look at. `settle_words` completes what it reads."""
     words = "a run to look at as well; for several, write --compare A,B or --compare A --compare B or --compare A B"
     parser.add_argument("--compare", action="append", default=[], metavar="RUN", help=words)
 
@@ -53,8 +53,8 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
 def settle_words(arguments: argparse.Namespace) -> None:
     """Tell the runs of --compare from the images, whatever the order in which they were named.
 
-    The option takes one word. Of the words that stand alone, a run's folder is a run to compare if the option was used,
-    and every other one is an image.
+    The option takes one word. Among the words without an option, the folder of a run is a run to compare if the option
+    was used, and every other word is an image.
 
     Raises
     ------
@@ -73,12 +73,12 @@ def settle_words(arguments: argparse.Namespace) -> None:
 
 
 def _listed(text: str) -> List[Path]:
-    """The paths of a list with commas, or the one path that has a comma in its name."""
+    """The paths in a list with commas, or a single path if one with these commas in its name exists."""
     return [Path(text)] if Path(text).exists() else [Path(word) for word in text.split(",") if word]
 
 
 def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
-    """The network of a command and the networks of --compare, by titles that tell them apart."""
+    """The network of a command and the networks of --compare, by titles that are all different."""
     which = arguments.checkpoint if arguments.checkpoint in ("last", "average") else "best"
     others = [load_run(path, which, arguments.device) for path in arguments.compare]
     networks = [from_arguments(arguments), *others]
@@ -122,7 +122,7 @@ def _layers(network: Trained, words: Optional[str]) -> List[str]:
 
 
 def _check(title: str, network: Trained, layers: Sequence[str], wanted: Optional[str]) -> None:
-    """Refuse a layer or a class that a network does not have, before any work is done."""
+    """Refuse a layer or a class that the network does not have, before any work is done."""
     try:
         for layer in layers:
             find_layer(network.net, layer)
@@ -140,9 +140,9 @@ def _look(
     batch_size: int,
     folder: Path,
 ) -> Tuple[List[LookedAt], np.ndarray, int]:
-    """Write the overlays.
+    """Write the overlays, and return what the sheet shows.
 
-    Returns the images of the sheet, `Look.half` of every column and image, and how many files cannot be read.
+    The result is the images of the sheet, `Look.half` for every column and image, and how many files cannot be read.
     """
     first = next(iter(networks.values()))
     rows: List[LookedAt] = []
@@ -174,7 +174,7 @@ def _looks_of_all(
     images: np.ndarray,
     wanted: Optional[str],
 ) -> Dict[Tuple[str, str], List[Look]]:
-    """By (title, layer): one look per image, which each network is fed in its own size."""
+    """By (title, layer): one look per image. Each network gets the images in its own input size."""
     found = {}
     for position, (title, network) in enumerate(networks.items()):
         own = images if position == 0 else np.stack([network.preparation.read(file) for file in files])

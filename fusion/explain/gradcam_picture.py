@@ -19,16 +19,16 @@ from .panels import add_heat_bar, new_sheet, overlay, show_picture
 
 @dataclass(frozen=True)
 class Look:
-    """Where one network looks in one image, for the sheet.
+    """Where one network looks in one image: one panel of the sheet.
 
     Attributes
     ----------
     picture : ndarray
         (side, side, 3) uint8: the overlay.
     caption : str
-        Below the overlay: the class that the map explains, with its probability.
+        The text below the overlay: the class that the map explains, with its probability.
     half : float
-        The smallest share of the map's area that holds half of its sum; not a number for a map of zeros.
+        The smallest share of the map's area that holds half of its sum; not a number if the map is 0 everywhere.
     """
 
     picture: np.ndarray
@@ -38,14 +38,14 @@ class Look:
 
 @dataclass(frozen=True)
 class LookedAt:
-    """One image of the sheet, with where the networks look in it.
+    """One image of the sheet, and where the networks look in it.
 
     Attributes
     ----------
     name : str
-        Of the image.
+        The image's name.
     picture : ndarray
-        (H, W, 3) uint8: what the first network is fed.
+        (H, W, 3) uint8: the first network's input before it is normalised.
     looks : list of Look
         In the order of the sheet's columns.
     """
@@ -69,7 +69,7 @@ def look_at(
     layers : sequence of str
         See `fusion.explain.layers.find_layer`.
     wanted : str, optional
-        The name of the class to explain; by default the class that each image's answer is.
+        The name of the class to explain; by default, the class that the network predicts for each image.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def look_at(
     Raises
     ------
     ConfigError
-        If the class or a layer is not known.
+        If the network has no such class or layer.
     """
     shares = probabilities(trained, images)
     classes = shares.argmax(axis=1) if wanted is None else np.full(len(images), class_number(trained, wanted))
@@ -101,7 +101,7 @@ def class_number(trained: Trained, name: str) -> int:
     Raises
     ------
     ConfigError
-        If the network has no such class; the nearest are named.
+        If the network has no such class; the message names the nearest ones.
     """
     if name not in trained.classes:
         raise ConfigError(f"--class {name!r}: no such class; {nearest(name, trained.classes)}")
@@ -109,16 +109,16 @@ def class_number(trained: Trained, name: str) -> int:
 
 
 def draw_grad_cam_sheet(images: Sequence[LookedAt], columns: Sequence[str], title: str, path: Path) -> None:
-    """Draw images, and beside each of them where the networks look: one panel per network and layer.
+    """Draw images, and beside each of them where the networks look, one panel per network and layer.
 
     Parameters
     ----------
     images : sequence of LookedAt
-        Each with one look per column.
+        The images, each with one look per column.
     columns : sequence of str
-        Headings of the looks.
+        The headings of the columns.
     title : str
-        Of the sheet.
+        The title of the sheet.
     path : Path
         Written in the format that its name ends in.
     """

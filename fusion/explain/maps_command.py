@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..command import log_to_terminal, split_settings
+from ..command import log_to_terminal, split_settings, written_folder
 from ..compat import mx
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
@@ -20,6 +20,7 @@ from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
 from ..progress import Counter, progress
 from ..training.preparation import load_split
+from ..words import counted
 from .answers import settings_with
 from .fusion_maps import (
     WeightDistribution,
@@ -33,10 +34,10 @@ from .fusion_maps import (
 )
 from .gradcam_command import add_compare, load_all, settle_words
 from .maps_picture import draw_fusion_maps, draw_network_maps, draw_weight_distribution, last_of_stages
-from .output import add_output, picture_name, slug, written_folder
+from .output import add_output, picture_name, slug
 from .panels import image_name
 
-#: Rows of a sheet; further images have their own pictures only.
+#: Rows of a sheet at the most; further images only have pictures of their own.
 SHEET_ROWS = 12
 
 
@@ -47,19 +48,19 @@ def add_command(commands: Any) -> None:
     add_source(parser)
     add_compare(parser)
     words = (
-        "also the distribution of w over the run's test set, or over at most N images of it, evenly spaced; a word "
-        "after it that is not a whole number is an image (write ./1 for an image or a folder named 1)"
+        "also draw the distribution of w over the run's test set, or over at most N evenly spaced images of it; a word "
+        "after this option that is not a whole number is an image (write ./1 for an image or a folder named 1)"
     )
     parser.add_argument("--over-data", action=_OverData, nargs="?", metavar="N", help=words)
-    parser.add_argument("--data-dir", metavar="DIR", help=argparse.SUPPRESS)  # how data.dir was once spelled
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images at a time (default: 32)")
+    parser.add_argument("--data-dir", metavar="DIR", help=argparse.SUPPRESS)  # the former name of data.dir
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument("--json", action="store_true", help="the distribution as one JSON object on standard output")
     add_output(parser)
     parser.set_defaults(run_command=_run)
 
 
 class _OverData(argparse.Action):
-    """The option takes a whole number, or else 0 for all images; a word that is no number is kept for the images."""
+    """Reads the whole number after the option, or 0 for all images; a word that is no number counts as an image."""
 
     def __call__(
         self,
@@ -76,7 +77,7 @@ class _OverData(argparse.Action):
 
 
 def _settle_words(arguments: argparse.Namespace) -> None:
-    """Tell the images from the runs to compare, and both from the settings."""
+    """Divide the words without an option into settings, runs to compare and images."""
     words = [*getattr(arguments, "not_taken", []), *arguments.images]
     arguments.settings, arguments.images = split_settings(words)
     if arguments.data_dir is not None:
@@ -111,7 +112,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if not arguments.images and arguments.over_data is None:
         raise ConfigError("nothing to show: name images, or ask for the distribution over the test set by --over-data")
     if arguments.over_data is not None and arguments.over_data < 0:
-        raise ConfigError(f"--over-data {arguments.over_data}: expected a number of images, or none for all of them")
+        raise ConfigError(f"--over-data {arguments.over_data}: expected a number of images, or nothing for all of them")
     if arguments.over_data is not None and arguments.run is None:
         raise ConfigError("--over-data is over the test set of a run: name one by --run DIR")
     if arguments.settings and arguments.over_data is None and arguments.data_dir is None:
@@ -121,18 +122,19 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _check_weights(title: str, network: Trained) -> None:
-    """Refuse a network without weights, and say which stages of another have none."""
+    """Refuse a network without fusion weights; print which stages have none if only some have them."""
     try:
         weighted_places(network.net)
     except ConfigError as error:
         raise ConfigError(f"{network.file}: {error}") from None
     plainly = {place.stage: type(place.block).__name__ for place in without_weight(network.net)}
     for stage, kind in plainly.items():
-        print(f"{title}: stage {stage} fuses by {kind}, which has no weight to show", file=sys.stderr)
+        where = f"stage {stage} fuses" if stage else "outside the stages it fuses"
+        print(f"{title}: {where} by {kind}, which has no weight to show", file=sys.stderr)
 
 
 def _draw_images(title: str, network: Trained, files: Sequence[Path], batch_size: int, folder: Path) -> int:
-    """Write a network's sheet and each image's picture; return how many images cannot be read."""
+    """Write the sheet of a network and a picture of each image; return how many images cannot be read."""
     unreadable = written = 0
     kept: List[Tuple[np.ndarray, List[str], List[WeightMap]]] = []
     with progress(f"maps of {title}", len(files), unit="images") as meter:
@@ -152,7 +154,7 @@ def _draw_images(title: str, network: Trained, files: Sequence[Path], batch_size
                     draw_network_maps(batch.images[index], index, maps, about, path)
             meter.update(len(batch.files) + len(batch.unreadable))
     if not written:
-        raise DataError(f"none of the {len(files)} images can be read")
+        raise DataError(f"no image can be read: {counted(len(files), 'file')} tried")
     pictures, names, maps = _joined(kept)
     draw_fusion_maps(pictures, names, maps, f"{title}: fusion weights", folder / f"{slug(f'sheet_{title}')}.png")
     return unreadable
@@ -161,7 +163,7 @@ def _draw_images(title: str, network: Trained, files: Sequence[Path], batch_size
 def _joined(
     kept: Sequence[Tuple[np.ndarray, List[str], List[WeightMap]]],
 ) -> Tuple[np.ndarray, List[str], List[WeightMap]]:
-    """The first images of several batches, as one."""
+    """The first images of several batches with their names and maps, joined as one batch."""
     pictures = np.concatenate([pictures for pictures, _, _ in kept])[:SHEET_ROWS]
     names = [name for _, own, _ in kept for name in own][:SHEET_ROWS]
     maps = [
@@ -176,13 +178,13 @@ def _joined(
 
 
 def _distribution(network: Trained, arguments: argparse.Namespace) -> Tuple[List[WeightDistribution], str]:
-    """Of a network over its test set, and over how many images of which."""
+    """The distribution of a network's weights over its test set, and how many images of which data set these are."""
     data = load_split(settings_with(network, arguments.settings), "test")
     step = -(-len(data) // (arguments.over_data or len(data)))
     count = len(range(0, len(data), step))
     with progress("weights", count, unit="images") as meter:
         found = weight_distribution(network.net, _batches(network, data, step, arguments.batch_size, meter))
-    return found, f"{count:,} test images of {data.title}"
+    return found, f"{counted(count, 'test image')} of {data.title}"
 
 
 def _report(arguments: argparse.Namespace, distributions: Dict[str, List[WeightDistribution]], over: str) -> None:
@@ -196,7 +198,7 @@ def _report(arguments: argparse.Namespace, distributions: Dict[str, List[WeightD
 
 
 def _batches(trained: Trained, data: Any, step: int, batch_size: int, meter: Counter) -> Iterator[Any]:
-    """Every `step`-th image of a data set in batches, prepared and on the network's device."""
+    """Batches of every `step`-th image of a data set, normalised and on the network's device."""
     waiting: List[np.ndarray] = []
     for images, _ in data.in_order(1, (0, step)):
         waiting.append(images[0])

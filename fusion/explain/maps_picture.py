@@ -11,19 +11,19 @@ from ..drawing import BLUE, FAINT, GREY, ORANGE, WIDTH, new_page, plain, save_pa
 from .fusion_maps import BINS, WeightDistribution, WeightMap
 from .panels import LARGEST, add_bar, bare, new_image_page, new_sheet, preference_colours, show_picture
 
-#: Panels side by side in the picture of one image.
+#: How many panels the picture of one image has side by side.
 _COLUMNS = 6
 
-#: Inches between two panels side by side, above and below a panel, and for the title and the scale of the page.
+#: Inches between two panels side by side, around a panel above and below it, and for the page's title and scale.
 _BETWEEN, _AROUND, _TITLE_AND_BAR = 0.1, 0.5, 1.3
 
-#: The scale of the maps reaches at least this far from ½. With less, noise would look like a preference.
+#: The scale of the maps reaches at least this far from ½. On a smaller scale noise would look like a preference.
 _LEAST_REACH = 0.02
 
-#: A map gets a line at ½ if it goes at least this far to both sides of ½, as a share of the scale.
+#: A map gets a line at ½ if its values go at least this far to both sides of ½, as a share of the scale.
 _LEAST_CROSSING = 0.05
 
-#: How many bins of the distribution are drawn as one.
+#: How many bins of the distribution are joined into one that is drawn.
 _MERGED = 10
 
 #: The height of a panel as a multiple of its highest line, so that there is room for the legend.
@@ -31,23 +31,24 @@ _HEADROOM = 1.7
 
 _SCALE = "w, mean over channels"
 _SELECTING_SCALE = (
-    "w, mean over channels; below 1/2, the black line, the shortcut counts more\n"
+    "w, mean over channels; below 1/2, the black line, the {y} counts more\n"
     "below a map: the share of its pixels and channels where that is so"
 )
 
-#: What w is the weight of, by role.
+#: For each role, what w is the weight of.
 _OF_WHAT = {
-    "selects": "weight w of the transformed features",
-    "gates x": "weight w of the transformed features",
-    "gates y": "weight w of the shortcut",
+    "selects": "weight w of the {x}",
+    "gates x": "weight w of the {x}",
+    "gates y": "weight w of the {y}",
     "gates both": "weight w of the sum",
+    "shares": "weight w of one input among several",
 }
 
 
 def last_of_stages(maps: Sequence[WeightMap]) -> List[WeightMap]:
-    """Of the maps, those of the last block of each stage."""
-    last = {found.place.stage: found.place.position for found in maps}
-    return [found for found in maps if found.place.position == last[found.place.stage]]
+    """Of the maps, those of the last fusion block of each stage."""
+    last = {found.place.stage: found.place.name for found in maps}
+    return [found for found in maps if found.place.name == last[found.place.stage]]
 
 
 # --- Maps -----------------------------------------------------------------------------------------------------------
@@ -56,18 +57,18 @@ def last_of_stages(maps: Sequence[WeightMap]) -> List[WeightMap]:
 def draw_fusion_maps(
     pictures: np.ndarray, names: Sequence[str], maps: Sequence[WeightMap], title: str, path: Path
 ) -> None:
-    """Draw images, and beside each of them the weight maps of some fusion blocks: one panel per block and pass.
+    """Draw images, and beside each of them the weight maps of some fusion blocks, one panel per block and pass.
 
     Parameters
     ----------
     pictures : ndarray
-        (B, H, W, 3) uint8: what the network is fed.
+        (B, H, W, 3) uint8: the network's input before it is normalised.
     names : sequence of str
-        Of the B images.
+        The names of the B images.
     maps : sequence of WeightMap
-        Of these images, such as `last_of_stages(fusion_maps(...))`.
+        The maps of these images, such as `last_of_stages(fusion_maps(...))`.
     title : str
-        Of the sheet.
+        The title of the sheet.
     path : Path
         Written in the format that its name ends in.
     """
@@ -87,13 +88,13 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
     Parameters
     ----------
     picture : ndarray
-        (H, W, 3) uint8: what the network is fed.
+        (H, W, 3) uint8: the network's input before it is normalised.
     index : int
-        The place of the image in the maps.
+        The index of the image in the batch that the maps are of.
     maps : sequence of WeightMap
-        From `fusion_maps`.
+        The result of `fusion_maps`.
     title : str
-        Of the picture.
+        The title of the picture.
     path : Path
         Written in the format that its name ends in.
     """
@@ -106,12 +107,18 @@ def draw_network_maps(picture: np.ndarray, index: int, maps: Sequence[WeightMap]
     panels[0].set_title("image", fontsize=8)
     reach = _reach(maps)
     for axes, found in zip(panels[1:], maps):
-        axes.set_title(plain(found.title.replace(", pass", "\npass")), fontsize=8)
+        axes.set_title(plain(_in_two_lines(found.title)), fontsize=8)
         shown = _show_weights(axes, found, index, reach)
     for axes in panels[len(maps) + 1 :]:
         axes.axis("off")
     add_bar(figure, grid, shown, _scale(maps))
     save_page(figure, path)
+
+
+def _in_two_lines(title: str) -> str:
+    """The stage and the block of a title above the rest of it."""
+    words = title.split(", ")
+    return "\n".join([", ".join(words[:2]), ", ".join(words[2:])]) if len(words) > 2 else title
 
 
 def _reach(maps: Sequence[WeightMap]) -> float:
@@ -120,14 +127,17 @@ def _reach(maps: Sequence[WeightMap]) -> float:
 
 
 def _scale(maps: Sequence[WeightMap]) -> str:
-    return _SELECTING_SCALE if all(found.role == "selects" for found in maps) else _SCALE
+    preferred = {found.place.inputs[1] for found in maps}
+    if len(preferred) > 1 or any(found.role != "selects" for found in maps):
+        return _SCALE
+    return _SELECTING_SCALE.format(y=preferred.pop())
 
 
 def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
     mean = found.mean[index]
     limits = {"vmin": 0.5 - reach, "vmax": 0.5 + reach}
     shown = axes.imshow(mean, cmap=preference_colours(), interpolation="nearest", **limits)
-    # In a map that hardly leaves ½ the line would surround noise.
+    # In a map whose values are all close to ½, the line would only show noise.
     if min(mean.shape) > 1 and min(0.5 - mean.min(), mean.max() - 0.5) > _LEAST_CROSSING * reach:
         axes.contour(mean, levels=[0.5], colors="black", linewidths=0.7)
     bare(axes)
@@ -136,9 +146,9 @@ def _show_weights(axes: Any, found: WeightMap, index: int, reach: float) -> Any:
 
 
 def _verdict(found: WeightMap, index: int) -> str:
-    """How often the shortcut is preferred, of a block that has the choice."""
+    """How often y is preferred, of a block that has the choice."""
     if found.role == "selects":
-        return f"shortcut {100 * found.identity[index].mean():.0f} %"
+        return f"{found.place.inputs[1]} {100 * found.identity[index].mean():.0f} %"
     return f"w {found.role}"
 
 
@@ -146,14 +156,14 @@ def _verdict(found: WeightMap, index: int) -> str:
 
 
 def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]], title: str, path: Path) -> None:
-    """Draw how the weights of networks are distributed: one row per network, a panel per stage, a line per pass.
+    """Draw how the weights of networks are distributed: one row per network, one panel per stage, one line per pass.
 
     Parameters
     ----------
     networks : dict of str to sequence of WeightDistribution
-        By title, from `weight_distribution`.
+        The result of `weight_distribution` for each network, by the network's title.
     title : str
-        Of the picture.
+        The title of the picture.
     path : Path
         Written in the format that its name ends in.
     """
@@ -174,20 +184,25 @@ def draw_weight_distribution(networks: Mapping[str, Sequence[WeightDistribution]
         row[0].set_ylabel(plain(f"{name}\n% of weights per 0.01"), fontsize=9)
     for axes, stage in zip(grid[0], stages):
         axes.set_title(f"stage {stage}" if stage else "outside stages", fontsize=10)
-    words = {_OF_WHAT[found.role] for distributions in networks.values() for found in distributions}
+    words = {_of_what(found) for distributions in networks.values() for found in distributions}
     for axes in grid[-1]:
         axes.set_xlabel(next(iter(words)) if len(words) == 1 else "fusion weight w", fontsize=9)
     save_page(figure, path)
 
 
+def _of_what(found: WeightDistribution) -> str:
+    x, y = found.inputs
+    return _OF_WHAT[found.role].format(x=x, y=y)
+
+
 def _densities(found: WeightDistribution) -> np.ndarray:
-    """The share of weights, in percent, in each of the bins that are drawn."""
+    """The percentage of weights in each of the bins that are drawn."""
     return 100 * found.counts.reshape(-1, _MERGED).sum(axis=1) / found.total
 
 
 def _draw_density(axes: Any, found: WeightDistribution) -> None:
     colour, style = ((BLUE, "-"), (ORANGE, "--"))[(found.number - 1) % 2]
-    about = f"pass {found.number}\n" if found.passes > 1 else ""
+    about = f"{found.kind.title}\n" if found.kind.title else ""
     label = f"{about}median |w-1/2| {found.distance(0.5):.3f}"
     if found.role == "selects":
         label += f"\nw < 1/2: {100 * found.identity_share:.0f} %"

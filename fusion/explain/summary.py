@@ -25,7 +25,7 @@ class BlockSummary:
     kind : str
         Class name.
     output_shape : tuple of int
-        For one image, without the batch axis.
+        For one image, without the batch axis; empty for a block that gives several maps.
     parameters : int
         How many numbers are learnt; running statistics are not counted, as in the published figures.
     multiply_adds : int
@@ -55,7 +55,7 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[BlockSummary]:
         Every block, each before its children; the first is the network itself.
     """
     size = input_size or net.input_size
-    shapes: Dict[int, Tuple[int, ...]] = {}
+    shapes: Dict[int, _Shapes] = {}
     blocks = list(walk(net))
     with _initialised(net), imperative(block for _, block in blocks):
         hooks = [block.register_forward_hook(_record(shapes)) for _, block in blocks]
@@ -66,7 +66,11 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[BlockSummary]:
                 hook.detach()
     return [
         BlockSummary(
-            name, type(block).__name__, shapes.get(id(block), ()), count_parameters(block), _cost(block, shapes)
+            name,
+            type(block).__name__,
+            shapes.get(id(block), _UNUSED).output,
+            count_parameters(block),
+            _cost(block, shapes),
         )
         for name, block in blocks
     ]
@@ -85,18 +89,31 @@ def _initialised(net: Any) -> Iterator[None]:
             parameter._data = parameter._grad = None
 
 
-def _record(shapes: Dict[int, Tuple[int, ...]]) -> Any:
+@dataclass(frozen=True)
+class _Shapes:
+    """Of a block's first input and of its output, for one image; empty where that is not one array."""
+
+    input: Tuple[int, ...]
+    output: Tuple[int, ...]
+
+
+#: Of a block that took no part.
+_UNUSED = _Shapes((0, 0), ())
+
+
+def _record(shapes: Dict[int, _Shapes]) -> Any:
     def hook(block: Any, inputs: Any, output: Any) -> None:
-        shapes[id(block)] = tuple(output.shape[1:])
+        shapes[id(block)] = _Shapes(*(tuple(getattr(value, "shape", ())[1:]) for value in (inputs[0], output)))
 
     return hook
 
 
-def _cost(block: Any, shapes: Dict[int, Tuple[int, ...]]) -> int:
-    """A convolution or dense layer applies all its weights once for each output pixel."""
-    if isinstance(block, (nn.Conv2D, nn.Dense)):
-        pixels = int(np.prod(shapes[id(block)][1:])) if id(block) in shapes else 0
-        return int(np.prod(block.weight.shape)) * pixels
+def _cost(block: Any, shapes: Dict[int, _Shapes]) -> int:
+    """A convolution or dense layer applies all its weights once per output pixel, a transposed one per input pixel."""
+    if isinstance(block, (nn.Conv2D, nn.Conv2DTranspose, nn.Dense)):
+        found = shapes.get(id(block), _UNUSED)
+        shape = found.input if isinstance(block, nn.Conv2DTranspose) else found.output or _UNUSED.input
+        return int(np.prod(block.weight.shape)) * int(np.prod(shape[1:]))
     return sum(_cost(child, shapes) for child in block._children.values())
 
 

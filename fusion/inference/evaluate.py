@@ -10,9 +10,9 @@ from typing import Any
 from ..errors import ConfigError, nearest
 from ..models.pretrained import find_weights, list_pretrained
 from ..models.zoo import FAMILIES, MODELS
-from ..tasks import task_of
-from ..training.config import read_config
-from ..training.evaluation import evaluate_run
+from ..training.evaluation import evaluate_with_settings
+from ..training.logbook import RunDirectory
+from ..words import counted
 
 
 def add_command(commands: Any) -> None:
@@ -24,16 +24,18 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    where = "where the data is now, such as data.dir=PATH"
-    parser.add_argument("settings", nargs="*", metavar="data.key=value", help=where)
+    where = "where the data is now, such as data.dir=PATH, and how images are shown, such as eval.flips=true"
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help=where)
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    unwanted = [word for word in arguments.settings if not word.startswith("data.")]
+    unwanted = [word for word in arguments.settings if not word.startswith(("data.", "eval."))]
     if unwanted:
-        raise ConfigError(f"command line, {unwanted[0]!r}: evaluate takes data.key=value only, such as data.dir=PATH")
-    run, which = arguments.run, arguments.checkpoint or "best"
+        raise ConfigError(
+            f"command line, {unwanted[0]!r}: evaluate takes data.key=value, such as data.dir=PATH, and eval.key=value"
+        )
+    folder, which = arguments.run, arguments.checkpoint or "best"
     if arguments.model is not None:
         if arguments.checkpoint is not None:
             raise ConfigError("--checkpoint is for --run: --model evaluates the weights that come with the package")
@@ -41,15 +43,17 @@ def _run(arguments: argparse.Namespace) -> None:
             advice = nearest(arguments.model, list_pretrained())
             raise ConfigError(f"--model: no such model {arguments.model!r}, {advice}")
         weights = find_weights(arguments.model)
-        run, which = weights.folder, str(weights.file)
-    found = evaluate_run(run, which, arguments.device, arguments.settings)
+        folder, which = weights.folder, str(weights.file)
+    run = RunDirectory.existing(folder)
+    settings = run.settings(arguments.settings)
+    found = evaluate_with_settings(run, settings, which, arguments.device)
     if arguments.json:
         print(json.dumps(found))
         return
     print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
-    loss, *others = task_of(read_config(run / "config.yaml")).evaluation
+    loss, *others = run.task(settings).evaluation
     named = [*((figure.title, figure) for figure in others), (loss.short, loss)]
     width = max(len(name) for name, _ in named)
     for name, figure in named:
         print(f"  {name:<{width}}  {figure.text(found[figure.name])}")
-    print(f"  {found['images']:,} images, {found['images_per_second']:.0f} images/s")
+    print(f"  {counted(found['images'], 'image')}, {found['images_per_second']:.0f} images/s")

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, List
 
-from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, nn
+from ..operators import GlobalAveragePool
 from .layers import (
     InputNorm,
     average_pool,
@@ -23,7 +23,7 @@ from .layers import (
 )
 from .network import Network, fusion_by_stage, positive
 
-#: Channels of the stem and of the three stages at channel_times=1.
+#: Channels of the stem and of the three stages if channel_times is 1.
 WIDTHS = (16, 16, 32, 64)
 
 
@@ -33,13 +33,14 @@ class PreActivationBlock(HybridBlock):
     Parameters
     ----------
     channels, stride, in_channels : int
-        Of the block. The shortcut has a convolution where the width changes.
+        Output channels, stride and input channels of the block. If the two numbers of channels differ, the shortcut has
+        a convolution.
     attention : callable
-        Makes the fusion block, which is called on (residual function, shortcut), both
-        (B, channels, H / stride, W / stride).
+        A function that makes the fusion block. The block takes the output of the residual function and the shortcut,
+        both (B, channels, H / stride, W / stride).
     avg_down : bool
-        Shrink the shortcut by average pooling before its convolution (second release), or by the convolution's own
-        stride (first release).
+        True shrinks the shortcut by average pooling before its convolution (second release of the original program);
+        False by the stride of the convolution (first release).
     """
 
     def __init__(
@@ -76,28 +77,28 @@ class CIFARResNet(Network):
     Parameters
     ----------
     fusion : str, default 'aff'
-        What fuses each shortcut: a name that `fusion.get_fusion` knows.
+        The block that fuses each shortcut: a name that `fusion.get_fusion` knows.
     blocks : int, default 5
-        Residual blocks in each of the three stages; 5 is ResNet-32.
+        Residual blocks in each of the three stages; 5 gives ResNet-32.
     channel_times : int, default 4
-        Multiplies the widths 16, 16, 32, 64.
+        The widths 16, 16, 32, 64 are multiplied by this number.
     start_layer : int, default 1
         Stages before this one fuse by addition.
     classes : int, default 100
-        Logits.
+        The number of logits.
     deep_stem : bool, default False
-        Three convolutions in place of one.
+        Use three convolutions in the stem in place of one.
     avg_down : bool, default True
-        Average-pool shortcuts that shrink (second release); False is the first release's strided convolution.
+        Shrink shortcuts by average pooling (second release); False uses the strided convolution of the first release.
     final_drop : float, default 0
-        Dropout before the classifier.
+        The rate of dropout before the classifier.
     r : int, default 4
-        Reduction of the fusion blocks.
+        The channel reduction in the fusion blocks.
     norm : {'batch', 'group', 'none'}
-        Of the fusion blocks' global branches: see `fusion.attention.GlobalContext`.
+        The normalisation in the global branches of the fusion blocks: see `fusion.attention.GlobalContext`.
 
     Inputs
-        - **x**: images (B, 3, 32, 32), normalised; any size that 4 divides works.
+        - **x**: images (B, 3, 32, 32), normalised; height and width may be any multiples of 4.
     Outputs
         - logits (B, classes).
     """

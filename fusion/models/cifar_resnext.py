@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..attention import GlobalAveragePool
 from ..compat import nn
+from ..operators import GlobalAveragePool
 from .layers import final_dropout, norm_relu, pooled_shortcut, stem_layers
 from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION
 from .resnext import resnext_stage
 
-#: Width of the first stage at channel_times=1; each later stage doubles it.
+#: Width of the first stage if channel_times is 1; each later stage has twice the width of the one before it.
 FIRST_WIDTH = 16
 STAGES = 3
 
@@ -25,32 +25,33 @@ class CIFARResNeXt(Network):
     Parameters
     ----------
     fusion : str, default 'aff'
-        What fuses each shortcut: a name that `fusion.get_fusion` knows.
+        The block that fuses each shortcut: a name that `fusion.get_fusion` knows.
     blocks : int, default 4
-        In each of the three stages; 4 is ResNeXt-38, 5 is ResNeXt-47.
+        Residual blocks in each of the three stages; 4 gives ResNeXt-38, 5 gives ResNeXt-47.
     channel_times : int, default 4
-        Multiplies the width 16 of the first stage.
+        The first stage's width of 16 is multiplied by this number.
     start_layer : int, default 1
         Stages before this one fuse by addition.
     classes : int, default 100
-        Logits.
+        The number of logits.
     cardinality, bottleneck_width : int, default 32 and 4
-        Groups, and channels a group at width 64.
+        The number of groups, and the channels per group at width 64.
     deep_stem : bool, default False
-        Three convolutions in place of one.
+        Use three convolutions in the stem in place of one.
     last_gamma : bool, default True
-        Start the last batch norm of each block at gamma 0, as the original did with its (inverted) flag off.
+        Initialise gamma of each block's last batch norm as 0. The original program did so if its flag of this name was
+        off, because it read the flag the wrong way round.
     use_se : bool, default False
-        Squeeze-and-excitation in each block.
+        Add squeeze-and-excitation to each block.
     final_drop : float, default 0
-        Dropout before the classifier.
+        The rate of dropout before the classifier.
     r : int, default 16
-        Reduction of the fusion blocks.
+        The channel reduction in the fusion blocks.
     norm : {'batch', 'group', 'none'}
-        Of the fusion blocks' global branches.
+        The normalisation in the global branches of the fusion blocks.
 
     Inputs
-        - **x**: images (B, 3, 32, 32), normalised; any size that 4 divides works.
+        - **x**: images (B, 3, 32, 32), normalised; height and width may be any multiples of 4.
     Outputs
         - logits (B, classes).
     """

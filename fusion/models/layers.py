@@ -6,7 +6,7 @@ from typing import Any, Callable, List, Sequence
 
 from ..compat import nn
 
-#: From (stride, in_channels, channels) to the shortcut of a block that changes its input's shape.
+#: A function of (stride, in_channels, channels) that makes the shortcut of a block that changes its input's shape.
 Shortcut = Callable[[int, int, int], Any]
 
 
@@ -16,7 +16,7 @@ def convolution1x1(channels: int, stride: int, in_channels: int) -> Any:
 
 
 def convolution3x3(channels: int, stride: int, in_channels: int, dilation: int = 1, groups: int = 1) -> Any:
-    """A 3×3 convolution without bias that keeps the size at stride 1."""
+    """A 3×3 convolution without bias; at stride 1 the output is as large as the input."""
     return nn.Conv2D(
         channels,
         kernel_size=3,
@@ -35,12 +35,12 @@ def convolution7x7(channels: int) -> Any:
 
 
 def average_pool(stride: int) -> Any:
-    """Average pooling that shrinks a shortcut by `stride`; padding is not counted."""
+    """Average pooling that shrinks a shortcut by the factor `stride`; padding does not count in the averages."""
     return nn.AvgPool2D(pool_size=stride, strides=stride, ceil_mode=True, count_include_pad=False)
 
 
 def pooled_shortcut(stride: int, in_channels: int, channels: int) -> Any:
-    """Average pool (of 1 at stride 1), conv1×1, BN."""
+    """Average pooling over stride × stride pixels, conv1×1, BN."""
     return sequence(
         lambda: [
             average_pool(stride),
@@ -51,12 +51,12 @@ def pooled_shortcut(stride: int, in_channels: int, channels: int) -> Any:
 
 
 def strided_shortcut(stride: int, in_channels: int, channels: int) -> Any:
-    """conv1×1 (stride), BN."""
+    """conv1×1 with the stride, BN."""
     return sequence(lambda: [convolution1x1(channels, stride, in_channels), nn.BatchNorm(in_channels=channels)])
 
 
 def stem_layers(widths: Sequence[int], stride: int) -> List[Any]:
-    """A stem on images: conv3×3 of each width, the first with a stride, with BN and ReLU between them."""
+    """A stem on images: one conv3×3 per width, of which the first has the stride, with BN and ReLU between them."""
     layers = [convolution3x3(widths[0], stride, 3)]
     for in_channels, channels in zip(widths, widths[1:]):
         layers += [*norm_relu(in_channels), convolution3x3(channels, 1, in_channels)]
@@ -68,21 +68,27 @@ def norm_relu(channels: int) -> List[Any]:
     return [nn.BatchNorm(in_channels=channels), nn.Activation("relu")]
 
 
-def final_dropout(rate: float) -> Any:
-    """Dropout before a classifier, None at rate 0.
+def dropout(name: str, rate: float) -> Any:
+    """Dropout at the rate of an argument of this name.
 
     Raises
     ------
     ValueError
-        If the rate is not a fraction below 1.
+        If the rate is not a number of at least 0 and below 1.
     """
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate < 1:
-        raise ValueError(f"final_drop={rate!r}: expected a fraction of at least 0 and below 1")
-    return nn.Dropout(rate) if rate else None
+        raise ValueError(f"{name}={rate!r}: expected a fraction of at least 0 and below 1")
+    return nn.Dropout(rate)
+
+
+def final_dropout(rate: float) -> Any:
+    """Dropout before a classifier, None at rate 0. Errors as `dropout`."""
+    layer = dropout("final_drop", rate)
+    return layer if rate else None
 
 
 def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
-    """A container of layers, made inside its name scope so that exported names nest."""
+    """A container of layers, which are made inside its name scope so that their exported names begin with its name."""
     container = nn.HybridSequential(prefix=prefix or None)
     with container.name_scope():
         container.add(*layers())
@@ -90,7 +96,7 @@ def sequence(layers: Callable[[], List[Any]], prefix: str = "") -> Any:
 
 
 def keep_statistics(norm: Any) -> None:
-    """Have a batch norm of images, which has no scale, keep running statistics: see `InputNorm`.
+    """Make a batch norm of images, which has no scale, update its running statistics: see `InputNorm`.
 
     Parameters
     ----------
@@ -105,19 +111,19 @@ def keep_statistics(norm: Any) -> None:
 class InputNorm(nn.BatchNorm):
     """Batch norm of the images themselves, without scale and shift.
 
-    MXNet's CPU kernels update running statistics in the backward pass, which is left out where nothing below wants a
-    gradient: images want none, so that Gluon's own layer would keep the initial statistics. Here gamma, which
-    the operator holds at 1, asks for its gradient, which is 0, and is kept from learning.
+    MXNet's CPU kernels update running statistics in the backward pass. That pass is left out of a layer if neither its
+    input nor its parameters need a gradient, as with images, so that Gluon's own layer would keep the initial
+    statistics. Here gamma, which the operator holds at 1, requests its gradient, which is 0, and never learns.
 
     Parameters
     ----------
     channels : int
-        Of the images.
+        The channels of the images.
 
     Inputs
         - **x**: images (B, channels, H, W).
     Outputs
-        - the same shape.
+        - the normalised images, in the same shape.
     """
 
     def __init__(self, channels: int = 3, **kwargs: Any) -> None:

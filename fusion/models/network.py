@@ -1,4 +1,4 @@
-"""What every network here has in common: how it initialises its weights and how it reads a parameter file."""
+"""What all networks of this package have in common: how they initialise weights and read parameter files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ..attention import MSCAM
-from ..compat import HybridBlock, mx
+from ..attention import GlobalAveragePool
+from ..compat import HybridBlock, mx, nn
 from ..errors import CheckpointError
-from ..fuse import find_fusion, get_fusion
+from ..fuse import get_fusion
+from ..long_skip import two_input_fusion
 
-#: How many mismatches an error lists before it says "and N more".
+#: An error message lists at most this many mismatches, and then says "and N more".
 _LISTED = 4
 
 
 class Network(HybridBlock):
-    """A classifier that ends in logits.
+    """A network that ends in logits: of the image, or of each of its pixels.
 
     Attributes
     ----------
@@ -26,14 +27,17 @@ class Network(HybridBlock):
     classes : int
         The number of logits.
     dtype : str
-        Of the images that it takes, and of its logits.
+        The type of the images that it takes, and of its logits.
     classifier : str
         The structural name of the layer that makes the logits: its weight and its bias have one row per class.
+    dense : bool
+        Whether its answer is one per pixel: logits (B, classes, H, W) rather than (B, classes).
     """
 
     input_size = 224
     dtype = "float32"
     classifier: ClassVar[str] = "output"
+    dense: ClassVar[bool] = False
 
     def __init__(self, classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,16 +49,16 @@ class Network(HybridBlock):
         Parameters
         ----------
         init : Initializer, optional
-            The published recipe's: Xavier for CIFAR, MSRAPrelu for ImageNet.
+            By default, that of the published recipe: Xavier for CIFAR, MSRAPrelu for ImageNet.
         ctx : Context or list of Context, optional
-            Where the parameters live.
+            The devices for the parameters.
         verbose, force_reinit : bool
             As in Gluon.
         """
         super().initialize(init or self.default_initializer(), ctx, verbose, force_reinit)
 
     def cast(self, dtype: str) -> None:
-        """Change the type of parameters and inputs; as in Gluon, batch norm's own stay float32 under float16."""
+        """Change the type of parameters and inputs. As in Gluon, batch norms keep float32 parameters under float16."""
         super().cast(dtype)
         self.dtype = np.dtype(dtype).name
 
@@ -62,6 +66,30 @@ class Network(HybridBlock):
     def default_initializer() -> Any:
         """The initialiser of the published recipe."""
         return mx.init.Xavier()
+
+    def stage_features(self, x: Any) -> List[Any]:
+        """The features after each stage, the finest first, for a network that takes this one as its encoder.
+
+        Parameters
+        ----------
+        x : NDArray or Symbol
+            Images (B, 3, H, W).
+
+        Returns
+        -------
+        list of NDArray or Symbol
+            One per stage. What follows the last stage before the pooling is a part of it.
+        """
+        levels: List[Any] = []
+        for layer in self.features:
+            if isinstance(layer, GlobalAveragePool):
+                break
+            x = layer(x)
+            if isinstance(layer, nn.HybridSequential):
+                levels.append(x)
+            elif levels:
+                levels[-1] = x
+        return levels
 
     def load_parameters(
         self,
@@ -77,16 +105,17 @@ class Network(HybridBlock):
         Parameters
         ----------
         filename : str
-            What `save_parameters` wrote, here or in the original program.
+            A file that `save_parameters` wrote, here or in the original program.
         ctx : Context or list of Context, optional
-            Where to put the parameters.
+            The devices for the parameters.
         allow_missing, ignore_extra, cast_dtype, dtype_source
             As in Gluon.
 
         Raises
         ------
         CheckpointError
-            If the file is missing, damaged, or names other parameters or shapes; the first few are listed.
+            If the file is missing or damaged, or if its parameters have other names or shapes; the message lists the
+            first few.
         """
         stored = read_parameters(filename)
         problems = mismatches(self, stored, allow_missing, ignore_extra)
@@ -107,7 +136,7 @@ def read_parameters(filename: str) -> Dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, or not MXNet's.
+        If the file is missing, truncated, or not a parameter file of MXNet.
     """
     try:
         with Path(filename).open("rb"):
@@ -127,16 +156,16 @@ def read_parameters(filename: str) -> Dict[str, Any]:
 
 
 def count_classes(arrays: Mapping[str, Any], classifier: Optional[str] = None) -> int:
-    """How many classes a network of these parameters tells apart.
+    """How many classes a network with these parameters has.
 
     Parameters
     ----------
     arrays : mapping of str to array
         The parameters by structural name, in the network's order.
     classifier : str, optional
-        The layer that makes the logits: `Network.classifier`. If none is given, as for GluonCV's networks, which do not
-        say, or the file has no such layer, the last parameter is taken for its bias. A file of another network is
-        refused when it is loaded, with what does not fit.
+        The layer that makes the logits: `Network.classifier`. If it is not given, as for GluonCV's networks, or the
+        file has no such layer, the last parameter is assumed to be its bias. If that is wrong, the file is of another
+        network, and is refused when it is loaded.
     """
     bias = arrays.get(f"{classifier}.bias")
     if bias is None:
@@ -147,7 +176,7 @@ def count_classes(arrays: Mapping[str, Any], classifier: Optional[str] = None) -
 def mismatches(
     block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
 ) -> List[str]:
-    """What keeps a set of arrays from being this block's parameters, one line each; empty where nothing does.
+    """The reasons why a set of arrays cannot be the parameters of this block, one line each; empty if it can.
 
     Parameters
     ----------
@@ -156,7 +185,7 @@ def mismatches(
     stored : mapping of str to array
         Arrays with a `shape`, by structural name.
     allow_missing, ignore_extra : bool
-        Leave out parameters that only one side has.
+        Accept parameters that only the network has, or only the arrays.
     """
     expected = block._collect_params_with_prefix()
     lines = []
@@ -179,7 +208,7 @@ def _fits(expected: Tuple[int, ...], found: Tuple[int, ...]) -> bool:
 
 
 def describe_mismatches(filename: str, problems: List[str]) -> str:
-    """One message for a file whose parameters are another network's."""
+    """The message for a file whose parameters belong to another network."""
     listed = "\n  ".join(problems[:_LISTED])
     more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
     return (
@@ -189,7 +218,7 @@ def describe_mismatches(filename: str, problems: List[str]) -> str:
 
 
 def count_parameters(block: Any) -> int:
-    """Learnable numbers in a block: all but running statistics and what is held fixed."""
+    """How many numbers of a block are learnt: all parameters except running statistics and those held fixed."""
     learning = (p for p in block.collect_params().values() if p.grad_req != "null" and p.lr_mult > 0)
     return sum(int(np.prod(p.shape)) for p in learning)
 
@@ -200,7 +229,7 @@ def positive(name: str, value: Any) -> int:
     Raises
     ------
     ValueError
-        Naming the argument and what it was.
+        If it is not; the message names the argument and its value.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}={value!r}: expected a positive integer")
@@ -208,25 +237,24 @@ def positive(name: str, value: Any) -> int:
 
 
 def fusion_by_stage(fusion: str, start_layer: int, r: int, norm: str) -> Callable[[int, int], Any]:
-    """How a network makes the fusion block of a stage.
+    """Make the function with which a network makes the fusion blocks of its stages.
 
     Parameters
     ----------
     fusion : str
-        A registry name.
+        A name in the registry of fusion blocks.
     start_layer : int
-        The first stage, counted from 1, that uses it; stages before it add.
+        The first stage, counted from 1, that uses this block; earlier stages use addition.
     r, norm
-        Passed on to `get_fusion`.
+        Arguments of `get_fusion`.
 
     Returns
     -------
     callable
-        From (stage, channels) to a fusion block.
+        A function of (stage, channels) that makes a fusion block.
     """
     positive("start_layer", start_layer)
-    if find_fusion(fusion) is MSCAM:
-        raise ValueError("fusion='mscam': MS-CAM takes a single input; the fusion built of it is 'aff'")
+    two_input_fusion(fusion)
 
     def build(stage: int, channels: int) -> Any:
         return get_fusion(fusion if stage >= start_layer else "DirectAdd", channels, r=r, norm=norm)

@@ -1,8 +1,8 @@
-"""Other normalisations in the place of a network's batch norms: over several devices at once, or in groups of channels.
+"""Replaces the batch norms of a network by batch norm over several devices, or by group norm.
 
-The layers are exchanged in a network that is built but not yet initialised, so every family has them and parameters
-keep their names. Synchronised batch norm is Gluon's contributed block, of Zhang et al., arXiv 1803.08904; group norm is
-that of Wu & He, arXiv 1803.08494.
+The layers are replaced in a network that is built but not yet initialised. This works for every family, and parameters
+keep their names. Synchronised batch norm is a block of gluon.contrib, after Zhang et al., arXiv 1803.08904; group norm
+is that of Wu & He, arXiv 1803.08494.
 """
 
 from __future__ import annotations
@@ -10,39 +10,39 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Iterator, Sequence, Tuple
 
-from ..attention import GroupNorm
 from ..compat import mx, nn
 from ..errors import ConfigError
+from ..operators import GroupNorm
 from .layers import InputNorm, keep_statistics
 
-#: More than the operations of a step, over all devices: each then has a workspace of its own.
+#: More than the number of operations in a step over all devices, so that each operation has a workspace of its own.
 _WORKSPACES = 1 << 14
 
-#: More than the batch norms that a device can come to at the same time.
+#: More than the number of batch norms that a device can run at the same time.
 _THREADS = 16
 _THREADS_SETTING = "MXNET_CPU_WORKER_NTHREADS"
 
-#: What `use_norm_layer` knows.
+#: The names that `use_norm_layer` knows.
 NORM_LAYERS = ("batch", "group")
 
 
 def use_norm_layer(net: Any, norm_layer: str) -> None:
-    """Make every normalisation of a network this one.
+    """Use one kind of normalisation in the whole network.
 
-    A batch norm without scale and centre, such as that of a CIFAR-ResNet's input, stays: it learns nothing, and
-    standardises the channels of the data set.
+    A batch norm without scale and centre, such as the one on the input of a CIFAR-ResNet, is kept: it learns nothing,
+    and standardises the channels of the images.
 
     Parameters
     ----------
     net : HybridBlock
-        Built with batch norm, and not initialised.
+        Built with batch norm, and not yet initialised.
     norm_layer : {"batch", "group"}
-        "batch" changes nothing.
+        Which kind; "batch" changes nothing.
 
     Raises
     ------
     ValueError
-        If it is another word, or a layer has a single channel, whose groups are single values.
+        If it is another word, or if a layer has a single channel, because a group would then be a single value.
     """
     if norm_layer not in NORM_LAYERS:
         raise ValueError(f"norm_layer={norm_layer!r}: expected one of {', '.join(NORM_LAYERS)}")
@@ -53,23 +53,24 @@ def use_norm_layer(net: Any, norm_layer: str) -> None:
 def synchronise_batch_norm(net: Any, devices: Sequence[Any]) -> None:
     """Make each batch norm of a network compute its statistics over the batch of all devices.
 
-    A device that waits in a batch norm for another keeps what it waits with, and on CPU contexts MXNet has little of
-    that: workspaces, whose number it reads at the first operation, so that none may have run in this process before
-    (this asks for enough); and threads, one a context unless the environment said more when MXNet was loaded. Two
-    contexts that start the batch norms of two branches in different orders would then wait for each other for ever.
+    A device that waits in a batch norm for another device keeps a workspace and a thread while it waits. On CPU
+    contexts MXNet has few of both. It reads the number of workspaces at its first operation; this function sets a
+    sufficient number, so no operation may have run in this process before. It has one thread per context, unless the
+    environment asked for more when MXNet was loaded. With one thread, two contexts that start the batch norms of two
+    branches in different orders would wait for each other for ever.
 
     Parameters
     ----------
     net : HybridBlock
-        Built, and not initialised. From then on it trains on exactly that many devices at once: a single one would
-        wait for the others for ever.
+        Built, and not yet initialised. From then on it must be trained on exactly these devices together: one alone
+        would wait for the others for ever.
     devices : sequence of Context
-        What it trains on; with a single one nothing changes.
+        The devices that it is trained on; for a single one nothing changes.
 
     Raises
     ------
     ConfigError
-        If several CPU contexts have too few threads.
+        If there are several CPU contexts, and they have too few threads.
     """
     if len(devices) < 2:
         return
@@ -78,8 +79,8 @@ def synchronise_batch_norm(net: Any, devices: Sequence[Any]) -> None:
         if not threads.isdigit() or int(threads) < _THREADS:
             raise ConfigError(
                 f"synchronised batch norm on {len(devices)} CPU contexts needs {_THREADS} threads for each, and "
-                f"{_THREADS_SETTING} is {threads}: two contexts could wait for each other for ever. MXNet reads it as "
-                f"it is loaded, so start the command again with {_THREADS_SETTING}={_THREADS} in front of it"
+                f"{_THREADS_SETTING} is {threads}: two contexts could wait for each other for ever. MXNet reads it "
+                f"when it is loaded, so start the command again with {_THREADS_SETTING}={_THREADS} in front of it"
             )
         os.environ.setdefault("MXNET_CPU_TEMP_COPY", str(_WORKSPACES))
     _exchange(net, lambda old: _synchronised(old, len(devices)), lambda old: True)
@@ -110,15 +111,15 @@ def _exchange(net: Any, make: Callable[[Any], Any], wanted: Callable[[Any], bool
         if not wanted(old):
             continue
         new = make(old)
-        for name in ("gamma", "beta"):  # a last gamma that starts at 0 goes on doing so
+        for name in ("gamma", "beta"):  # a last gamma that is initialised as 0 still is
             getattr(new, name).init = getattr(old, name).init
         parent._children[key] = new
         if getattr(parent, key, None) is old:
-            object.__setattr__(parent, key, new)  # Gluon's own refuses a block of another class
+            object.__setattr__(parent, key, new)  # Gluon's own __setattr__ refuses a block of another class
 
 
 def _batch_norms(block: Any) -> Iterator[Tuple[Any, str, Any]]:
-    """(parent, key, layer) of each batch norm below a block."""
+    """(parent, key, layer) for each batch norm inside a block."""
     for key, child in block._children.items():
         if type(child) in (nn.BatchNorm, InputNorm):
             yield block, key, child

@@ -1,16 +1,17 @@
 """ResNet-v1b for ImageNet whose shortcuts are fused by any block of `fusion.fuse`.
 
-Source: "Attentional Feature Fusion", arXiv 2009.14082, section 4. The network is GluonCV's ResNet-v1b (stride on the
-3×3 convolution), with the deep stem and average-pooled shortcuts of ResNet-D (He et al., arXiv 1812.01187).
+Source: "Attentional Feature Fusion", arXiv 2009.14082, section 4. The network is GluonCV's ResNet-v1b, which has the
+stride in the 3×3 convolution, with the deep stem and average-pooled shortcuts of ResNet-D (He et al., arXiv
+1812.01187).
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from ..attention import GlobalAveragePool
 from ..compat import HybridBlock, mx, nn
+from ..operators import GlobalAveragePool
 from .layers import (
     Shortcut,
     convolution1x1,
@@ -24,10 +25,10 @@ from .layers import (
 )
 from .network import Network, fusion_by_stage
 
-#: Bottlenecks per stage by depth. The original's 152 is spelt (3, 4, 36, 3), which is 146 layers; this is the true one.
+#: Bottlenecks per stage, by depth. For 152 the original program has (3, 4, 36, 3), which gives only 140 layers.
 BLOCKS: Dict[int, Tuple[int, ...]] = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
-#: Planes of each stage; its output has 4 times as many channels.
+#: Planes of each stage; its output has 4 times this number of channels.
 STAGE_WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4
 
@@ -54,15 +55,16 @@ class Bottleneck(HybridBlock):
     Parameters
     ----------
     planes : int
-        p, of the inner convolutions; the block has 4p output channels.
+        p, the channels of the inner convolutions; the block has 4p output channels.
     stride, dilation, in_channels : int
-        Of the block.
+        Of the block: stride and dilation of its 3×3 convolution, and its input channels.
     attention : callable
-        Makes the fusion block on 4p channels.
+        A function that makes the fusion block, for 4p channels.
     downsample : callable or None
-        From (stride, in_channels, channels) to the shortcut of a stage's first block; None is the identity.
+        A function of (stride, in_channels, channels) that makes the shortcut of a stage's first block; None stands for
+        the identity.
     last_gamma : bool
-        Start the last batch norm at gamma 0.
+        Initialise gamma of the last batch norm as 0.
     """
 
     def __init__(
@@ -104,25 +106,25 @@ class ResNet(Network):
     layers : {50, 101, 152}
         Depth.
     fusion : str, default 'aff'
-        What fuses each shortcut: a name that `fusion.get_fusion` knows.
+        The block that fuses each shortcut: a name that `fusion.get_fusion` knows.
     start_layer : int, default 3
         Stages before this one fuse by addition.
     classes : int, default 1000
-        Logits.
+        The number of logits.
     deep_stem : bool, default True
-        Three 3×3 convolutions (32, 32, 64) in place of one of 7×7.
+        Use three 3×3 convolutions (of 32, 32 and 64 channels) in the stem in place of one of 7×7.
     avg_down : bool, default True
-        Average-pool the shortcuts that shrink.
+        Shrink shortcuts by average pooling; False uses a strided convolution.
     dilated : bool, default False
-        Stages 3 and 4 keep stride 1 and dilate by 2 and 4, for dense prediction.
+        For dense prediction: stages 3 and 4 have stride 1 and dilations of 2 and 4.
     last_gamma : bool, default True
         Initialise gamma of each block's last batch norm as 0.
     final_drop : float, default 0
-        Dropout before the classifier.
+        The rate of dropout before the classifier.
     r : int, default 16
-        Reduction of the fusion blocks.
+        The channel reduction in the fusion blocks.
     norm : {'batch', 'group', 'none'}
-        Of the fusion blocks' global branches.
+        The normalisation in the global branches of the fusion blocks.
 
     Inputs
         - **x**: images (B, 3, H, W), normalised; 224×224 as published.
@@ -191,10 +193,14 @@ class ResNet(Network):
     def default_initializer() -> Any:
         return mx.init.MSRAPrelu()
 
+    def stage_features(self, x: Any) -> List[Any]:
+        levels = [self.maxpool(self.relu(self.bn1(self.conv1(x))))]
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            levels.append(stage(levels[-1]))
+        return levels[1:]
+
     def hybrid_forward(self, F: Any, x: Any) -> Any:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        x = self.flat(self.avgpool(x))
+        x = self.flat(self.avgpool(self.stage_features(x)[-1]))
         if self.drop is not None:
             x = self.drop(x)
         return self.fc(x)

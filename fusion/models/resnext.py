@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, Optional
 
-from ..attention import GlobalAveragePool, repeat_over_pixels
 from ..compat import HybridBlock, mx, nn
+from ..operators import GlobalAveragePool, repeat_over_pixels
 from .layers import (
     Shortcut,
     convolution1x1,
@@ -26,10 +26,10 @@ from .layers import (
 from .network import Network, fusion_by_stage, positive
 from .resnet import EXPANSION, STAGE_WIDTHS, blocks_of
 
-#: The width at which `bottleneck_width` is the channels a group.
+#: The width at which a group has `bottleneck_width` channels.
 _REFERENCE_WIDTH = 64
 
-#: Reduction of the optional squeeze-and-excitation inside a bottleneck, from EXPANSION·c channels to c / 4.
+#: The optional squeeze-and-excitation in a bottleneck of width c reduces its EXPANSION·c channels to c / 4.
 _SE_WIDTH_DIVISOR = 4
 
 
@@ -39,19 +39,20 @@ class ResNeXtBlock(HybridBlock):
     Parameters
     ----------
     width : int
-        c, of the stage; the block has 4c output channels.
+        c, the width of the stage; the block has 4c output channels.
     stride, in_channels : int
-        Of the block.
+        Stride and input channels of the block.
     cardinality, bottleneck_width : int
-        Groups of the 3×3 convolution, and channels a group where c is 64.
+        The number of groups of the 3×3 convolution, and the channels per group if c is 64.
     attention : callable
-        Makes the fusion block on 4c channels.
+        A function that makes the fusion block, for 4c channels.
     downsample : callable or None
-        From (stride, in_channels, channels) to the shortcut of a stage's first block; None is the identity.
+        A function of (stride, in_channels, channels) that makes the shortcut of a stage's first block; None stands for
+        the identity.
     last_gamma : bool
-        Start the last batch norm's gamma at 0, so that the block starts as its shortcut.
+        Initialise gamma of the last batch norm as 0, so that the body's output is 0 at first.
     use_se : bool
-        Squeeze-and-excitation on the body.
+        Apply squeeze-and-excitation to the body.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ResNeXtBlock(HybridBlock):
         group_channels = width * bottleneck_width // _REFERENCE_WIDTH
         if group_channels < 1:
             raise ValueError(
-                f"bottleneck_width={bottleneck_width} leaves no channel a group at width {width}: "
+                f"bottleneck_width={bottleneck_width} leaves no channel per group at width {width}: "
                 f"use at least {-(-_REFERENCE_WIDTH // width)}, or a larger channel_times"
             )
         grouped = cardinality * group_channels
@@ -101,7 +102,7 @@ class ResNeXtBlock(HybridBlock):
 
 
 def _squeeze_excite(width: int) -> Any:
-    """On the pooled body: conv1×1 to c / 4, ReLU, conv1×1 back to 4c, sigmoid. The pooling is the caller's."""
+    """conv1×1 to c / 4 channels, ReLU, conv1×1 back to 4c, sigmoid; to be applied to the body after pooling."""
     channels, squeezed = EXPANSION * width, width // _SE_WIDTH_DIVISOR
     return sequence(
         lambda: [
@@ -122,20 +123,20 @@ def resnext_stage(
     fuse: Callable[[int, int], Any],
     **block: Any,
 ) -> Any:
-    """One stage of ResNeXt blocks; only its first has a stride (1 in stage 1, else 2) and a shortcut with weights.
+    """One stage of ResNeXt blocks. Its first block has stride 2, or 1 in stage 1, and a shortcut with weights.
 
     Parameters
     ----------
     index : int
-        The stage, from 1.
+        The number of the stage, from 1.
     blocks, width, in_channels : int
-        Of the stage; it has 4·width output channels.
+        The number of blocks, the width and the input channels of the stage, which has 4·width output channels.
     downsample : callable
         `pooled_shortcut` or `strided_shortcut`.
     fuse : callable
-        From (stage, channels) to a fusion block.
+        A function of (stage, channels) that makes a fusion block.
     **block
-        `cardinality`, `bottleneck_width`, `last_gamma` and `use_se` of `ResNeXtBlock`.
+        The arguments `cardinality`, `bottleneck_width`, `last_gamma` and `use_se` of `ResNeXtBlock`.
     """
     channels = EXPANSION * width
     stage = nn.HybridSequential(prefix=f"stage{index}_")
@@ -163,27 +164,27 @@ class ResNeXt(Network):
     layers : {50, 101, 152}
         Depth.
     fusion : str, default 'aff'
-        What fuses each shortcut: a name that `fusion.get_fusion` knows.
+        The block that fuses each shortcut: a name that `fusion.get_fusion` knows.
     start_layer : int, default 3
         Stages before this one fuse by addition.
     classes : int, default 1000
-        Logits.
+        The number of logits.
     cardinality, bottleneck_width : int, default 32 and 4
-        Groups, and channels a group in stage 1.
+        The number of groups, and the channels per group in stage 1.
     deep_stem : bool, default True
-        Three 3×3 convolutions (64, 64, 128) in place of one of 7×7.
+        Use three 3×3 convolutions (of 64, 64 and 128 channels) in the stem in place of one of 7×7.
     avg_down : bool, default True
-        Average-pool the shortcuts that shrink; stage 1's never is.
+        Shrink shortcuts by average pooling. The shortcut of stage 1 does not shrink, and has none.
     last_gamma : bool, default True
-        Start the last batch norm of each block at gamma 0.
+        Initialise gamma of each block's last batch norm as 0.
     use_se : bool, default False
-        Squeeze-and-excitation in each block.
+        Add squeeze-and-excitation to each block.
     final_drop : float, default 0
-        Dropout before the classifier.
+        The rate of dropout before the classifier.
     r : int, default 16
-        Reduction of the fusion blocks.
+        The channel reduction in the fusion blocks.
     norm : {'batch', 'group', 'none'}
-        Of the fusion blocks' global branches.
+        The normalisation in the global branches of the fusion blocks.
 
     Inputs
         - **x**: images (B, 3, H, W), normalised; 224×224 or 320×320 as published.

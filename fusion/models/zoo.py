@@ -1,4 +1,4 @@
-"""Networks by name: the four families, and the models of the paper's tables with plain addition beside them.
+"""Networks by name: the families, and the models of the paper's tables with plain addition beside them.
 
 Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 """
@@ -11,25 +11,32 @@ from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
 from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
+from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
+from .fpn import FPN
 from .network import Network, count_classes, read_parameters
 from .pretrained import find_weights, fusion_in_name, list_pretrained
 from .resnet import ResNet
 from .resnext import ResNeXt
+from .unet import UNet
 
 FAMILIES: Dict[str, Type[Network]] = {
     "cifar_resnet": CIFARResNet,
     "cifar_resnext": CIFARResNeXt,
+    "cifar_inception": CIFARInception,
     "resnet": ResNet,
     "resnext": ResNeXt,
+    "fpn": FPN,
+    "unet": UNet,
 }
 
-#: Suffix of a named model: its family and size. The prefix, or none, is its fusion.
+#: The family and size of a named model, by the end of its name. The beginning of the name is its fusion.
 _SIZES: Dict[str, Tuple[str, Dict[str, int]]] = {
     "resnet32": ("cifar_resnet", {"blocks": 5, "channel_times": 4}),
     "resnext38_32x4d": ("cifar_resnext", {"blocks": 4, "channel_times": 4}),
     "resnext47_32x4d": ("cifar_resnext", {"blocks": 5, "channel_times": 4}),
+    "inception20": ("cifar_inception", {"blocks": 3, "channel_times": 1}),
     "resnet50": ("resnet", {"layers": 50}),
     "resnet101": ("resnet", {"layers": 101}),
     "resnext50_32x4d": ("resnext", {"layers": 50}),
@@ -43,11 +50,12 @@ MODELS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     for prefix, fusion in _PREFIXES.items()
 }
 
-#: The narrow ResNet-8 that a laptop trains, named after its fusion and what its weights in the package were trained on.
+#: The narrow ResNet-8 that can be trained on a laptop. Its weights come with the package, and its names say with which
+#: fusion and on which data set they were trained.
 _SMALL = {"blocks": 1, "channel_times": 1, "classes": 10}
 MODELS.update({name: ("cifar_resnet", {**_SMALL, "fusion": fusion_in_name(name)}) for name in list_pretrained()})
 
-#: Arguments of a network that change nothing in what it can represent.
+#: Arguments that change nothing in the functions that a network can represent.
 _STARTING_POINTS = ("last_gamma", "final_drop", "classes")
 
 
@@ -57,7 +65,7 @@ def family_of(name: str) -> Tuple[str, Dict[str, Any]]:
     Raises
     ------
     ValueError
-        If nothing has that name; the closest ones are named.
+        If there is no such model; the message names the closest ones.
     """
     if name in FAMILIES:
         return name, {}
@@ -75,7 +83,7 @@ def model_arguments(name: str) -> Dict[str, Any]:
 
 
 def network_identity(name: str, keywords: Mapping[str, Any]) -> Dict[str, Any]:
-    """A network by its family and arguments, whatever name and aliases it was asked for by."""
+    """The family and arguments of a network, which are the same whichever of its names and aliases it is given."""
     arguments = {**model_arguments(name), **keywords}
     arguments["fusion"] = find_fusion(arguments["fusion"]).__name__
     kept = {key: value for key, value in arguments.items() if key not in (*_STARTING_POINTS, "outputs", "name")}
@@ -88,16 +96,19 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Parameters
     ----------
     name : str
-        A family (`cifar_resnet`, `cifar_resnext`, `resnet`, `resnext`) or a named model of `list_models()`.
+        A family (`cifar_resnet`, `cifar_resnext`, `cifar_inception`, `resnet`, `resnext`, `fpn`, `unet`) or a model of
+        `list_models()`.
     pretrained : bool, str or Path, default False
-        True loads the weights that come with the package, of `list_pretrained()`, or of the same network under its
-        family's name; where there are some from several data sets, those from CIFAR-10, unless this is the name of
-        another, such as 'digits'. Anything else is a `.params` file, ours or the original's.
+        True loads the weights that come with the package, for a name of `list_pretrained()` or for the same network
+        under its family's name. If there are weights from several data sets, those from CIFAR-10 are loaded; the name
+        of another data set, such as 'digits', selects its weights. Anything else is the path of a `.params` file of
+        this package or of the original program.
     ctx : Context or list of Context, optional
-        Where pretrained weights go.
+        The devices for pretrained weights.
     **kwargs
-        What the family takes (see its class), over what the named model sets: `fusion`, `classes`, `start_layer`,
-        `norm`, ...; and Gluon's `prefix` and `params`. With a file, `classes` is what the file has unless given.
+        Arguments of the family (see its class), which replace those that the named model sets: `fusion`, `classes`,
+        `start_layer`, `norm`, ...; and Gluon's `prefix` and `params`. With a file, `classes` is by default the number
+        of classes in the file.
 
     Returns
     -------
@@ -108,8 +119,8 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     Raises
     ------
     ValueError
-        If the name or an argument is unknown or impossible, naming it and what was expected; a `CheckpointError` among
-        them if there are no such weights, or they do not fit.
+        If the name or an argument is unknown or impossible; the message names it and what was expected. It is a
+        `CheckpointError` if there are no such weights, or they do not fit.
 
     Examples
     --------
@@ -131,7 +142,7 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
 
 
 def classifier_of(name: str) -> str:
-    """Structural name of the layer of a model that makes its logits.
+    """The structural name of the layer that makes the logits of a model.
 
     Raises
     ------
@@ -142,7 +153,7 @@ def classifier_of(name: str) -> str:
 
 
 def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool, str, Path]) -> Path:
-    """The file that `pretrained=` means."""
+    """The file that the argument `pretrained` names."""
     stored = [find_weights(known) for known in list_pretrained()]
     if pretrained is not True and str(pretrained) not in {weights.data for weights in stored}:
         return Path(str(pretrained)).expanduser()
@@ -162,5 +173,5 @@ def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool
 
 
 def list_models() -> List[str]:
-    """The named models: each family's sizes with plain addition, AFF and iAFF, and those of `list_pretrained()`."""
+    """The named models: the sizes of each family with addition, AFF and iAFF, and those of `list_pretrained()`."""
     return list(MODELS)

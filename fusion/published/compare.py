@@ -34,7 +34,15 @@ _LEAPS = 5
 
 #: Settings that are not compared: those in which runs of the same recipe may differ, and those that have a sentence of
 #: their own.
-_NOT_RECIPE = ("task", "runtime.", "data.", "model.", "train.seed", "train.initial_parameters")
+_NOT_RECIPE = (
+    "task",
+    "runtime.",
+    "data.",
+    "model.",
+    "train.seed",
+    "train.initial_parameters",
+    "train.encoder_parameters",
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,9 @@ def read_run(path: Path) -> OwnRun:
         If the folder is not the folder of a run, or no epoch is finished.
     """
     run = RunDirectory.existing(path)
-    facts, history = read_result(run), run.history()
-    return OwnRun(path, run.settings(), facts, Curve(history.headlines, history.epochs))
+    facts, settings = read_result(run), run.settings()
+    history = run.history(settings)
+    return OwnRun(path, settings, facts, Curve(history.headlines, history.epochs))
 
 
 def find_runs(folder: Path) -> Iterator[OwnRun]:
@@ -112,10 +121,11 @@ def refusal(run: OwnRun, row: Row) -> Optional[str]:
             f"{about}: the images are the same and the labels are not, so the errors cannot be compared (data.labels)"
         )
     if not describe(data.name).fixed_classes and run.facts["classes"] != wanted.classes:
-        return f"{about}: {run.facts['classes']:,} classes and {wanted.classes:,} classes"
+        return f"{about}: {counted(run.facts['classes'], 'class', 'classes')} and {wanted.classes:,}"
     if run.facts["test_images"] != wanted.images:
         return (
-            f"{about}: {run.facts['test_images']:,} test images and {wanted.images:,}, so it is not the same test set"
+            f"{about}: {counted(run.facts['test_images'], 'test image')} and {wanted.images:,}, so it is not the same "
+            "test set"
         )
     return None
 
@@ -133,7 +143,8 @@ def differences(run: OwnRun, row: Row) -> List[str]:
         title = row.test_set.title
         lines.append(f"The run read {facts['data']}: taken for {title}, which has as many classes and test images.")
     if facts["train_images"] != row.test_set.train_images:
-        lines.append(f"The run has {facts['train_images']:,} training images, the row's {row.test_set.train_images:,}.")
+        own = counted(facts["train_images"], "training image")
+        lines.append(f"The run has {own}, the row's {row.test_set.train_images:,}.")
     if not same_network(run, row):
         own = f"{facts['model']} of {facts['parameters']:,} parameters"
         lines.append(f"Another network: {own}, the row's {row.title} of {row.parameters:,}.")

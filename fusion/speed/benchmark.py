@@ -1,8 +1,9 @@
 """python -m fusion benchmark: speed and memory of networks, in training and in every way to use them.
 
-Ways that are compared run in one process, each once per round, so that other programs slow each of them alike. The
-figures are medians and quartiles. Peak memory is measured in one process per way, because the peak of a process never
-falls again. The number of threads is set when a process starts: by --threads, or else by the package.
+The ways that are compared run in one process and take turns, one call of each per round, so that other programs slow
+all of them equally. The figures are medians and quartiles. Peak memory is measured in a separate process for each way,
+because the peak of a process never decreases. The number of threads is set when a process starts: by --threads, or
+otherwise by the package.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ..timing import Times, gain
 from .measuring import WAYS, Candidate, Job, Measurement, in_process
 from .picture import draw
 
-#: What the command line takes by default.
+#: Defaults of the command line.
 _BATCH_SIZES = "1,32"
 _ROUNDS = 15
 
-#: Bytes of the unit in which tables show memory.
+#: Bytes per unit in which tables show memory.
 _MEBI = 2**20
 
 
@@ -42,9 +43,11 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--batch-sizes", default=_BATCH_SIZES, metavar="NUMBERS", help="(default: %(default)s)")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width (default: the model's)")
-    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="calls per way that count (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="measured calls per way (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads of OpenMP (default: as in training, see docs/threads.md)")
-    parser.add_argument("--no-memory", action="store_true", help="leave out memory, which takes one process per row")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out memory, for which each row takes one more process"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--output", type=Path, metavar="FILE", help="a picture, such as speed.png")
     parser.add_argument("--picture", dest="output", type=Path, help=argparse.SUPPRESS)  # its former name
@@ -74,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     else:
         print(format_table(rows))
         rounds = "one round" if arguments.rounds == 1 else f"the median of {arguments.rounds} rounds"
-        print(f"each figure is {rounds}, with the middle half in brackets; all ways took turns; threads: {threads}")
+        print(f"each figure is {rounds}, with the middle half in brackets; the ways took turns; threads: {threads}")
         for way, reason in left_out.items():
             print(f"left out: {way} ({reason})")
     if picture is not None:
@@ -111,7 +114,7 @@ def _ways(text: str) -> List[str]:
 
 
 def _candidates(name: str, against: Optional[str], size: Optional[int], ways: Sequence[str]) -> List[Candidate]:
-    """A model in every way, and in every way with the fusion that it is compared with."""
+    """A model in each of the ways, and the same with the fusion that it is compared with, if there is one."""
     try:
         family_of(name)
         found = [Candidate(name, None, way, size) for way in ways]
@@ -137,7 +140,7 @@ def measure(
     memory: bool,
     work: Optional[Callable[[Job, Optional[int]], Dict[str, Any]]] = None,
 ) -> Tuple[List[Measurement], Dict[str, str]]:
-    """Time groups of candidates, each group at each batch size in a process of its own.
+    """Time groups of candidates. Each group is timed at each batch size in a process of its own.
 
     Parameters
     ----------
@@ -146,20 +149,20 @@ def measure(
     sizes : sequence of int
         Batch sizes.
     rounds : int
-        How many rounds count.
+        How many rounds are measured.
     threads : int or None
-        Threads of OpenMP. None stands for the package's own choice in the first process; the others then use as many.
+        Threads of OpenMP. None: the package chooses a number in the first process, and all others use the same one.
     memory : bool
         Whether to measure the peak memory of each candidate too.
     work : callable, optional
-        What does a job with a number of threads; a process by default.
+        The function that does a job with a number of threads; by default, `in_process`.
 
     Returns
     -------
     rows : list of Measurement
-        Of each group, by batch size.
+        For each group, by batch size.
     left_out : dict of str to str
-        The ways that are not possible here, with the reasons.
+        The ways that are not possible on this machine, each with the reason.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def measure(
         for group in models:
             for batch in sizes:
                 found = work(Job("times", list(group), batch, rounds), threads)
-                threads = found["threads"]  # for all rows, even if other programs start or end meanwhile
+                threads = found["threads"]  # the same for all rows, even if other programs start or end in the meantime
                 meter.update(1)
                 left_out.update(found["left_out"])
                 times = {key: Times(tuple(seconds)) for key, seconds in found["seconds"].items()}
@@ -213,7 +216,7 @@ def _row(
 
 
 def format_table(rows: Sequence[Measurement]) -> str:
-    """The table as text, without columns that have no figure."""
+    """The table as text; columns without any figure are left out."""
     heads = ("model", "way", "batch", "ms per call", "(middle half)", "images/s", "peak MB", "times as fast")
     cells = [
         (

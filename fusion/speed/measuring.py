@@ -1,6 +1,6 @@
-"""The processes in which `python -m fusion benchmark` measures, and the ways to run a network that it knows.
+"""The processes in which `python -m fusion benchmark` measures, and the ways to run a network that it compares.
 
-As a program, python -m fusion.speed.measuring JOB, this module is such a process: JOB is JSON, and so is its answer.
+`python -m fusion.speed.measuring JOB` runs such a process. JOB is JSON, and the process prints its answer as JSON.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ..timing import interleave
 
 Call = Callable[[], object]
 
-#: How many images a quantised network is calibrated on; its weights are random.
+#: How many images a quantised network is calibrated on. Few are enough, because its weights are random.
 _CALIBRATION_IMAGES = 8
 
 
 class NotPossibleError(Exception):
-    """A way to run a network is not possible here; the message says why."""
+    """A way to run a network is not possible on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Candidate:
     model : str
         A family or a named model.
     fusion : str, optional
-        A fusion in place of the model's own.
+        The fusion to use in place of the model's own.
     way : str
         One of `WAYS`.
     size : int, optional
@@ -66,27 +66,27 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """A name that no other candidate of a job has."""
+        """A name that is unique within a job."""
         return f"{self.title}: {self.way}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process should do.
+    """What a process is to do.
 
     Attributes
     ----------
     kind : str
-        `times`: time the candidates in turn. `memory`: measure the peak memory of one candidate. `files`: write the
-        files that one candidate is read from.
+        `times`: time the candidates, which take turns. `memory`: measure the peak memory of one candidate. `files`:
+        write the files that one candidate is read from.
     candidates : list of Candidate
         The candidates.
     batch_size : int
         Images per call.
     rounds : int
-        How many rounds count.
+        How many rounds are measured.
     folder : str, optional
-        Where `files` are written.
+        The folder in which a job of the kind `files` writes.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Job:
     folder: Optional[str] = None
 
     def to_json(self) -> str:
-        """The job as a word of a command line."""
+        """The job as one word of a command line."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -119,13 +119,13 @@ class Measurement:
     batch_size : int
         Images per call.
     milliseconds, low, high : float
-        Median and quartiles of the duration of a call.
+        Median and quartiles of the duration of one call.
     images_per_second : float
-        From the median.
+        Computed from the median.
     megabytes : float, optional
         Peak resident memory of a process that does nothing else, with the interpreter and MXNet.
     times_as_fast : float, optional
-        The speed as a multiple of the same way's with the fusion of --against.
+        This speed divided by that of the same way with the fusion of --against.
     threads : int, optional
         Threads of OpenMP in the process that was timed.
     """
@@ -146,7 +146,7 @@ class Measurement:
 
 
 def _training(net: Any, images: Any) -> Call:
-    """A training step: forward, backward, update."""
+    """One training step: forward pass, backward pass and update."""
     net.hybridize(static_alloc=True, static_shape=True)
     arguments = {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
     trainer = mx.gluon.Trainer(net.collect_params(), "nag", arguments, update_on_kvstore=False)
@@ -211,10 +211,10 @@ def _require(package: str) -> None:
         raise NotPossibleError(str(error)) from None
 
 
-#: Ways to run a network as it is.
+#: Ways to run a network as it was built, without files.
 IN_PLACE: Dict[str, Callable[[Any, Any], Call]] = {"training": _training, "hybridized": _hybridized}
 
-#: Ways to run a network from files: how to write them, and how to read them.
+#: Ways to run a network from files: a function that writes the files, and one that reads them.
 FROM_FILES: Dict[str, Tuple[Callable[[Any, int, Path], None], Callable[[Path, Any], Call]]] = {
     "exported": (_write_exported, _read_graph),
     "optimised": (_write_optimised, _read_graph),
@@ -222,7 +222,7 @@ FROM_FILES: Dict[str, Tuple[Callable[[Any, int, Path], None], Callable[[Path, An
     "onnxruntime": (_write_onnx, _read_onnx),
 }
 
-#: All ways, in the order of tables. All but the first are inference.
+#: All ways, in the order of the tables. All but the first are inference.
 WAYS = (*IN_PLACE, *FROM_FILES)
 
 
@@ -262,7 +262,7 @@ def _read(candidate: Candidate, prefix: Path, batch_size: int) -> Call:
 
 
 def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
-    """A call that runs a candidate once."""
+    """A function that runs a candidate once."""
     if candidate.way in IN_PLACE:
         return IN_PLACE[candidate.way](_network(candidate), _images(_size(candidate), batch_size))
     _write(candidate, prefix)
@@ -270,13 +270,13 @@ def _prepared(candidate: Candidate, batch_size: int, prefix: Path) -> Call:
 
 
 def times(job: Job) -> Dict[str, Any]:
-    """Time the candidates in turn.
+    """Time the candidates, which take turns.
 
     Returns
     -------
     dict
-        `seconds`: for each candidate's key, one figure per round. `left_out`: for each way that is not possible here,
-        the reason. `threads`: how many threads were used.
+        `seconds`: for each candidate's key, one duration per round. `left_out`: for each way that is not possible on
+        this machine, the reason. `threads`: how many threads were used.
     """
     calls: Dict[str, Call] = {}
     left_out: Dict[str, str] = {}
@@ -301,7 +301,8 @@ def files(job: Job) -> Dict[str, Any]:
 def memory(job: Job) -> Dict[str, Any]:
     """Peak resident memory of this process after a candidate's rounds, in bytes.
 
-    Another process writes the files that it reads: where a network is deployed, they exist already.
+    Another process writes the files that the candidate is read from, because they exist already where a network is
+    deployed.
     """
     (candidate,) = job.candidates
     with tempfile.TemporaryDirectory() as folder:
@@ -320,19 +321,19 @@ _KINDS = {"times": times, "files": files, "memory": memory}
 
 
 def in_process(job: Job, threads: Optional[int] = None) -> Dict[str, Any]:
-    """Do a job in a process of its own.
+    """Do a job in a separate process.
 
     Parameters
     ----------
     job : Job
         What to do.
     threads : int, optional
-        Threads of OpenMP in the process; by default as many as the package chooses there.
+        Threads of OpenMP in the process; by default, the package chooses a number there.
 
     Returns
     -------
     dict
-        What the function for the job's kind returns.
+        What the function for this kind of job returns.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The picture of `python -m fusion benchmark`: images per second as bars."""
+"""The picture of `python -m fusion benchmark`, which shows images per second as bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .measuring import WAYS, Measurement
 
 
 def draw(rows: Sequence[Measurement], path: Path) -> None:
-    """Draw images per second as bars with their middle half: a panel per batch size, for training and for inference.
+    """Draw images per second as bars with the middle half of the rounds, in a panel per batch size and kind of work.
+
+    The two kinds of work are training and inference.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def draw(rows: Sequence[Measurement], path: Path) -> None:
     for axes, panel in zip(grid, panels):
         inside = [row for row in rows if _in_panel(row, *panel)]
         rates = [row.images_per_second for row in inside]
-        # At least 0: after one round the quartiles equal the median, and rounding can make the difference negative.
+        # At least 0: after a single round the quartiles equal the median, and rounding can give a negative difference.
         middle_half = [
             [max(0.0, rate - row.batch_size / row.high * 1000) for rate, row in zip(rates, inside)],
             [max(0.0, row.batch_size / row.low * 1000 - rate) for rate, row in zip(rates, inside)],

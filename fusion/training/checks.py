@@ -9,8 +9,8 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ..data import describe
 from ..errors import ConfigError, nearest
-from ..models.zoo import model_arguments
-from ..tasks import list_tasks
+from ..models.zoo import FAMILIES, family_of, model_arguments
+from ..tasks import list_tasks, settings_of_other_tasks, task_of
 from .mask_training import mask_problems
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
@@ -123,10 +123,21 @@ def _check_together(found: _Written) -> None:
     """What no single setting shows: a schedule that does not fit the epochs, a data set without a folder, ..."""
     if found.settings.task is not None and found.settings.task not in list_tasks():
         found.refuse("task", nearest(found.settings.task, list_tasks()))
+    _check_task(found)
     _check_epochs(found)
     _check_data(found)
     _check_recipe(found)
     _check_model(found)
+
+
+def _check_task(found: _Written) -> None:
+    """The task's own settings, and that none is set which has no effect on this task."""
+    task, defaults = task_of(found.settings), Settings()
+    for key, expected in task.problems(found.settings):
+        found.refuse(key, expected)
+    for key, names in settings_of_other_tasks(found.settings).items():
+        if value_of(found.settings, key) != value_of(defaults, key):
+            found.refuse(key, f"it is for {names}, and the task is {task.title}: leave it out")
 
 
 def _check_epochs(found: _Written) -> None:
@@ -201,3 +212,22 @@ def _check_model(found: _Written) -> None:
         words = " ".join(f"{key}=null" for key in unknown)
         takes = ", ".join(sorted(set(known) - {"classes"}))
         found.refuse_together("model.name", contradictions, f"add {words} ({name} takes {takes})")
+    _check_answers(found)
+
+
+def _check_answers(found: _Written) -> None:
+    """The network answers for images where the task is about images, and for pixels where it is about pixels."""
+    settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
+    task = task_of(settings)
+    if family.dense != task.dense:
+        which = "task" if settings.task else "data.name"
+        answer, needs = ("pixel", "a classifier") if family.dense else ("image", "an answer per pixel")
+        wanted = [name for name, other in FAMILIES.items() if other.dense == task.dense]
+        mend = (
+            f"{settings.model.name} gives an answer per {answer}, and {task.title} needs {needs}: use a network of "
+            f"{', '.join(wanted)}, or other data"
+        )
+        found.refuse_together("model.name", [("does not go with", which)], mend)
+    if settings.train.encoder_parameters is not None and not family.dense:
+        mend = f"{settings.model.name} has no encoder; add train.encoder_parameters=null"
+        found.refuse_together("train.encoder_parameters", [("does not go with", "model.name")], mend)

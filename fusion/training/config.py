@@ -1,7 +1,8 @@
 """Reads an experiment: YAML files that inherit from each other, then words of the command line, checked one by one.
 
-A file may start with `base: other.yaml` (a path from its own folder, or a list of them), whose settings it then
-overrides. Every complaint names where the value came from: a file and line, or the word on the command line.
+A file may start with `base: other.yaml`, whose settings it then overrides. The base is a path from the file's own
+folder, or the name of a config that comes with the package, such as `quickstart`; it may also be a list of these. Every
+complaint names where the value came from: a file and line, or the word on the command line.
 
 Each value is read as the type that `fusion.training.settings` declares (see `fusion.training.typed_yaml`). On the
 command line text is everything behind the equals sign, without quotes; `null`, or nothing, gives a setting back its
@@ -19,6 +20,7 @@ import yaml
 
 from ..errors import ConfigError, nearest
 from .checks import Place, check
+from .configs import find_config
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import MOST_BYTES, YamlError, compose, flow_node, read_freely, read_value, shortened, shown, text_node
 
@@ -119,8 +121,8 @@ def _words_of_file(path: Path, above: Tuple[str, ...], files: List[str]) -> Iter
         raise ConfigError(f"{path}: expected sections such as 'model:' and 'data:'")
     for key, node in document.value:
         if key.value == "base":
-            for base in _bases(node, f"{path}, line {key.start_mark.line + 1}"):
-                yield from _words_of_file(path.parent / base, (*above, real), files)
+            for base in _bases(node, path, f"{path}, line {key.start_mark.line + 1}"):
+                yield from _words_of_file(base, (*above, real), files)
     for key, node in document.value:
         if key.value != "base":
             yield from _words_of_section(path, key, node)
@@ -145,12 +147,16 @@ def _document(path: Path) -> Optional[yaml.Node]:
         raise ConfigError(f"{place}: {error}") from None
 
 
-def _bases(node: yaml.Node, place: str) -> List[str]:
+def _bases(node: yaml.Node, path: Path, place: str) -> List[Path]:
+    """The files that a file inherits from."""
     bases = read_freely(node)
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise ConfigError(f"{place}: base is a file, or a list of files, and not {shown(node)}")
-    return bases
+    try:
+        return [find_config(base, path.parent) for base in bases]
+    except ConfigError as error:
+        raise ConfigError(f"{place}: base: {error}") from None
 
 
 def _words_of_section(path: Path, section: yaml.Node, node: yaml.Node) -> Iterator[Word]:

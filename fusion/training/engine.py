@@ -25,6 +25,7 @@ from ..progress import EpochProgress, duration
 from ..signals import Interruption
 from ..tasks import Task, task_of
 from ..tasks.base import StepOutput, part_losses
+from ..words import counted
 from . import checkpoint, distributed
 from .averaging import build_average
 from .divergence import DivergedError, refuse_diverged, with_advice
@@ -106,9 +107,9 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
 
 
 def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
-    task = task_of(settings)
     devices = contexts(settings.runtime.device)
     train_set, test_set = load_data(settings)
+    task = task_of(settings, train_set.classes)
     net = build_network(settings, len(train_set.classes))
     refuse_single_values(net, settings)
     if settings.model.sync_batch_norm:
@@ -180,6 +181,9 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             run.write_epoch(history, title, facts)
             log_epoch(history, train_set.title, epochs, is_best)
             log_company(company, run, devices)
+            advice = task.advice(state.history)
+            if advice:
+                logger.warning("%s: %s", train_set.title, advice)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
         workers.barrier()  # all may read what the first worker has written
@@ -268,4 +272,5 @@ def describe(settings: Settings, net: Any, data_title: str, train_images: int, t
 
 def _shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
     names = ", ".join([*map(str, devices), str(chosen())])
-    return f"{len(batches.data):,} training images in {len(batches)} batches of {batches.batch_size} on {names}"
+    images, count = counted(len(batches.data), "training image"), counted(len(batches), "batch", "batches")
+    return f"{images} in {count} of {batches.batch_size} on {names}"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
+from ..words import counted
 from .config import differing_keys, read_config, to_yaml
-from .configs import find_config
+from .configs import WHAT_IT_TAKES, find_config
 from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
 from .settings import Settings
@@ -33,9 +34,7 @@ def add_command(commands: Any) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the experiment: a YAML file such as configs/quickstart.yaml"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"the experiment: {WHAT_IT_TAKES}")
     parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="a new folder for all results (default: runs/CONFIG)"
     )
@@ -92,8 +91,8 @@ def _tell(outcome: Outcome, run: RunDirectory) -> None:
         _tell_result(run)
         return
     logger.info(
-        "interrupted in epoch %d after %d batches; continue with: %s --resume %s",
-        *(outcome.epoch + 1, outcome.batch, _program(), run.path),
+        "interrupted in epoch %d after %s; continue with: %s --resume %s",
+        *(outcome.epoch + 1, counted(outcome.batch, "batch", "batches"), _program(), run.path),
     )
 
 

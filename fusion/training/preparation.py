@@ -19,7 +19,7 @@ from .distributed import ALONE, Workers
 from .mask_training import mask_options
 from .photo_training import photo_options
 from .precision import cast_network
-from .settings import Settings
+from .settings import WITH_MOMENTUM, Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -49,13 +49,18 @@ def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
-    """Load the file of `train.initial_parameters`, if that is set, into a network whose weights are initialised.
+    """Load the files of `train.encoder_parameters` and `train.initial_parameters`, if set, into an initialised network.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, is damaged, or belongs to another network.
+        If a file is missing, is damaged, or belongs to another network.
     """
+    if settings.train.encoder_parameters is not None:
+        try:
+            net.load_encoder(str(Path(settings.train.encoder_parameters).expanduser()))
+        except CheckpointError as error:
+            raise CheckpointError(f"train.encoder_parameters: {error}") from None
     path = settings.train.initial_parameters
     if path is None:
         return
@@ -143,10 +148,11 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
                 parameter.wd_mult = 0.0
     arguments = {
         "learning_rate": settings.schedule.lr,
-        "momentum": optimizer.momentum,
         "wd": optimizer.weight_decay,
         "multi_precision": True,  # keep float32 master weights of float16 parameters
     }
+    if optimizer.name in WITH_MOMENTUM:
+        arguments["momentum"] = optimizer.momentum
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
 
 

@@ -21,6 +21,7 @@ from .typed_yaml import Kind
 
 DATA_SETS = tuple(list_datasets())
 DTYPES = ("float32", "float16")
+EVAL_PADDINGS = ("reflect", "zeros")
 
 _ONE_CLASS = "with one class there is nothing to tell apart, and every answer is right"
 
@@ -31,6 +32,10 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 #: The same of ImageNet: (123.68, 116.779, 103.939) and (58.393, 57.12, 57.375) of pixels from 0 to 255.
 IMAGENET_MEAN = (0.48501961, 0.45795686, 0.40760392)
 IMAGENET_STD = (0.22899216, 0.224, 0.225)
+
+#: The optimizers that have momentum, and all of them.
+WITH_MOMENTUM = ("nag", "sgd")
+OPTIMIZERS = (*WITH_MOMENTUM, "adagrad", "adam")
 
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
@@ -67,18 +72,25 @@ class ModelSettings:
 
     name: str = setting("aff_resnet32", "a family or a named model; python -m fusion models lists them")
     fusion: Optional[str] = setting(None, "how skip connections are fused; python -m fusion models lists the ways")
-    blocks: Optional[int] = setting(None, "residual blocks per stage (CIFAR families)", low=1)
-    channel_times: Optional[int] = setting(None, "factor by which the widths are multiplied (CIFAR families)", low=1)
+    blocks: Optional[int] = setting(None, "residual blocks per stage (CIFAR families, fpn, unet)", low=1)
+    channel_times: Optional[int] = setting(None, "factor of the widths (CIFAR families, fpn, unet)", low=1)
     layers: Optional[int] = setting(None, "depth of the network (ImageNet families)", choices=(50, 101, 152))
     start_layer: Optional[int] = setting(None, "stages before this one fuse by addition", low=1)
     cardinality: Optional[int] = setting(None, "groups of the 3x3 convolutions (ResNeXt)", low=1)
     bottleneck_width: Optional[int] = setting(None, "channels per group at width 64 (ResNeXt)", low=1)
     deep_stem: Optional[bool] = setting(None, "begin with three convolutions in place of one")
     avg_down: Optional[bool] = setting(None, "where a shortcut shrinks the image, do it by average pooling")
-    dilated: Optional[bool] = setting(None, "stages 3 and 4 have stride 1 and dilated convolutions (resnet)")
+    dilated: Optional[bool] = setting(
+        None, "stages 3 and 4 have stride 1 and dilated convolutions (resnet, also as an encoder)"
+    )
     last_gamma: Optional[bool] = setting(None, "initialise the gamma of each block's last batch norm at 0")
     final_drop: Optional[float] = setting(None, "dropout before the classifier: share that is set to 0", low=0, below=1)
     use_se: Optional[bool] = setting(None, "squeeze-and-excitation in each block (ResNeXt)")
+    encoder: Optional[str] = setting(None, "a classifier whose stages are fused in place of the basic ones (fpn, unet)")
+    decoder_width: Optional[int] = setting(None, "channels of every map of the decoder (fpn, unet)", low=1)
+    tiny: Optional[bool] = setting(None, "the finest level has the size of the image (fpn, unet)")
+    stages: Optional[int] = setting(None, "levels of the basic encoder (fpn, unet)", choices=(3, 4))
+    head_drop: Optional[float] = setting(None, "dropout before the last layer (fpn, unet)", low=0, below=1)
     r: Optional[int] = setting(None, "the bottlenecks of fusion blocks have this many times fewer channels", low=1)
     norm: Optional[str] = setting(None, "normalisation in the global branches of fusion blocks", choices=NORMS)
     outputs: Optional[int] = setting(None, "number of logits, if there are to be more than classes", low=2)
@@ -171,10 +183,8 @@ class AugmentSettings:
 class OptimizerSettings:
     """How the weights move."""
 
-    name: str = setting(
-        "nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=("nag", "sgd")
-    )
-    momentum: float = setting(0.9, "share of the last step that is added to the next", low=0, below=1)
+    name: str = setting("nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=OPTIMIZERS)
+    momentum: float = setting(0.9, "share of the last step that is added to the next (nag, sgd)", low=0, below=1)
     weight_decay: float = setting(1e-4, "share of the weights added to their gradient, in every step", low=0)
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
@@ -201,8 +211,13 @@ class TrainSettings:
     """How long, and from which random numbers."""
 
     epochs: int = setting(10, "passes over the training images", low=1)
+    loss: Optional[str] = setting(
+        None, "segmentation: what is minimised, such as soft_iou or soft_iou + 0.5 bce; null is the task's own"
+    )
+    focal_gamma: float = setting(2.0, "segmentation: power of the focal loss, at which sure pixels weigh less", low=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", low=0, below=1)
     initial_parameters: Optional[str] = setting(None, "a .params file or a checkpoint with the weights to begin from")
+    encoder_parameters: Optional[str] = setting(None, "a .params file that the encoder begins from (fpn, unet)")
     seed: int = setting(0, "of the weights, the order of images, crops, mixup and dropout", low=0)
     evaluate_every: int = setting(1, "epochs from one evaluation to the next; the last is always evaluated", low=1)
     ema_decay: float = setting(
@@ -218,6 +233,17 @@ class TrainSettings:
 
 
 @dataclass
+class EvalSettings:
+    """How a network that answers each pixel is shown an image (segmentation); by default whole and as it is."""
+
+    resize: int = setting(0, "side of the square that image and mask are resized to; 0 is their own size", low=0)
+    padding: str = setting("reflect", "what an image is padded with to the network's stride", choices=EVAL_PADDINGS)
+    tile: int = setting(0, "side of windows that slide over larger images; 0 is the whole image at once", low=0)
+    overlap: int = setting(32, "pixels that two neighbouring windows share, where their logits are averaged", low=0)
+    flips: bool = setting(False, "average the logits with those of the mirrored image")
+
+
+@dataclass
 class RuntimeSettings:
     """Where it runs and what it reports; nothing here changes the result on one CPU context."""
 
@@ -226,6 +252,9 @@ class RuntimeSettings:
         "none", "what adds up the gradients of several processes: see docs/scaling.md", choices=DISTRIBUTED
     )
     log_every: int = setting(100, "batches from one log line to the next where there is no terminal", low=1)
+    pictures_every: int = setting(
+        0, "segmentation: epochs from one picture of answers to test images to the next; 0 is none", low=0
+    )
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 
 
@@ -240,6 +269,7 @@ class Settings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 
 

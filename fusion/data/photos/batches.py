@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ...words import counted
 from ..augment import Normalisation, mix, smooth_one_hot
 from ..loader import Batch, Batches, generator
 from ..turns import in_turn
@@ -99,8 +100,9 @@ class BadPhotos:
             count = len(self.reasons)
             if count > self._limit:
                 raise DataError(
-                    f"{self._data.title}: {count} training photos cannot be read, and data.max_bad_images allows "
-                    f"{self._limit}: {first_few(self._data.photos, self.reasons)}; mend or remove them, or raise it"
+                    f"{self._data.title}: {counted(count, 'training photo')} cannot be read, and data.max_bad_images "
+                    f"allows {self._limit}: {first_few(self._data.photos, self.reasons)}; mend or remove them, or "
+                    "raise it"
                 )
 
 

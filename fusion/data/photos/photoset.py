@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...progress import progress
+from ...words import counted
 from ..listing import SHOWN, list_files
 from .decoding import BadPhotoError, read_header
 from .photo import centre_crop
@@ -211,7 +212,7 @@ class PhotoSet:
                 meter.update(count)
         if faults:
             raise DataError(
-                f"{self.title}: {len(faults)} of {len(self)} test photos cannot be read: "
+                f"{self.title}: {len(faults)} of {counted(len(self), 'test photo')} cannot be read: "
                 f"{first_few(self.photos, faults)}; mend or remove them"
             )
 

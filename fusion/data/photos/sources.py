@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...errors import DataError, nearest
+from ...words import counted
 from ..listing import (
     SHOWN,
     SPLIT_FOLDERS,
@@ -145,8 +146,8 @@ def _with_classes(
         raise DataError(f"{where} holds no photos; expected class folders, or ILSVRC2012_val_00000001.JPEG and so on")
     if val_classes is None:
         raise DataError(
-            f"{where}: the names of these {len(entries):,} photos do not say their classes; name a file that does with "
-            "--val-classes, such as LOC_val_solution.csv"
+            f"{where}: file names do not say the classes of {counted(len(entries), 'photo')}; name a file that does "
+            "with --val-classes, such as LOC_val_solution.csv"
         )
     labels = read_val_classes(val_classes, [entry.name for entry in entries], classes)
     check_classes(where, classes, labels, "test")
@@ -187,7 +188,8 @@ def read_val_classes(path: Path, names: Sequence[str], classes: Tuple[str, ...])
     rows = [line for line in lines if line != [""] and line[0] != "ImageId"]
     in_order = all(len(row) == 1 for row in rows)
     if in_order and len(rows) != len(names):
-        raise DataError(f"{path} has {len(rows):,} classes for {len(names):,} photos; expected one line per photo")
+        found_rows = f"{counted(len(rows), 'class', 'classes')} for {counted(len(names), 'photo')}"
+        raise DataError(f"{path} has {found_rows}; expected one line per photo")
     short = sorted(names)
     keys = [_stem(name) for name in short] if in_order else [_stem(row[0]) for row in rows]
     known = {name: label for label, name in enumerate(classes)}
@@ -202,7 +204,7 @@ def read_val_classes(path: Path, names: Sequence[str], classes: Tuple[str, ...])
         found[key] = known[name]
     missing = [name for name in names if _stem(name) not in found]
     if missing:
-        raise DataError(f"{path} has no class for {len(missing):,} photos: {', '.join(missing[:SHOWN])}")
+        raise DataError(f"{path} has no class for {counted(len(missing), 'photo')}: {', '.join(missing[:SHOWN])}")
     return [found[_stem(name)] for name in names]
 
 
