@@ -10,11 +10,8 @@ from PIL import Image
 from fusion.__main__ import main
 from fusion.data.masks.labels import IGNORE, binary_labels, class_labels
 from fusion.data.masks.palette import TARGET_COLOUR
-from fusion.explain import browse_picture
 from fusion.explain.browse_masks import crops_in_words, draw_mask_sheet, mask_in_words, small_objects
-from fusion.tasks.segmentation.batches import training_batches
 from fusion.training.config import read_config
-from fusion.training.preparation import build_normalisation
 
 SEVERAL = class_labels(("sky", "road", "car"))
 
@@ -92,12 +89,7 @@ def test_small_target_has_a_ring(tmp_path):
     assert close_to(pixels(tmp_path / "none.png"), yellow) == 0 < close_to(pixels(tmp_path / "ring.png"), yellow)
 
 
-def test_command_browses_masks(tmp_path, capsys, monkeypatch):
-    def build(settings, data, devices):
-        normalise = build_normalisation(settings)
-        return training_batches(settings, data, normalise, settings.data.batch_size * len(devices), (0, 1))
-
-    monkeypatch.setattr(browse_picture, "build_batches", build)
+def test_command_browses_masks(tmp_path, capsys):
     root = make_folder(tmp_path / "set", values=(0, 1, 2, 3), classes=("sky", "road", "car", "unlabelled"))
     config = tmp_path / "masks.yaml"
     config.write_text(
