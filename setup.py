@@ -14,6 +14,8 @@ ONNX = [
     "onnxruntime>=1.16",
 ]
 
+CONFIGS = ["fusion.configs", "fusion.configs.base", "fusion.configs.segmentation"]
+
 setup(
     name="attentional-feature-fusion",
     version=VERSION,
@@ -21,12 +23,11 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=[*find_packages(include=["fusion", "fusion.*"]), "fusion.configs", "fusion.configs.base"],
+    packages=[*find_packages(include=["fusion", "fusion.*"]), *CONFIGS],
     package_dir={"fusion.configs": "configs"},  # they stay at the top of a checkout: see fusion/training/configs.py
     package_data={
         "fusion": ["py.typed"],
-        "fusion.configs": ["*.yaml"],
-        "fusion.configs.base": ["*.yaml"],
+        **{folder: ["*.yaml"] for folder in CONFIGS},
         "fusion.explain": ["report.html.jinja"],
         "fusion.data": ["digits.npz", "DIGITS_LICENSE.md"],
         "fusion.models.pretrained": ["README.md", "SHA256SUMS", "*/*"],
@@ -50,6 +51,8 @@ setup(
     extras_require={
         # Builds against the installed MXNet for ten minutes and needs CMake and a compiler: see docs/scaling.md.
         "horovod": ["horovod==0.28.1"],
+        # Draws the polygons of COCO's annotations in C; without it they are drawn in NumPy, which takes longer.
+        "coco": ["pycocotools"],
         "onnx": ONNX,
         "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", "types-tabulate", *ONNX],
     },

@@ -42,8 +42,8 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
         (
             Verb(
                 "prepare",
-                ".data.photos.prepare",
-                "check a large data set and write it as RecordIO files",
+                ".data.prepare",
+                "make a data set from another: photos as RecordIO files, stop signs with masks from COCO",
                 "imagenet --source PATH --target RECORDS",
             ),
             Verb(

@@ -1,4 +1,4 @@
-"""Functions that all commands use: to parse arguments, to report errors and to log to the terminal."""
+"""Functions that all commands use: to parse arguments, to report errors, to write folders, to log to the terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import argparse
 import logging
 import re
 import sys
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
-from .errors import FusionError
+from .errors import ConfigError, FusionError
+from .files import filled_folder
 
 #: The exit status that shells use for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -59,6 +62,36 @@ def split_settings(words: Sequence[str]) -> Tuple[List[str], List[str]]:
     """Separate settings, such as data.dir=PATH, from the other words of a command line."""
     settings = [word for word in words if _SETTING.match(word)]
     return settings, [word for word in words if not _SETTING.match(word)]
+
+
+# --- Output ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def written_folder(path: Path, force: bool) -> Iterator[Path]:
+    """A folder to write to. Its files go to the final folder at the end; after an error nothing goes there.
+
+    Parameters
+    ----------
+    path : Path
+        The final folder.
+    force : bool
+        Whether it may hold files already: those with the same names are replaced, others stay.
+
+    Raises
+    ------
+    ConfigError
+        If it holds files and `force` is not given, or if it cannot be made.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--output {path}: is a file; expected a folder")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise ConfigError(f"--output {path}: holds files already; write over them with --force, or name another folder")
+    try:
+        with filled_folder(path) as aside:
+            yield aside
+    except OSError as error:
+        raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from None
 
 
 # --- Logging ---------------------------------------------------------------------------------------------------------

@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 
 import pytest
+from classified import TASK
 from run_folders import write_run
 
 from fusion.__main__ import main
 from fusion.ablation import grid as ablation
 from fusion.ablation.grid import collect, plan_grid, short_name
-from fusion.ablation.report import CellResult, format_table, mean_over_seeds, plus_minus
+from fusion.ablation.report import CellResult, describe, format_table, mean_over_seeds, plus_minus
 from fusion.errors import ConfigError
 from fusion.fuse import list_fusions
+from fusion.tasks.segmentation.figures import IOU, NIOU
 from fusion.training.history import TIMINGS, read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +36,7 @@ def plan(folder, fusions=("add", "aff"), blocks=(None,), seeds=2, words=WORDS, c
 
 
 def cell_result(fusion="aff", blocks=1, seed=0, last=10.0, best=9.0, epochs=2):
-    return CellResult(fusion, blocks, seed, "noise", 1000, epochs, 2, best, last, f"{fusion}{seed}")
+    return CellResult(fusion, blocks, seed, "noise", 1000, epochs, 2, best, last, f"{fusion}{seed}", TASK.headline)
 
 
 @pytest.fixture
@@ -225,6 +227,25 @@ def test_json_is_alone_on_standard_output(tmp_path, trained, capsys, monkeypatch
     words = ["--fusions", "add", "--runs", str(tmp_path), "--json", *WORDS]
     assert main(["ablate", "--config", str(CONFIG), *words]) == 0
     assert json.loads(capsys.readouterr().out)["lines"][0]["fusion"] == "add"
+
+
+def test_figure_of_which_more_is_better_has_the_best_line_first():
+    last = {"add": 0.5, "aff": 0.75}
+    results = [
+        CellResult(fusion, 1, seed, "noise", 1000, 2, 2, last[fusion], last[fusion], "run", IOU, ((NIOU, 0.25 + seed),))
+        for fusion in last
+        for seed in range(2)
+    ]
+    lines = mean_over_seeds(results)
+    assert [line.fusion for line in lines] == ["aff", "add"]
+    assert lines[0].cells()["niou_mean"] == 0.75
+    text = format_table(results)
+    assert "last IoU" in text
+    assert "0.7500 ± 0.0000" in text
+    assert "0.7500 ± 0.7071" in text
+    described = describe(results)
+    assert "highest IoU" in described["note"]
+    assert json.loads(json.dumps(described))["cells"][1]["niou"] == 1.25
 
 
 def test_epochs_that_were_not_evaluated_do_not_count(tmp_path):

@@ -31,6 +31,9 @@ def test_unknown_name_is_told_the_nearest():
         ("cifar100", "images", True, True, 32),
         ("image_folder", "images", True, False, None),
         ("imagenet", "photos", True, False, None),
+        ("mask_folder", "masks", True, False, None),
+        ("voc_masks", "masks", True, False, None),
+        ("coco_masks", "masks", True, False, None),
     ],
 )
 def test_what_is_known_of_each(name, kind, needs_folder, fixed_classes, size):
@@ -41,11 +44,14 @@ def test_what_is_known_of_each(name, kind, needs_folder, fixed_classes, size):
         fixed_classes,
         size,
     )
-    assert known.task == "classification"
+    assert known.task == ("segmentation" if kind == "masks" else "classification")
 
 
 def test_settings_of_other_data_sets():
-    assert settings_of_others("imagenet") == {}
+    others = settings_of_others("imagenet")
+    assert others["augment.scale"] == "mask_folder, voc_masks, coco_masks"
+    assert others["data.ignore"] == "mask_folder, voc_masks"
+    assert "augment.colour_jitter" not in others
     assert settings_of_others("digits")["augment.crop_area"] == "imagenet"
     assert settings_of_others("digits") == settings_of_others("cifar10")
 

@@ -128,7 +128,7 @@ def table(run):
 
 
 def test_task_is_found_beside_classification(toy):
-    assert list_tasks() == ["classification", "digit_value"]
+    assert list_tasks() == ["classification", "digit_value", "segmentation"]
     assert find_task("digit_value").headline.title == "mean absolute error"
 
 

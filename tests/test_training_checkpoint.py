@@ -243,7 +243,7 @@ def test_file_is_plain_arrays_by_structural_name_without_pickle(trained, saved):
     assert {name for name in arrays if name.startswith("param/")} == {f"param/{name}" for name in names}
     others = {name for name in arrays if not name.startswith("param/")}
     assert others
-    assert others <= {f"optimizer/{name}/0" for name in names}
+    assert others <= {"updates", *(f"optimizer/{name}/0" for name in names)}
     assert "optimizer/output.weight/0" in others
 
 

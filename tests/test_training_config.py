@@ -13,7 +13,7 @@ import yaml
 
 from fusion.data.augment import POLICIES
 from fusion.errors import ConfigError
-from fusion.tasks.classification import TASK
+from fusion.tasks import find_task
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import MOST_FILES, differing_keys, model_keywords, read_config, to_yaml
 from fusion.training.settings import LEAST_RATE, Settings, value_of
@@ -122,18 +122,41 @@ PHOTOS = {
     },
 }
 NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
+MASKS = {
+    "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
+    "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
+    "runtime": {"pictures_every": 5},
+    "eval": {"resize": 512, "padding": "zeros", "tile": 256, "overlap": 16, "flips": True},
+    "data": {
+        "name": "mask_folder",
+        "dir": "sirst",
+        "train_split": "trainval",
+        "test_split": "val",
+        "mask_suffix": "_pixels0.png",
+        "ignore": 11,
+        "mask_mismatch": "resize",
+    },
+    "augment": {
+        "crop_padding": 0,
+        "crop_size": [180, 240],
+        "scale": [0.5, 2.0],
+        "padding": "background",
+        "target_probability": 0.5,
+        "blur_probability": 0.25,
+    },
+}
+LONG_SIDE = {
+    "model": {"name": "unet"},
+    "data": {"name": "voc_masks", "dir": "voc"},
+    "augment": {"crop_padding": 0, "long_side": [256, 1024]},
+}
 #: Of networks with an answer per pixel.
 DENSE = {
     "model": {"name": "unet", "encoder": "resnet50", "decoder_width": 256, "tiny": True, "join": "pairs"},
     "train": {"encoder_parameters": "runs/a b/checkpoints/best.params"},
+    "data": {"name": "mask_folder", "dir": "camvid"},
+    "augment": {"crop_padding": 0},
 }
-
-
-DENSE_BASIC = {"model": {"name": "fpn", "stages": 4, "head_drop": 0.2}}
-
-
-class AnswersPixels:
-    title, dense = "answers per pixel", True
 
 
 @pytest.fixture
@@ -507,8 +530,10 @@ def test_only_true_and_false_are_truth_values(write, text):
 
 
 def test_task_is_that_of_the_data_set_unless_it_is_set(write, monkeypatch):
-    monkeypatch.setattr("fusion.training.checks.list_tasks", lambda: ["another", "classification", "third"])
-    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: TASK)
+    for room in ("tasks", "training.checks"):
+        monkeypatch.setattr(f"fusion.{room}.list_tasks", lambda: ["another", "classification", "third"])
+    classification = find_task("classification")
+    monkeypatch.setattr("fusion.tasks.find_task", lambda name: classification)
     assert read_config(None).task is None
     path = write("a.yaml", "base: base.yaml\ntask: classification\ntrain: {seed: 1}\n")
     write("base.yaml", "train: {epochs: 2}\ntask: another\n")
@@ -597,7 +622,7 @@ def test_long_values_are_cut_short_in_a_message(write):
         assert len(message) < 3000
 
 
-def test_network_and_task_both_answer_for_images_or_both_for_pixels(monkeypatch):
+def test_network_and_task_both_answer_for_images_or_both_for_pixels():
     message = refusal("model.name=fpn")
     assert message.startswith(
         "model.name=fpn (command line) does not go with data.name=digits (default): fpn gives an "
@@ -606,12 +631,11 @@ def test_network_and_task_both_answer_for_images_or_both_for_pixels(monkeypatch)
     assert "unet" not in message
     message = refusal("train.encoder_parameters=a.params", "model.name=aff_resnet32")
     assert "aff_resnet32 has no encoder; add train.encoder_parameters=null" in message
-    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: AnswersPixels)
-    assert read_config(None, ["model.name=fpn", "train.encoder_parameters=a.params"]).model.name == "fpn"
-    message = refusal("model.name=aff_resnet32")
-    assert (
-        "gives an answer per image, and answers per pixel needs an answer per pixel: use a network of fpn," in message
-    )
+    masks = ["data.name=mask_folder", "data.dir=x", "augment.crop_padding=0"]
+    words = ["model.name=fpn", "train.encoder_parameters=a.params"]
+    assert read_config(None, [*masks, *words]).model.name == "fpn"
+    message = refusal(*masks, "model.name=aff_resnet32")
+    assert "gives an answer per image, and segmentation needs an answer per pixel: use a network of fpn," in message
 
 
 # --- Limits ----------------------------------------------------------------------------------------------------------
@@ -644,6 +668,8 @@ IMPOSSIBLE = {
     "data.classes": "0 1",
     "data.crop_share": "0 1.1",
     "data.max_bad_images": "-1",
+    "data.ignore": "-1 256",
+    "data.mask_mismatch": "crop",
     "augment.crop_padding": "-1",
     "augment.auto_augment": "svhn",
     "augment.randaugment_layers": "0",
@@ -653,7 +679,10 @@ IMPOSSIBLE = {
     "augment.mixup_off_epochs": "-1",
     "augment.colour_jitter": "-0.1 1.1",
     "augment.lighting": "-0.1",
-    "optimizer.name": "adam",
+    "augment.padding": "mean",
+    "augment.target_probability": "-0.1 1.1",
+    "augment.blur_probability": "-0.1 1.1",
+    "optimizer.name": "lars",
     "optimizer.momentum": "1 -0.1",
     "optimizer.weight_decay": "-1e-4",
     "optimizer.clip_gradient_norm": "-1",
@@ -670,10 +699,16 @@ IMPOSSIBLE = {
     "train.evaluate_every": "0",
     "train.ema_decay": "1 -0.1",
     "train.dtype": "bfloat16",
+    "train.focal_gamma": "0.5",
+    "eval.resize": "-1",
+    "eval.padding": "mean",
+    "eval.tile": "-1",
+    "eval.overlap": "-1",
     "train.distillation_weight": "-0.1 1.1",
     "train.distillation_temperature": "0 -1",
     "runtime.distributed": "mpi true",
     "runtime.log_every": "0",
+    "runtime.pictures_every": "-1",
 }
 
 
@@ -958,21 +993,14 @@ def test_model_keywords_are_what_is_set_of_the_network():
 
 
 @pytest.mark.parametrize("reasons", [False, True])
-@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW])
+@pytest.mark.parametrize("changes", [{}, ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE])
 def test_written_settings_read_back_the_same(write, changes, reasons):
     settings = settings_of(changes)
     assert read_config(write("a.yaml", to_yaml(settings, reasons))) == settings
 
 
-@pytest.mark.parametrize("changes", [DENSE, DENSE_BASIC])
-def test_settings_of_dense_networks_read_back_the_same(write, monkeypatch, changes):
-    monkeypatch.setattr("fusion.training.checks.find_task", lambda name: AnswersPixels)
-    settings = settings_of(changes)
-    assert read_config(write("a.yaml", to_yaml(settings))) == settings
-
-
 def test_round_trips_cover_every_setting():
-    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, NARROW, DENSE, DENSE_BASIC)]
+    runs = [settings_of(changes) for changes in (ELSEWHERE, SUPERCLASSES, PHOTOS, MASKS, LONG_SIDE, NARROW, DENSE)]
     assert {key for run in runs for key in differing_keys(Settings(), run)} == set(FIELDS)
 
 

@@ -52,7 +52,16 @@ def installed(tmp_path_factory):
 
 
 def test_every_config_has_its_name():
-    assert {path.name for path in packaged_configs().values()} == set(NAMES)
+    files = [path for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS / "base"]
+    assert sorted(packaged_configs().values()) == sorted(files)
+    assert {path.name for path in files} > set(NAMES)
+
+
+@pytest.mark.parametrize(
+    "word", ["sirst_aff_fpn", "segmentation/sirst_aff_fpn", "configs/segmentation/sirst_aff_fpn.yaml"]
+)
+def test_config_in_a_folder_is_found_by_its_name_alone(elsewhere, word):
+    assert find_config(word) == CONFIGS / "segmentation" / "sirst_aff_fpn.yaml"
 
 
 @pytest.mark.parametrize("word", ["quickstart", "quickstart.yaml", "configs/quickstart.yaml", "configs/quickstart"])
@@ -80,7 +89,10 @@ def test_config_may_come_through_a_pipe():
         os.close(writer)
 
 
-@pytest.mark.parametrize("word", ["quickstrat", "configs/quickstar.yaml", "nowhere/quickstart.yaml", "../quickstart"])
+@pytest.mark.parametrize(
+    "word",
+    ["quickstrat", "configs/quickstar.yaml", "nowhere/quickstart.yaml", "../quickstart", "segmentation/quickstart"],
+)
 def test_unknown_config_is_refused_with_the_nearest(elsewhere, word):
     with pytest.raises(ConfigError, match=r"cannot read this config: no such file.*did you mean 'quickstart'") as error:
         find_config(word)

@@ -115,7 +115,7 @@ def test_setting_that_photos_cannot_honour_is_refused(words, message):
 )
 def test_setting_of_photos_is_refused_for_other_data(word):
     key = word.split("=")[0]
-    with pytest.raises(ConfigError, match=f"{key} is .*; it is for imagenet, and data.name is digits"):
+    with pytest.raises(ConfigError, match=f"{key} is .*; it is for imagenet.*, and data.name is digits"):
         read_config(None, [word])
 
 

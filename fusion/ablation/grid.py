@@ -253,6 +253,8 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
                     best=best,
                     last=last,
                     run=cell.path.name,
+                    figure=headline,
+                    beside=tuple((figure, figure.shown(rows[-1])) for figure in history.task.beside),
                 )
             )
     return results

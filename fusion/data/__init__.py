@@ -1,9 +1,9 @@
-"""Data sets by name, each an `ImageSet` in memory or a `PhotoSet` on disk.
+"""Data sets by name, each an `ImageSet` in memory, or a `PhotoSet` or `MaskSet` on disk.
 
 `digits` comes with the package; `cifar10` and `cifar100` are read from their official binary archives, which are
 downloaded where they are missing; `image_folder` reads any folder of images into memory; `imagenet` reads photos from
-folders or RecordIO files when they are needed. Each file ends with its data set's `Description`. Importing this package
-needs nothing but NumPy.
+folders or RecordIO files when they are needed; `mask_folder`, `voc_masks` and `coco_masks` read images with masks. Each
+file ends with its data set's `Description`. Importing this package needs nothing but NumPy.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any, Mapping
 
 from ..errors import DataError, nearest
 from . import cifar, digits, image_folder, imagenet
-from .description import IMAGES, PHOTOS, Description
+from .description import IMAGES, MASKS, PHOTOS, Description
 from .imageset import DataSet, ImageSet
+from .masks import coco, folder
 
 __all__ = [
     "IMAGES",
+    "MASKS",
     "PHOTOS",
     "DataSet",
     "Description",
@@ -39,6 +41,9 @@ DESCRIPTIONS = {
         cifar.CIFAR100_DESCRIPTION,
         image_folder.DESCRIPTION,
         imagenet.DESCRIPTION,
+        folder.DESCRIPTION,
+        folder.VOC_DESCRIPTION,
+        coco.DESCRIPTION,
     )
 }
 
@@ -51,6 +56,11 @@ _UNSET = {
     "source": "auto",
     "classes": None,
     "crop_share": 0.875,
+    "train_split": "train",
+    "test_split": "test",
+    "mask_suffix": ".png",
+    "ignore": None,
+    "mask_mismatch": "error",
 }
 
 
@@ -114,13 +124,18 @@ def load_dataset(
     classes: int | None = None,
     crop_share: float = 0.875,
     workers: int = 1,
+    train_split: str = "train",
+    test_split: str = "test",
+    mask_suffix: str = ".png",
+    ignore: int | None = None,
+    mask_mismatch: str = "error",
 ) -> DataSet:
     """Load one split of a data set by its name.
 
     Parameters
     ----------
-    name : {"digits", "cifar10", "cifar100", "image_folder", "imagenet"}
-        Which data set.
+    name : str
+        Of `list_datasets()`.
     split : {"train", "test"}
         Which part.
     root : path-like, optional
@@ -143,12 +158,20 @@ def load_dataset(
     crop_share : float, default 0.875
         For "imagenet": how much of the shorter side the centre crop of a test photo keeps.
     workers : int, default 1
-        For "imagenet": threads that decode test photos.
+        For "imagenet" and masks: threads that decode test images.
+    train_split, test_split : str
+        For masks: the lists of training and of test images.
+    mask_suffix : str, default ".png"
+        For masks that are files: what the name of a mask has after that of its image.
+    ignore : int, optional
+        For masks that are files: the value of pixels that are not counted.
+    mask_mismatch : {"error", "resize"}, default "error"
+        For masks that are files: what is done to a mask of another size than its image.
 
     Returns
     -------
     DataSet
-        The images, labels and class names: a `PhotoSet` for "imagenet", else an `ImageSet`.
+        The images, labels and class names: a `PhotoSet` for "imagenet", a `MaskSet` for masks, else an `ImageSet`.
 
     Raises
     ------
@@ -160,7 +183,8 @@ def load_dataset(
     if split not in SPLITS:
         raise DataError(f"{name} has no split {split!r}; expected 'train' or 'test'")
     given: dict[str, Any] = {"root": root, "labels": labels, "url": url, "size": size, "fit": fit, "download": download}
-    given.update(source=source, classes=classes, crop_share=crop_share, workers=workers)
+    given.update(source=source, classes=classes, crop_share=crop_share, workers=workers, ignore=ignore)
+    given.update(train_split=train_split, test_split=test_split, mask_suffix=mask_suffix, mask_mismatch=mask_mismatch)
     _refuse_meaningless(known, given)
     if known.needs_folder and root is None:
         raise DataError(f"{name} needs the folder of its data; say where with data.dir=PATH")

@@ -7,8 +7,9 @@ from typing import Callable, Optional, Tuple
 
 from .imageset import DataSet
 
-#: Kinds of data sets: an `ImageSet` in memory, or a `PhotoSet` whose photos are decoded when they are needed.
-IMAGES, PHOTOS = "images", "photos"
+#: Kinds of data sets: an `ImageSet` in memory, a `PhotoSet` whose photos are decoded when they are needed, or a
+#: `MaskSet`, whose images have masks.
+IMAGES, PHOTOS, MASKS = "images", "photos", "masks"
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Description:
         For lists and messages, such as "CIFAR-100".
     load : callable
         `load(split=..., **options)` gives one split.
-    kind : {"images", "photos"}
-        "images" are in memory (`ImageSet`); "photos" are decoded when they are needed (`PhotoSet`). Each kind has its
-        own batches and augmentation.
+    kind : {"images", "photos", "masks"}
+        "images" are in memory (`ImageSet`); "photos" are decoded when they are needed (`PhotoSet`); "masks" are images
+        with the class of every pixel (`MaskSet`). Each kind has its own batches and augmentation.
     options : tuple of str
         The options of `load_dataset` that mean something to this data set.
     task : str

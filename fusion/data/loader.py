@@ -6,17 +6,16 @@ batches while the network works: NumPy releases Python's lock, so that they run 
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Callable, Iterable, Iterator, Sequence, Tuple
+from typing import Any, Iterator, Tuple
 
 import numpy as np
 
 from ..words import counted
 from .augment import Augmentation, Normalisation
 from .imageset import DataSet, ImageSet
+from .turns import in_turn
 
 #: Batches that are kept ready, in addition to those that threads are working on.
 _READY = 2
@@ -34,7 +33,7 @@ class Batch:
     images : ndarray
         (B, 3, H, W) float32, normalised.
     targets : ndarray
-        (B, classes) float32, rows that sum to 1.
+        (B, classes) float32, rows that sum to 1; of images with masks (B, H, W) uint8, numbers of classes.
     """
 
     images: np.ndarray
@@ -50,37 +49,6 @@ def generator(*key: int) -> np.random.Generator:
         Numbers of at least 0: the seed, then what is drawn, the epoch, the batch.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
-
-
-def in_turn(submit: Callable[[int], Sequence[Future[Any]]], numbers: Iterable[int], ahead: int) -> Iterator[Any]:
-    """Results of threads in the order of their numbers, while the threads work on the next ones.
-
-    Parameters
-    ----------
-    submit : callable
-        From a number to the tasks that it queues; the result is that of the last task.
-    numbers : iterable of int
-        Submitted in this order.
-    ahead : int
-        How many numbers are submitted and not yet given, at most.
-
-    Yields
-    ------
-    object
-        One result per number. Tasks that are still queued when the iteration ends, or fails, are cancelled.
-    """
-    following = iter(numbers)
-    pending = deque(submit(number) for number in islice(following, ahead))
-    try:
-        while pending:
-            found = pending[0][-1].result()
-            pending.popleft()
-            yield found
-            pending.extend(submit(number) for number in islice(following, 1))
-    finally:
-        for tasks in pending:
-            for task in tasks:
-                task.cancel()
 
 
 class Batches:

@@ -14,6 +14,7 @@ from ..inference.trained import Trained
 from ..progress import progress
 from ..training.config import read_config
 from ..training.settings import Settings
+from ..words import counted
 
 #: How many pairs are shown, and how many images of each.
 PAIRS, EXAMPLES = 6, 8
@@ -40,6 +41,14 @@ class Answers:
     answers: np.ndarray
     confidence: np.ndarray
     classes: Tuple[str, ...]
+
+    #: What is counted.
+    unit = "images"
+
+    @property
+    def about(self) -> str:
+        """The figures in words."""
+        return f"{100 * self.error:.2f} % error on {counted(len(self.labels), 'test image')}"
 
     @property
     def error(self) -> float:

@@ -9,12 +9,13 @@ from typing import Any, List, Sequence
 import numpy as np
 
 from ..data import describe
-from ..data.description import PHOTOS
+from ..data.description import MASKS, PHOTOS
 from ..data.loader import Batch
 from ..devices import count_devices
 from ..drawing import plain, save_page
 from ..training.preparation import build_batches, load_split
 from ..training.settings import Settings
+from .browse_masks import crops_in_words, draw_mask_sheet
 from .panels import bare, new_image_page
 
 #: Images of a sheet unless another number is asked for.
@@ -45,7 +46,8 @@ def fed_images(settings: Settings, data: Any, images: int, epoch: int = 0) -> Ba
     Returns
     -------
     Batch
-        Images (n, 3, H, W), normalised, and targets (n, classes), from as many batches as are needed.
+        Images (n, 3, H, W), normalised, and targets (n, classes), or masks (n, H, W), from as many batches as are
+        needed.
 
     Raises
     ------
@@ -154,10 +156,13 @@ def draw_fed_images(settings: Settings, path: Path, images: int = IMAGES, epoch:
     FusionError
         If the data is missing or a setting is impossible.
     """
-    data = load_split(settings, "train")
+    data: Any = load_split(settings, "train")
     batch = fed_images(settings, data, images, epoch)
     pictures = to_pixels(batch.images, settings.augment.mean, settings.augment.std)
+    title = f"{data.title}, epoch {epoch + 1}: what the network is fed"
+    if describe(settings.data.name).kind == MASKS:
+        draw_mask_sheet(pictures, batch.targets, data.labels, f"{title}\n{crops_in_words(settings)}", path)
+        return len(pictures)
     captions = [target_in_words(target, data.classes) for target in batch.targets]
-    title = f"{data.title}, epoch {epoch + 1}: what the network is fed\n{describe_augmentation(settings)}"
-    draw_contact_sheet(pictures, captions, title, path)
+    draw_contact_sheet(pictures, captions, f"{title}\n{describe_augmentation(settings)}", path)
     return len(pictures)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Union
 
-from ..command import log_to_terminal
-from ..inference.trained import add_source, from_arguments
+from ..command import log_to_terminal, written_folder
+from ..inference.trained import Trained, add_source, from_arguments
 from ..training.preparation import load_split
 from ..words import counted
 from .answers import Answers, Pair, answer_all, format_pairs, settings_with
 from .confusion_picture import draw_confused_pairs, draw_confusion
-from .output import add_output, written_folder
+from .output import add_output
+from .pixels import PixelAnswers, answer_all_pixels
 
 
 def add_command(commands: Any) -> None:
@@ -32,6 +34,9 @@ def _run(arguments: argparse.Namespace) -> None:
     with written_folder(arguments.output, arguments.force) as folder:
         trained = from_arguments(arguments)
         data = load_split(settings_with(trained, arguments.settings), "test")
+        if trained.task.dense:
+            _confuse_pixels(trained, data, folder, arguments)
+            return
         answers = answer_all(trained, data)
         title = f"{trained.model} on {data.title}"
         pairs = answers.pairs()
@@ -48,7 +53,21 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.output}: {', '.join(written)}")
 
 
-def _write_matrix(answers: Answers, path: Path) -> None:
+def _confuse_pixels(trained: Trained, data: Any, folder: Path, arguments: argparse.Namespace) -> None:
+    """The same of a network that answers each pixel."""
+    found = answer_all_pixels(trained, data)
+    title = f"{trained.model} on {data.title}"
+    draw_confusion(found, title, folder / "confusion.png")
+    _write_matrix(found, folder / "confusion.csv")
+    if arguments.json:
+        about = {"output": str(arguments.output), "images": found.images, "classes": list(found.classes)}
+        ious = {name: None if math.isnan(iou) else iou for name, iou in found.ious.items()}
+        print(json.dumps({**about, "matrix": found.matrix().tolist(), "iou": ious}))
+        return
+    print(f"{title}: {found.about}\n{found.table()}\n{arguments.output}: confusion.csv, confusion.png")
+
+
+def _write_matrix(answers: Union[Answers, PixelAnswers], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["class", *answers.classes])

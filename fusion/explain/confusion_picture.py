@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, List, Sequence, Union
 
 import numpy as np
 
 from ..data.imageset import DataSet
 from ..drawing import WIDTH, new_page, plain, save_page
 from ..errors import DataError
-from ..words import counted
 from .answers import EXAMPLES, Answers, images_at
 from .panels import LARGEST, name_row, new_image_page, show_picture
+from .pixels import PixelAnswers
 
 #: Up to this number of classes each cell has its number in it, and up to the second each class has its name beside it.
 _NUMBERED, _NAMED = 20, 50
@@ -27,12 +27,12 @@ _LETTERS = 14
 # --- The matrix ------------------------------------------------------------------------------------------------------
 
 
-def draw_confusion(answers: Answers, title: str, path: Path) -> None:
-    """Draw the confusion matrix: one row per class, with the share of its images that got each answer.
+def draw_confusion(answers: Union[Answers, PixelAnswers], title: str, path: Path) -> None:
+    """Draw the confusion matrix: one row per class, with the share of its images or pixels that got each answer.
 
     Parameters
     ----------
-    answers : Answers
+    answers : Answers or PixelAnswers
         On a whole test set.
     title : str
         Model and data set.
@@ -42,7 +42,7 @@ def draw_confusion(answers: Answers, title: str, path: Path) -> None:
     matrix = answers.matrix()
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(shares), dtype=bool)
-    about = f"{title}: {100 * answers.error:.2f} % error on {counted(len(answers.labels), 'test image')}"
+    about = f"{title}: {answers.about}"
     figure, ((axes,),) = new_page(1, 1, 7.4, about)
     # Right answers have no colour, only numbers: beside their shares, those of wrong answers would look alike.
     wrong: Any = np.ma.masked_array(shares, diagonal)
@@ -50,7 +50,7 @@ def draw_confusion(answers: Answers, title: str, path: Path) -> None:
     shown = axes.imshow(wrong, cmap="Blues", vmin=0, vmax=highest)
     axes.set_facecolor("#dddddd")
     bar = figure.colorbar(shown, ax=axes, shrink=0.8)
-    bar.set_label("wrong answers: % of the images of the class")
+    bar.set_label(f"wrong answers: % of the {answers.unit} of the class")
     if len(shares) <= _NUMBERED:
         for row, column in np.ndindex(*shares.shape):
             _write_share(axes, shares, row, column, highest)

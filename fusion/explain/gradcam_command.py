@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, written_folder
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
@@ -19,7 +19,7 @@ from ..words import counted, distinct
 from .gradcam import default_layer
 from .gradcam_picture import Look, LookedAt, class_number, draw_grad_cam_sheet, look_at
 from .layers import find_layer
-from .output import add_output, picture_name, written_folder
+from .output import add_output, picture_name
 from .panels import image_name, write_picture
 
 #: The word after --class that stands for the class that each network predicts.

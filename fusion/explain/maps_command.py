@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..command import log_to_terminal, split_settings
+from ..command import log_to_terminal, split_settings, written_folder
 from ..compat import mx
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
@@ -34,7 +34,7 @@ from .fusion_maps import (
 )
 from .gradcam_command import add_compare, load_all, settle_words
 from .maps_picture import draw_fusion_maps, draw_network_maps, draw_weight_distribution, last_of_stages
-from .output import add_output, picture_name, slug, written_folder
+from .output import add_output, picture_name, slug
 from .panels import image_name
 
 #: Rows of a sheet at the most; further images only have pictures of their own.

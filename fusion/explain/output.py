@@ -10,7 +10,7 @@ from typing import Iterator
 
 from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError
-from ..files import filled_folder, whole_file
+from ..files import whole_file
 
 #: Letters of an image's name in the name of its picture.
 _LETTERS = 60
@@ -20,33 +20,6 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where pictures go."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder for the pictures")
     parser.add_argument("--force", action="store_true", help="write into DIR even if it holds files")
-
-
-@contextmanager
-def written_folder(path: Path, force: bool) -> Iterator[Path]:
-    """A folder to write to. Its files go to the final folder at the end; after an error nothing goes there.
-
-    Parameters
-    ----------
-    path : Path
-        The final folder.
-    force : bool
-        Whether it may hold files already: those with the same names are replaced, others stay.
-
-    Raises
-    ------
-    ConfigError
-        If it holds files and `force` is not given, or if it cannot be made.
-    """
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--output {path}: is a file; expected a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise ConfigError(f"--output {path}: holds files already; write over them with --force, or name another folder")
-    try:
-        with filled_folder(path) as aside:
-            yield aside
-    except OSError as error:
-        raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from None
 
 
 def add_output_file(parser: argparse.ArgumentParser, default: str) -> None:

@@ -20,7 +20,7 @@ from .answers import settings_with
 from .output import add_output_file, written_file
 from .report_facts import Known
 from .report_page import Paragraph, Part, Shown, page_as_html
-from .report_sections import SECTIONS, Section
+from .report_sections import DENSE_SECTIONS, SECTIONS, Section
 
 logger = logging.getLogger(__name__)
 
@@ -98,5 +98,6 @@ def _run(arguments: argparse.Namespace) -> None:
         trained = load_run(run.path, arguments.checkpoint, arguments.device)
         settings = settings_with(trained, words)
         files = find_images(images)[:_MOST_FILES] if images else []
-        aside.write_text(make_report(Known(run, trained, settings, files)), encoding="utf-8")
+        sections = DENSE_SECTIONS if trained.task.dense else SECTIONS
+        aside.write_text(make_report(Known(run, trained, settings, files), sections), encoding="utf-8")
     print(output)

@@ -20,6 +20,7 @@ from ..training.settings import Settings
 from ..words import counted
 from .answers import Answers, answer_all
 from .panels import image_name
+from .pixels import PixelAnswers, answer_all_pixels
 
 #: Test images to look at: at most this number, of different classes.
 _IMAGES = 6
@@ -76,6 +77,11 @@ class Known:
         return answer_all(self.trained, self.data)
 
     @cached_property
+    def pixel_answers(self) -> PixelAnswers:
+        """The same of a network that answers each pixel."""
+        return answer_all_pixels(self.trained, self.data)
+
+    @cached_property
     def pictures(self) -> Tuple[np.ndarray, List[str]]:
         """Images to look at, (n, H, W, 3) uint8 as the network is fed them, with their names.
 
@@ -84,7 +90,9 @@ class Known:
         DataError
             If there is none.
         """
-        return _read_files(self) if self.files else _one_per_class(self.data)
+        if self.files:
+            return _read_files(self)
+        return _of_one_size(self.data) if self.trained.task.dense else _one_per_class(self.data)
 
     @property
     def title(self) -> str:
@@ -98,6 +106,18 @@ def _read_files(known: Known) -> Tuple[np.ndarray, List[str]]:
     if not batch.files:
         raise DataError(f"--images: no image can be read: {counted(len(known.files), 'file')} tried")
     return batch.images, [image_name(file) for file in batch.files]
+
+
+def _of_one_size(data: Any) -> Tuple[np.ndarray, List[str]]:
+    """At most `_IMAGES` test images with masks, those from the first on that have its size."""
+    found: List[Any] = []
+    for number in range(len(data)):
+        sample = data.read(number)
+        if not found or sample.image.shape == found[0].image.shape:
+            found.append(sample)
+        if len(found) == _IMAGES:
+            break
+    return np.stack([sample.image for sample in found]), [sample.name for sample in found]
 
 
 def _one_per_class(data: DataSet) -> Tuple[np.ndarray, List[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
@@ -86,7 +87,9 @@ def _beside(row: Row, own: Any) -> List[Part]:
 def curves_section(known: Known) -> List[Part]:
     """The run's own curves."""
     best = known.history.task.headline.best(known.history.evaluated)
-    words = f"Error, loss and learning rate, epoch by epoch; the best is epoch {best['epoch']:.0f}"
+    figure = known.history.task.panel_title
+    figures = f"{figure[0].upper()}{figure[1:]}, loss and learning rate"
+    words = f"{figures}, epoch by epoch; the best is epoch {best['epoch']:.0f}"
     return [picture(lambda path: draw_training_curves(known.history, known.title, path), words)]
 
 
@@ -114,6 +117,32 @@ def pairs_section(known: Known) -> List[Part]:
     words = "The most frequent confusions of two classes, with the images on which the network was most confident"
     drawn = picture(lambda path: draw_confused_pairs(answers, known.data, known.title, path), words)
     return [drawn, Preformatted(format_pairs(answers, pairs))]
+
+
+# --- What a network answers for each pixel ----------------------------------------------------------------------------
+
+
+def masks_section(known: Known) -> List[Part]:
+    """Some test images with their truth, the answer and the errors."""
+    trained = known.trained
+    words = "Some test images: what is there, what the network says, and where it is wrong"
+
+    def draw(path: Path) -> None:
+        trained.task.draw(
+            trained.net, known.data, trained.preparation.normalisation, trained.context, known.title, path
+        )
+
+    return [picture(draw, words)]
+
+
+def pixel_confusion_section(known: Known) -> List[Part]:
+    """The confusion matrix of pixels, and the IoU of each class."""
+    words = "One row per class: the share of its pixels that got each wrong answer"
+    found = known.pixel_answers
+    return [
+        picture(lambda path: draw_confusion(found, known.title, path), words),
+        Preformatted(found.table()),
+    ]
 
 
 def grad_cam_section(known: Known) -> List[Part]:
@@ -202,6 +231,11 @@ _OF_A_CLASSIFIER: Tuple[Section, ...] = (
     ("Where the network looks", grad_cam_section),
 )
 
+_OF_PIXELS: Tuple[Section, ...] = (
+    ("Answers", masks_section),
+    ("Confusion", pixel_confusion_section),
+)
+
 _OF_FUSION: Tuple[Section, ...] = (
     ("What the fusion prefers", maps_section),
     ("How far the fusion goes", weights_section),
@@ -215,3 +249,6 @@ _OF_ITS_MACHINE: Tuple[Section, ...] = (
 #: The report, in order: headings, and functions from `Known` to parts. One that has nothing to show raises an error,
 #: which is shown in its place.
 SECTIONS: Tuple[Section, ...] = (*_OF_A_RUN, *_OF_A_CLASSIFIER, *_OF_FUSION, *_OF_ITS_MACHINE)
+
+#: The same of a network that answers each pixel.
+DENSE_SECTIONS: Tuple[Section, ...] = (*_OF_A_RUN, *_OF_PIXELS, *_OF_FUSION, *_OF_ITS_MACHINE)

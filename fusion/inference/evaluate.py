@@ -10,7 +10,6 @@ from typing import Any
 from ..errors import ConfigError, nearest
 from ..models.pretrained import find_weights, list_pretrained
 from ..models.zoo import FAMILIES, MODELS
-from ..tasks import task_of
 from ..training.evaluation import evaluate_with_settings
 from ..training.logbook import RunDirectory
 from ..words import counted
@@ -25,15 +24,17 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    where = "where the data is now, such as data.dir=PATH"
-    parser.add_argument("settings", nargs="*", metavar="data.key=value", help=where)
+    where = "where the data is now, such as data.dir=PATH, and how images are shown, such as eval.flips=true"
+    parser.add_argument("settings", nargs="*", metavar="section.key=value", help=where)
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    unwanted = [word for word in arguments.settings if not word.startswith("data.")]
+    unwanted = [word for word in arguments.settings if not word.startswith(("data.", "eval."))]
     if unwanted:
-        raise ConfigError(f"command line, {unwanted[0]!r}: evaluate takes data.key=value only, such as data.dir=PATH")
+        raise ConfigError(
+            f"command line, {unwanted[0]!r}: evaluate takes data.key=value, such as data.dir=PATH, and eval.key=value"
+        )
     folder, which = arguments.run, arguments.checkpoint or "best"
     if arguments.model is not None:
         if arguments.checkpoint is not None:
@@ -50,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps(found))
         return
     print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
-    loss, *others = task_of(settings).evaluation
+    loss, *others = run.task(settings).evaluation
     named = [*((figure.title, figure) for figure in others), (loss.short, loss)]
     width = max(len(name) for name, _ in named)
     for name, figure in named:

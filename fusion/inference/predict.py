@@ -1,4 +1,4 @@
-"""python -m fusion predict: the classes that a trained network sees in images, with their probabilities."""
+"""python -m fusion predict: the classes that a trained network sees in images, or the masks that it draws of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 from scipy.special import log_softmax
 
-from ..command import log_to_terminal
+from ..command import log_to_terminal, written_folder
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
 from ..progress import progress
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
+from .masks import MaskAnswer, predict_masks, refuse_same_names
+from .masks import describe as describe_masks
 from .trained import Trained, add_source, from_arguments
 
 
@@ -86,8 +88,12 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("predict")
     add_images(parser)
     add_source(parser)
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per image (default: 5)")
+    parser.add_argument("--top", type=int, metavar="N", help="classes per image (default: 5)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="a folder for the masks of a network that draws them"
+    )
+    parser.add_argument("--force", action="store_true", help="write into DIR even if it holds files")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 
@@ -117,13 +123,18 @@ def add_images(parser: argparse.ArgumentParser, count: str = "+", settings: bool
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    for option, number in (("--top", arguments.top), ("--batch-size", arguments.batch_size)):
+    top = 5 if arguments.top is None else arguments.top
+    for option, number in (("--top", top), ("--batch-size", arguments.batch_size)):
         if number < 1:
             raise ConfigError(f"{option} {number}: expected at least 1")
     log_to_terminal("stderr")
     files = find_images(arguments.images)
     trained = from_arguments(arguments)
     trained.net.hybridize()
+    if trained.task.dense:
+        return _predict_masks(trained, files, arguments)
+    if arguments.output is not None:
+        raise ConfigError(f"--output {arguments.output}: this network names classes, and draws no masks")
     predictions: List[Prediction] = []
     unreadable: List[Unreadable] = []
     # On a terminal the answers show the progress, and a bar would be drawn across them.
@@ -132,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for batch in read_batches(files, trained.preparation, arguments.batch_size):
             report_unreadable(batch.unreadable)
             unreadable += batch.unreadable
-            found = predict(trained, batch, arguments.top)
+            found = predict(trained, batch, top)
             predictions += found
             if not arguments.json:
                 _print(found)
@@ -140,6 +151,31 @@ def _run(arguments: argparse.Namespace) -> int:
                 meter.update(len(batch.files) + len(batch.unreadable))
     if arguments.json:
         print(json.dumps(_describe(trained, predictions, unreadable)))
+    return SOME_UNREADABLE if unreadable else 0
+
+
+def _predict_masks(trained: Trained, files: List[Path], arguments: argparse.Namespace) -> int:
+    if arguments.top is not None:
+        raise ConfigError("--top is for a network that names classes; this one answers each pixel")
+    if arguments.output is None:
+        raise ConfigError("this network draws masks: say which folder they go to, by --output DIR")
+    refuse_same_names(files)
+    answers: List[MaskAnswer] = []
+    unreadable: List[Unreadable] = []
+    with written_folder(arguments.output, arguments.force) as folder:
+        for found in predict_masks(trained, files, folder):
+            if isinstance(found, Unreadable):
+                report_unreadable([found])
+                unreadable.append(found)
+                continue
+            answers.append(found)
+            if not arguments.json:
+                print(f"{found.file}: {found.words}", flush=True)
+    if arguments.json:
+        images = describe_masks(answers, arguments.output)
+        print(json.dumps({**_source(trained), "images": images, "unreadable": _in_plain_types(unreadable)}))
+    else:
+        print(f"{arguments.output}: a mask NAME.png and a picture NAME_overlay.png of each of {len(answers)} images")
     return SOME_UNREADABLE if unreadable else 0
 
 
@@ -152,9 +188,7 @@ def _print(predictions: List[Prediction]) -> None:
 def _describe(trained: Trained, predictions: List[Prediction], unreadable: List[Unreadable]) -> Dict[str, Any]:
     """What --json prints, in plain types."""
     return {
-        "model": trained.model,
-        "checkpoint": str(trained.file),
-        "data": trained.data,
+        **_source(trained),
         "images": [
             {
                 "file": str(found.file),
@@ -162,5 +196,13 @@ def _describe(trained: Trained, predictions: List[Prediction], unreadable: List[
             }
             for found in predictions
         ],
-        "unreadable": [{"file": str(bad.file), "reason": bad.reason} for bad in unreadable],
+        "unreadable": _in_plain_types(unreadable),
     }
+
+
+def _source(trained: Trained) -> Dict[str, Any]:
+    return {"model": trained.model, "checkpoint": str(trained.file), "data": trained.data}
+
+
+def _in_plain_types(unreadable: List[Unreadable]) -> List[Dict[str, str]]:
+    return [{"file": str(bad.file), "reason": bad.reason} for bad in unreadable]

@@ -21,7 +21,7 @@ from ..models import get_model, list_pretrained
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
 from ..models.zoo import classifier_of, family_of
-from ..tasks import Task, find_task, task_of
+from ..tasks import Task, find_task, list_tasks, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network, load_split, model_title
@@ -127,8 +127,11 @@ class Trained:
 
     @property
     def task(self) -> Task:
-        """What it has learnt; classification where that is not known."""
-        return find_task("classification") if self.settings is None else task_of(self.settings)
+        """What it has learnt; where no run says so, it follows from whether it answers each pixel."""
+        if self.settings is not None:
+            return task_of(self.settings, self.classes)
+        fitting = (task for task in map(find_task, list_tasks()) if task.dense == self.net.dense)
+        return next(fitting).bound(None, self.classes)
 
     def __repr__(self) -> str:
         return f"<Trained: {self.model}, {counted(len(self.classes), 'class', 'classes')}, {self.file}>"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, List
+from typing import TYPE_CHECKING, Dict, List, Sequence
 
 from ..data import describe
 from ..errors import ConfigError, nearest
@@ -16,7 +16,7 @@ from .base import Task
 if TYPE_CHECKING:
     from ..training.settings import Settings
 
-__all__ = ["Task", "find_task", "list_tasks", "task_of"]
+__all__ = ["Task", "find_task", "list_tasks", "settings_of_other_tasks", "task_of"]
 
 
 def list_tasks() -> List[str]:
@@ -38,6 +38,25 @@ def find_task(name: str) -> Task:
     return task
 
 
-def task_of(settings: Settings) -> Task:
-    """The task of a run: the one that its settings name, or that of its data set."""
-    return find_task(settings.task or describe(settings.data.name).task)
+def task_of(settings: Settings, classes: Sequence[str] = ()) -> Task:
+    """The task of a run: the one that its settings name, or that of its data set.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the run.
+    classes : sequence of str
+        Names of the classes of its data; empty where they are not known, and so the figures may be others.
+    """
+    return find_task(settings.task or describe(settings.data.name).task).bound(settings, classes)
+
+
+def settings_of_other_tasks(settings: Settings) -> Dict[str, str]:
+    """The settings that mean nothing to a run's task, each with the names of the tasks that it is for."""
+    own = task_of(settings)
+    found: Dict[str, str] = {}
+    for name in list_tasks():
+        for key in find_task(name).settings:
+            if key not in own.settings:
+                found[key] = f"{found[key]}, {name}" if key in found else name
+    return found

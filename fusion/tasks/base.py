@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -137,6 +138,8 @@ class Task:
         What `best` and `last` in result.json mean.
     loss_title : str
         What a report calls the loss on the test set.
+    settings : tuple of str
+        Settings that mean something to this task, and not to every task.
     dense : bool
         Whether the network answers for each pixel: see `fusion.models.Network.dense`.
     """
@@ -147,7 +150,24 @@ class Task:
     headline: Figure
     best_note: str
     loss_title: str = "loss"
+    settings: Tuple[str, ...] = ()
     dense: bool = False
+
+    def bound(self, settings: Optional[Settings], classes: Sequence[str]) -> Task:
+        """The task as one run has it, where its figures depend on the settings or classes; by default itself.
+
+        Parameters
+        ----------
+        settings : Settings, optional
+            Of the run.
+        classes : sequence of str
+            Names of the classes of the data; empty where they are not known.
+        """
+        return self
+
+    def problems(self, settings: Settings) -> Iterator[Tuple[str, str]]:
+        """The settings of this task that are impossible: for each its name, and what was expected."""
+        return iter(())
 
     # --- What is computed ---------------------------------------------------------------------------------------------
 
@@ -186,6 +206,10 @@ class Task:
         """Every test image once. A last batch that is not full has fewer targets than images."""
         return evaluation_batches(data, normalise, batch_size, shard)
 
+    def answering(self, net: Any) -> Any:
+        """What answers a batch of an evaluation on one device: by default the network, shown it as it is."""
+        return net
+
     def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
         """The loss, for `part_losses`.
 
@@ -204,6 +228,16 @@ class Task:
         """
         raise NotImplementedError
 
+    def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:
+        """What to say after an epoch to somebody whose network learns nothing; None, as a rule.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+            The epochs so far. It is asked once after each epoch, and says it once.
+        """
+        return None
+
     def training_meter(self) -> Meter:
         """The meter of a training step."""
         raise NotImplementedError
@@ -212,12 +246,42 @@ class Task:
         """The meter of an evaluation."""
         raise NotImplementedError
 
+    def draw(self, net: Any, data: Any, normalise: Normalisation, context: Any, title: str, path: Path) -> bool:
+        """Draw some of a network's answers to the test images.
+
+        Parameters
+        ----------
+        net : Network
+            With its weights.
+        data : DataSet
+            The test images.
+        normalise : Normalisation
+            From uint8 images to the network's input.
+        context : Context
+            Where the network is.
+        title : str
+            Of the picture.
+        path : Path
+            Written in the format that its name ends in.
+
+        Returns
+        -------
+        bool
+            Whether this task has such a picture; if not, none is written.
+        """
+        return False
+
     # --- What is said -------------------------------------------------------------------------------------------------
 
     @property
     def panel(self) -> Tuple[Figure, ...]:
         """The figures that are drawn on one axis with the headline, which is the first."""
         return (self.headline,)
+
+    @property
+    def beside(self) -> Tuple[Figure, ...]:
+        """The figures that stand beside the headline in the table of an ablation."""
+        return ()
 
     @property
     def panel_title(self) -> str:

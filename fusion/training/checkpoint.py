@@ -1,7 +1,8 @@
 """Checkpoints: one file with all that a run needs in order to resume.
 
 The file has NumPy's format `.npz`: `param/NAME`, `optimizer/NAME/SLOT` and, if the run averages its weights,
-`average/NAME` are arrays, where NAME is the structural name of a parameter; `state` is JSON. The file contains no
+`average/NAME` are arrays, where NAME is the structural name of a parameter; `updates` is how often the optimizer has
+moved the weights, and `state` is JSON. The file contains no
 pickle, so that it is safe to read one from somebody else: it runs no code. Random states are not stored, because
 every random draw is derived from the seed, the epoch and the batch (`fusion.data.loader.generator`).
 """
@@ -26,6 +27,9 @@ BEST = "best.params"
 BEST_AVERAGE = "best_average.params"
 
 _FORMAT = 1
+
+#: How often the optimizer has moved the weights, by which Adam corrects its running means.
+_UPDATES = "updates"
 
 
 @dataclass
@@ -66,6 +70,7 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Opti
     """
     arrays = {f"param/{name}": p._reduce().asnumpy() for name, p in net._collect_params_with_prefix().items()}
     arrays.update({f"optimizer/{key}": value.asnumpy() for key, value in _optimizer_arrays(net, trainer)})
+    arrays[_UPDATES] = np.array(trainer._optimizer.num_update)
     if average is not None:
         arrays.update({f"average/{name}": value for name, value in average.arrays().items()})
     arrays["state"] = np.frombuffer(json.dumps({"format": _FORMAT, **asdict(state)}).encode(), dtype=np.uint8)
@@ -110,6 +115,8 @@ def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage]
     for updater, found in zip(trainer._updaters, states):
         updater.states.update(found)
         updater.states_synced.update(dict.fromkeys(found, True))
+    optimizer = trainer._optimizer
+    optimizer.begin_num_update = optimizer.num_update = int(arrays.get(_UPDATES, 0))
     return state
 
 

@@ -10,7 +10,8 @@ from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import FAMILIES, family_of, model_arguments
-from ..tasks import find_task, list_tasks
+from ..tasks import list_tasks, settings_of_other_tasks, task_of
+from .mask_training import mask_problems
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
 from .typed_yaml import plain, shortened
@@ -122,10 +123,21 @@ def _check_together(found: _Written) -> None:
     """What no single setting shows: a schedule that does not fit the epochs, a data set without a folder, ..."""
     if found.settings.task is not None and found.settings.task not in list_tasks():
         found.refuse("task", nearest(found.settings.task, list_tasks()))
+    _check_task(found)
     _check_epochs(found)
     _check_data(found)
     _check_recipe(found)
     _check_model(found)
+
+
+def _check_task(found: _Written) -> None:
+    """The task's own settings, and that none is set which has no effect on this task."""
+    task, defaults = task_of(found.settings), Settings()
+    for key, expected in task.problems(found.settings):
+        found.refuse(key, expected)
+    for key, names in settings_of_other_tasks(found.settings).items():
+        if value_of(found.settings, key) != value_of(defaults, key):
+            found.refuse(key, f"it is for {names}, and the task is {task.title}: leave it out")
 
 
 def _check_epochs(found: _Written) -> None:
@@ -166,7 +178,7 @@ def _check_data(found: _Written) -> None:
     if known.size is not None and data.size != known.size:
         mend = f"{data.name} has images of {known.size} pixels; add data.size={known.size}"
         found.refuse_together("data.size", [("does not go with", "data.name")], mend)
-    for key, _, expected in photo_problems(found.settings):
+    for key, _, expected in (*photo_problems(found.settings), *mask_problems(found.settings)):
         # The problem names the other setting; add where that one was set.
         with_place = re.sub(
             r"(data\.(?:name|pipeline)) is \w+", lambda match: f"{match[0]} ({found.source(match[1])})", expected
@@ -206,7 +218,7 @@ def _check_model(found: _Written) -> None:
 def _check_answers(found: _Written) -> None:
     """The network answers for images where the task is about images, and for pixels where it is about pixels."""
     settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
-    task = find_task(settings.task or describe(settings.data.name).task)
+    task = task_of(settings)
     if family.dense != task.dense:
         which = "task" if settings.task else "data.name"
         answer, needs = ("pixel", "a classifier") if family.dense else ("image", "an answer per pixel")

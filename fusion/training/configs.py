@@ -1,6 +1,7 @@
 """Finds the experiments that come with the package, such as `quickstart`, from any folder.
 
-They are the files of configs/: in a checkout these lie beside the package, and an installed package has a copy in it.
+They are the files of configs/ and of its folders, such as configs/segmentation/, but for those in configs/base/: in a
+checkout these lie beside the package, and an installed package has a copy in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 #: Where configs/ can be: beside the package, in a checkout; in it, where it was installed.
 _PLACES = (_PACKAGE.parent / "configs", _PACKAGE / "configs")
 
+#: The folder of what experiments inherit from.
+_BASE = "base"
+
 #: What the name of a config's file ends with.
 _SUFFIX = ".yaml"
 
@@ -25,7 +29,8 @@ WHAT_IT_TAKES = "a YAML file, or the name of a config that comes with the packag
 def packaged_configs() -> Dict[str, Path]:
     """The file of each packaged experiment, by its name, such as `quickstart`."""
     for place in _PLACES:
-        found = {path.stem: path for path in sorted(place.glob(f"*{_SUFFIX}"))}
+        files = sorted(place.rglob(f"*{_SUFFIX}"))
+        found = {path.stem: path for path in files if path.parent != place / _BASE}
         if "quickstart" in found:  # another program's folder of this name may lie beside an installed package
             return found
     return {}
@@ -37,8 +42,8 @@ def packaged_config(name: str) -> Path:
     Parameters
     ----------
     name : str
-        Such as `quickstart`, or `base/cifar` for what several of them inherit from; `configs/` before it and `.yaml`
-        behind it may be left out.
+        Such as `quickstart`, or `base/cifar` for what several of them inherit from; `configs/` or
+        `configs/segmentation/` before it and `.yaml` behind it may be left out.
 
     Returns
     -------
@@ -53,13 +58,13 @@ def packaged_config(name: str) -> Path:
     known = packaged_configs()
     if not known:
         raise ConfigError(f"{name}: cannot read this config: the configs that come with the package are missing")
-    stem = _stem(name)
-    if stem in known:
-        return known[stem]
-    for base in known["quickstart"].parent.glob(f"base/*{_SUFFIX}"):
-        if stem == f"base/{base.stem}":
-            return base
-    hint = nearest(Path(stem).name, known)
+    wanted, folder = Path(_without_ends(name)), known["quickstart"].parent
+    file = known.get(wanted.name)
+    if file is not None and wanted.parent in (Path(), file.parent.relative_to(folder)):
+        return file
+    if wanted.parent == Path(_BASE) and (folder / _BASE / f"{wanted.name}{_SUFFIX}").is_file():
+        return folder / _BASE / f"{wanted.name}{_SUFFIX}"
+    hint = nearest(wanted.name, known)
     shown = name if name.isprintable() else repr(name)
     raise ConfigError(
         f"{shown}: cannot read this config: no such file, nor a config of the package by that name; {hint}"
@@ -94,7 +99,7 @@ def find_config(word: Union[str, Path], folder: Path = Path()) -> Path:
         raise
 
 
-def _stem(name: str) -> str:
+def _without_ends(name: str) -> str:
     """A name without `configs/` before it and `.yaml` behind it."""
     name = name[: -len(_SUFFIX)] if name.endswith(_SUFFIX) else name
     return name[len("configs/") :] if name.startswith("configs/") else name

@@ -107,9 +107,9 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
 
 
 def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
-    task = task_of(settings)
     devices = contexts(settings.runtime.device)
     train_set, test_set = load_data(settings)
+    task = task_of(settings, train_set.classes)
     net = build_network(settings, len(train_set.classes))
     refuse_single_values(net, settings)
     if settings.model.sync_batch_norm:
@@ -181,6 +181,9 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             run.write_epoch(history, title, facts)
             log_epoch(history, train_set.title, epochs, is_best)
             log_company(company, run, devices)
+            advice = task.advice(state.history)
+            if advice:
+                logger.warning("%s: %s", train_set.title, advice)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
         workers.barrier()  # all may read what the first worker has written

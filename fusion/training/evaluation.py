@@ -12,6 +12,7 @@ import numpy as np
 from ..compat import mx
 from ..data.loader import Batch
 from ..devices import contexts
+from ..drawing import whole_picture
 from ..files import whole_file
 from ..tasks import Task, task_of
 from ..tasks.base import AVERAGED, TEST, Meter
@@ -51,8 +52,8 @@ def evaluate(
 
     Parameters
     ----------
-    net : Block
-        From (B, 3, H, W) to outputs (B, ...), on all the devices.
+    net : callable
+        From (B, 3, H, W) to outputs (B, ...), on all the devices: see `fusion.tasks.base.Task.answering`.
     batches : iterable of Batch
         Of this worker; see `fusion.tasks.base.Task.evaluation_batches`.
     meter : Meter
@@ -65,12 +66,18 @@ def evaluate(
     start = time.perf_counter()
     sums, images = np.zeros(len(meter.names)), meter.names.index("images")
     for batch in batches:
-        parts = mx.gluon.utils.split_and_load(mx.nd.array(batch.images), list(devices))
+        parts = mx.gluon.utils.split_and_load(mx.nd.array(_shared(batch.images, len(devices))), list(devices))
         outputs = np.concatenate([output.asnumpy() for output in [net(part) for part in parts]])
         sums = sums + meter.of_batch(outputs[: len(batch.targets)], batch.targets)
     rate = sums[images] / (time.perf_counter() - start)
     total = workers.sum(sums)
     return Evaluation(meter.figures(total), int(total[images]), float(rate))
+
+
+def _shared(images: np.ndarray, devices: int) -> np.ndarray:
+    """Images (B, ...) with the first of them repeated until each device gets as many."""
+    missing = -len(images) % devices
+    return np.concatenate([images, np.repeat(images[:1], missing, axis=0)]) if missing else images
 
 
 class Evaluator:
@@ -114,7 +121,7 @@ class Evaluator:
         self._normalise = build_normalisation(settings)
         self._batch_size = batch_size
         self._devices = devices
-        self._train = settings.train
+        self._settings, self._train = settings, settings.train
         self._run = run
         self._workers = workers
 
@@ -145,6 +152,7 @@ class Evaluator:
         if not np.isfinite(found["loss"]):
             raise DivergedError(f"the loss on the test set is {found['loss']} after epoch {done}")
         is_best = self._keep_best(self._run.best, TEST, found, history)
+        self._draw(done, found)
         figures = self._task.columns(TEST, found)
         if average is not None:
             average.copy_to(self._twin)
@@ -155,7 +163,20 @@ class Evaluator:
 
     def _evaluate(self) -> Dict[str, float]:
         batches = self._task.evaluation_batches(self._test_set, self._normalise, self._batch_size, self._workers.shard)
-        return evaluate(self._twin, batches, self._task.evaluation_meter(), self._devices, self._workers).figures
+        answering, meter = self._task.answering(self._twin), self._task.evaluation_meter()
+        return evaluate(answering, batches, meter, self._devices, self._workers).figures
+
+    def _draw(self, done: int, found: Dict[str, float]) -> None:
+        """Draw some answers, if the settings ask for it after this epoch."""
+        every = self._settings.runtime.pictures_every
+        if not every or self._workers.rank or (done % every and done != self._train.epochs):
+            return
+        headline = self._task.headline
+        about = f"epoch {done}, {headline.title} {headline.text(found[headline.name])}"
+        title = f"{model_title(self._settings)} on {self._test_set.title}, {about}"
+        self._run.pictures.mkdir(exist_ok=True)
+        with whole_picture(self._run.pictures / f"epoch_{done:04}.png") as path:
+            self._task.draw(self._twin, self._test_set, self._normalise, self._devices[0], title, path)
 
     def _keep_best(self, path: Path, prefix: str, found: Dict[str, float], history: History) -> bool:
         headline = self._task.headline
@@ -197,16 +218,16 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
 
 def evaluate_with_settings(run: RunDirectory, settings: Settings, which: str, device: str) -> Dict[str, Any]:
     """The same for a caller that has read the run's settings already, and changed those that say where the data is."""
-    task = task_of(settings)
     devices = contexts(device)
     path = run.weights(which)
     test_set = load_split(settings, "test")
+    task = task_of(settings, test_set.classes)
     net = build_network(settings, len(test_set.classes))
     checkpoint.load_network(path, net, devices)
     net.hybridize(static_alloc=True, static_shape=True)
     batch_size = settings.data.batch_size * len(devices)
     batches = task.evaluation_batches(test_set, build_normalisation(settings), batch_size, ALONE.shard)
-    found = evaluate(net, batches, task.evaluation_meter(), devices)
+    found = evaluate(task.answering(net), batches, task.evaluation_meter(), devices)
     about = {"model": model_title(settings), "data": test_set.title, "checkpoint": str(path), "classes": net.classes}
     figures = {figure.name: found.figures[figure.name] for figure in (*task.evaluation[1:], task.evaluation[0])}
     return {**about, **figures, "images": found.images, "images_per_second": found.images_per_second}

@@ -6,6 +6,7 @@ classes.txt       class names in label order, one per line
 run.log           the lines that were printed, with their times
 metrics.csv       one row per epoch
 curves.png        a plot of metrics.csv, drawn again after each epoch
+pictures/         with runtime.pictures_every, some answers to test images by epoch
 result.json       the results of the best and the last epoch
 checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
                   train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
@@ -29,7 +30,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..machine import processors
 from ..processors import chosen
-from ..tasks import task_of
+from ..tasks import Task, task_of
 from . import checkpoint
 from .config import read_config, to_yaml
 from .history import History
@@ -81,6 +82,11 @@ class RunDirectory:
         return self.path / "curves.png"
 
     @property
+    def pictures(self) -> Path:
+        """The folder of pictures of answers, of the epochs that `runtime.pictures_every` names."""
+        return self.path / "pictures"
+
+    @property
     def result(self) -> Path:
         """The file with the results of the best and the last epoch."""
         return self.path / "result.json"
@@ -129,6 +135,10 @@ class RunDirectory:
         """
         return read_config(self.config, overrides)
 
+    def task(self, settings: Optional[Settings] = None) -> Task:
+        """What the run learns; its config.yaml is read unless the caller has done so."""
+        return task_of(settings or self.settings(), self.read_classes())
+
     def history(self, settings: Optional[Settings] = None) -> History:
         """Read the metrics of the finished epochs.
 
@@ -144,7 +154,7 @@ class RunDirectory:
         """
         if not self.metrics.is_file():
             raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
-        return History.read(task_of(settings or self.settings()), self.metrics)
+        return History.read(self.task(settings), self.metrics)
 
     def weights(self, which: str) -> Path:
         """The path of a file of weights.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import DataSet, load_dataset
+from ..data import MASKS, DataSet, describe, load_dataset
 from ..data.augment import Normalisation
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
@@ -16,9 +16,10 @@ from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
+from .mask_training import mask_options
 from .photo_training import photo_options
 from .precision import cast_network
-from .settings import Settings
+from .settings import WITH_MOMENTUM, Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -35,7 +36,10 @@ def model_title(settings: Settings) -> str:
 def load_split(settings: Settings, split: str) -> DataSet:
     """Load one split of the data set, 'train' or 'test'."""
     data = settings.data
-    options = {"labels": data.labels, "url": data.url, "size": data.size, "fit": data.fit, **photo_options(settings)}
+    options: Dict[str, Any] = {"labels": data.labels, "url": data.url, "fit": data.fit}
+    options.update(photo_options(settings), **mask_options(settings))
+    if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
+        options["size"] = data.size
     return load_dataset(data.name, split, data.dir, **options)
 
 
@@ -144,10 +148,11 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
                 parameter.wd_mult = 0.0
     arguments = {
         "learning_rate": settings.schedule.lr,
-        "momentum": optimizer.momentum,
         "wd": optimizer.weight_decay,
         "multi_precision": True,  # keep float32 master weights of float16 parameters
     }
+    if optimizer.name in WITH_MOMENTUM:
+        arguments["momentum"] = optimizer.momentum
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
 
 

@@ -14,11 +14,14 @@ from ..data import list_datasets
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
+from ..data.masks.augment import PADDINGS
+from ..data.masks.maskset import MISMATCHES
 from ..models.normalisation import NORM_LAYERS
 from .typed_yaml import Kind
 
 DATA_SETS = tuple(list_datasets())
 DTYPES = ("float32", "float16")
+EVAL_PADDINGS = ("reflect", "zeros")
 
 _ONE_CLASS = "with one class there is nothing to tell apart, and every answer is right"
 
@@ -29,6 +32,10 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 #: The same of ImageNet: (123.68, 116.779, 103.939) and (58.393, 57.12, 57.375) of pixels from 0 to 255.
 IMAGENET_MEAN = (0.48501961, 0.45795686, 0.40760392)
 IMAGENET_STD = (0.22899216, 0.224, 0.225)
+
+#: The optimizers that have momentum, and all of them.
+WITH_MOMENTUM = ("nag", "sgd")
+OPTIMIZERS = (*WITH_MOMENTUM, "adagrad", "adam")
 
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
@@ -119,6 +126,15 @@ class DataSettings:
     max_bad_images: Optional[int] = setting(
         None, "imagenet: unreadable training photos to skip at most; null is 10 (native: 0)", low=0
     )
+    train_split: str = setting("train", "masks: the list of images to train on, such as trainval")
+    test_split: str = setting("test", "masks: the list of images to test on; without a list test it is val")
+    mask_suffix: str = setting(".png", "masks: what the name of a mask has after its image's, such as _pixels0.png")
+    ignore: Optional[int] = setting(
+        None, "masks: the value of pixels that do not count; null is none (voc_masks: 255)", low=0, high=255
+    )
+    mask_mismatch: str = setting(
+        "error", "masks: whether a mask of another size than its image is refused, or resized", choices=MISMATCHES
+    )
 
 
 @dataclass
@@ -144,19 +160,33 @@ class AugmentSettings:
     crop_area: List[float] = setting([0.08, 1.0], "imagenet: least and greatest share of a photo in a crop")
     crop_aspect: List[float] = setting([3 / 4, 4 / 3], "imagenet: least and greatest width by height of a crop")
     colour_jitter: float = setting(
-        0.0, "imagenet: brightness, contrast and saturation change by up to this share", low=0, high=1
+        0.0, "imagenet, masks: brightness, contrast and saturation change by up to this share", low=0, high=1
     )
     lighting: float = setting(0.0, "imagenet: standard deviation of the PCA lighting noise", low=0)
+    crop_size: List[int] = setting([], "masks: height and width of training crops in pixels; [] is data.size for both")
+    long_side: List[int] = setting(
+        [], "masks: least and greatest length in pixels that an image's longer side is scaled to; [] uses scale"
+    )
+    scale: List[float] = setting([1.0, 1.0], "masks: least and greatest factor that an image is scaled by")
+    padding: str = setting(
+        "ignore",
+        "masks: outside of the image a crop has the mean colour and does not count, or is black and background",
+        choices=PADDINGS,
+    )
+    target_probability: float = setting(
+        0.0, "masks: how often a crop is placed so that it has a target, each class as likely", low=0, high=1
+    )
+    blur_probability: float = setting(
+        0.0, "masks: how often a crop is blurred, by a Gaussian of up to 1 pixel", low=0, high=1
+    )
 
 
 @dataclass
 class OptimizerSettings:
     """How the weights move."""
 
-    name: str = setting(
-        "nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=("nag", "sgd")
-    )
-    momentum: float = setting(0.9, "share of the last step that is added to the next", low=0, below=1)
+    name: str = setting("nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=OPTIMIZERS)
+    momentum: float = setting(0.9, "share of the last step that is added to the next (nag, sgd)", low=0, below=1)
     weight_decay: float = setting(1e-4, "share of the weights added to their gradient, in every step", low=0)
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
@@ -183,6 +213,10 @@ class TrainSettings:
     """How long, and from which random numbers."""
 
     epochs: int = setting(10, "passes over the training images", low=1)
+    loss: Optional[str] = setting(
+        None, "segmentation: what is minimised, such as soft_iou or soft_iou + 0.5 bce; null is the task's own"
+    )
+    focal_gamma: float = setting(2.0, "segmentation: power of the focal loss, at which sure pixels weigh less", low=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", low=0, below=1)
     initial_parameters: Optional[str] = setting(None, "a .params file or a checkpoint with the weights to begin from")
     encoder_parameters: Optional[str] = setting(None, "a .params file that the encoder begins from (fpn, unet)")
@@ -201,6 +235,17 @@ class TrainSettings:
 
 
 @dataclass
+class EvalSettings:
+    """How a network that answers each pixel is shown an image (segmentation); by default whole and as it is."""
+
+    resize: int = setting(0, "side of the square that image and mask are resized to; 0 is their own size", low=0)
+    padding: str = setting("reflect", "what an image is padded with to the network's stride", choices=EVAL_PADDINGS)
+    tile: int = setting(0, "side of windows that slide over larger images; 0 is the whole image at once", low=0)
+    overlap: int = setting(32, "pixels that two neighbouring windows share, where their logits are averaged", low=0)
+    flips: bool = setting(False, "average the logits with those of the mirrored image")
+
+
+@dataclass
 class RuntimeSettings:
     """Where it runs and what it reports; nothing here changes the result on one CPU context."""
 
@@ -209,6 +254,9 @@ class RuntimeSettings:
         "none", "what adds up the gradients of several processes: see docs/scaling.md", choices=DISTRIBUTED
     )
     log_every: int = setting(100, "batches from one log line to the next where there is no terminal", low=1)
+    pictures_every: int = setting(
+        0, "segmentation: epochs from one picture of answers to test images to the next; 0 is none", low=0
+    )
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 
 
@@ -223,6 +271,7 @@ class Settings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from ...errors import DataError
 from ...words import counted
 from ..augment import Normalisation, mix, smooth_one_hot
-from ..loader import Batch, Batches, generator, in_turn
+from ..loader import Batch, Batches, generator
+from ..turns import in_turn
 from .decoding import BadPhotoError
 from .photo import PhotoAugmentation
 from .photoset import CHUNK, PhotoSet, first_few

@@ -13,6 +13,7 @@ from ...errors import DataError
 from ..transparency import has_transparency, to_rgb
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FIRST_CHUNK = 33  # of a PNG file, after its header
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that begin with the size
@@ -142,8 +143,10 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
         If the decoder gives up.
     """
     cv2 = opencv()
-    if data.startswith(_PNG) and has_transparency(data):
-        return _decode_on_white(data)
+    if data.startswith(_PNG):
+        if has_transparency(data):
+            return _decode_on_white(data)
+        data = _without_profile(data)
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -157,6 +160,17 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
     if image is None:
         raise BadPhotoError("cannot be decoded")
     return np.asarray(image)
+
+
+def _without_profile(png: bytes) -> bytes:
+    """A PNG file without its colour profile, which is not applied, and of which libpng may complain on the terminal."""
+    position = _FIRST_CHUNK
+    while png[position + 4 : position + 8] not in (b"IDAT", b""):
+        end = position + 12 + int.from_bytes(png[position : position + 4], "big")
+        if png[position + 4 : position + 8] == b"iCCP":
+            return png[:position] + png[end:]
+        position = end
+    return png
 
 
 def _decode_on_white(data: bytes) -> np.ndarray:

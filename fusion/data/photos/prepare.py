@@ -7,22 +7,19 @@ interruption, the same command continues where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...compat import mx
 from ...errors import DataError
 from ...files import write_text
-from ...machine import processors
 from ...progress import progress
-from ...words import counted
 from ..listing import SHOWN
 from .decoding import BadPhotoError, decode, read_header
 from .photoset import CLASSES_FILE
@@ -275,38 +272,3 @@ class _Part:
             remarked=len(lines) - left_out,
             examples=[line.replace("\t", ": ") for line in lines[:SHOWN]],
         )
-
-
-# --- The command -----------------------------------------------------------------------------------------------------
-
-
-def add_command(commands: Any) -> None:
-    """Give `python -m fusion` its command `prepare`."""
-    parser = commands.add_parser("prepare")
-    parser.add_argument("data", choices=("imagenet",), help="photos in class folders, or the official archives")
-    parser.add_argument("--source", type=Path, required=True, metavar="DIR", help="holds train and val, or archives")
-    parser.add_argument(
-        "--target", type=Path, required=True, metavar="DIR", help="where train.rec, val.rec and their companions go"
-    )
-    parser.add_argument(
-        "--val-classes", type=Path, metavar="FILE", help="a photo and its class per line, where val is one flat folder"
-    )
-    parser.add_argument("--workers", type=int, help="threads (default: one per processor)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.set_defaults(run_command=_run)
-
-
-def _run(arguments: argparse.Namespace) -> None:
-    workers = processors() if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise DataError(f"--workers {workers}: expected at least 1")
-    reports = prepare(arguments.source, arguments.target, arguments.val_classes, workers)
-    if arguments.json:
-        print(json.dumps({report.part: asdict(report) for report in reports}))
-        return
-    for report in reports:
-        classes = counted(report.classes, "class", "classes")
-        print(f"{report.records}: {counted(report.images, 'photo')} of {classes}")
-        print(f"  {report.left_out:,} left out, {counted(report.remarked, 'other')} with a remark")
-        for line in report.examples:
-            print(f"  {line}")
