@@ -653,7 +653,7 @@ IMPOSSIBLE = {
     "model.stages": "2 5",
     "model.r": "0 -4",
     "model.outputs": "1 -1",
-    "model.norm": "layer",
+    "model.norm": "instance",
     "model.norm_layer": "none",
     "model.initializer": "zeros",
     "data.name": "cifar",
