@@ -84,9 +84,16 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
 
 
 def _write_checksums(folder: Path) -> None:
-    """Write the checksums of all weights in a folder: CIFAR-10's before the digits', AFF's before others."""
+    """Write the checksums of all weights: the digits' last, then by network, AFF's before those of other fusions."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
-    names.sort(key=lambda name: (name.endswith("_digits"), not name.startswith("aff_")))
+    networks = list(NETWORKS)
+    names.sort(
+        key=lambda name: (
+            name.endswith("_digits"),
+            next(number for number, network in enumerate(networks) if f"_{network}_" in f"_{name}_"),
+            not name.startswith("aff_"),
+        )
+    )
     digests = {name: hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest() for name in names}
     lines = [f"{digest}  {name}/{FILE}\n" for name, digest in digests.items()]
     write_text(folder / SUMS, "".join(lines))
