@@ -129,8 +129,8 @@ def resized_batches(
     rank, size = shard
     for start in range(rank * batch_size, len(data), size * batch_size):
         samples = [data.stored(number) for number in range(start, min(start + batch_size, len(data)))]
-        images = np.stack([scaled(sample.image, side, side, Image.BILINEAR) for sample in samples])
-        masks = np.stack([scaled(sample.mask, side, side, Image.NEAREST) for sample in samples])
+        images = np.stack([scaled(sample.image, side, side, Image.Resampling.BILINEAR) for sample in samples])
+        masks = np.stack([scaled(sample.mask, side, side, Image.Resampling.NEAREST) for sample in samples])
         yield Batch(normalise(images.transpose(0, 3, 1, 2)), masks)
 
 
