@@ -5,7 +5,8 @@
     python -m pip install onnxruntime numpy Pillow          # on the other machine
     python examples/onnx_only.py exported IMAGE
 
-The folder holds model.onnx and model.json. The model takes a batch of any number of images.
+The folder holds model.onnx and model.json. The model takes a batch of any number of images. A network that answers each
+pixel takes images of any size; its answer is written to mask.png.
 """
 
 import json
@@ -20,13 +21,16 @@ folder, photo = Path(sys.argv[1]), sys.argv[2]
 description = json.loads((folder / "model.json").read_text())
 session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
 
-# Scale the shorter side to the length that the network was trained with, then cut out the centre.
-height, width = description["images"]["centre_crop"]
 image = Image.open(photo).convert("RGB")
-scale = description["images"]["shorter_side"] / min(image.size)
-image = image.resize((round(image.width * scale), round(image.height * scale)), Image.BILINEAR)
-left, top = (image.width - width) // 2, (image.height - height) // 2
-pixels = np.asarray(image.crop((left, top, left + width, top + height)))[None]
+answers_pixels = len(description["output"]["shape"]) == 4
+if not answers_pixels:
+    # Scale the shorter side to the length that the network was trained with, then cut out the centre.
+    height, width = description["images"]["centre_crop"]
+    scale = description["images"]["shorter_side"] / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.BILINEAR)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    image = image.crop((left, top, left + width, top + height))
+pixels = np.asarray(image)[None]
 
 # An export made with --with-preprocess takes the bytes as they are; any other takes normalised planes.
 if not description["normalisation"]["in_the_graph"]:
@@ -34,7 +38,15 @@ if not description["normalisation"]["in_the_graph"]:
     pixels = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
 
 (logits,) = session.run(["logits"], {"data": pixels})
-chances = np.exp(logits[0] - logits[0].max())
-chances /= chances.sum()
-for index in chances.argsort()[::-1][:3]:
-    print(f"{description['classes'][index]:<20} {chances[index]:.4f}")
+if answers_pixels:
+    # With one class a pixel is its where the logit is above 0; with several it is of the class with the highest logit.
+    is_class = logits[0] > 0 if len(logits[0]) == 1 else np.arange(len(logits[0]))[:, None, None] == logits[0].argmax(0)
+    for name, own in zip(description["classes"], is_class):
+        print(f"{name:<20} {own.mean():.4f} of the pixels")
+    mask = 255 * is_class[0] if len(is_class) == 1 else is_class.argmax(axis=0)
+    Image.fromarray(mask.astype(np.uint8)).save("mask.png")
+else:
+    chances = np.exp(logits[0] - logits[0].max())
+    chances /= chances.sum()
+    for index in chances.argsort()[::-1][:3]:
+        print(f"{description['classes'][index]:<20} {chances[index]:.4f}")

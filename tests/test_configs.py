@@ -24,7 +24,7 @@ from fusion.training.settings import ModelSettings
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
 OWN_ROWS = [row for row in ROWS if row.configs]
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000, "image_folder": 1000}
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "imagenet": 1000, "image_folder": 1000, "mask_folder": 1}
 
 #: In millions, as published; the networks have 100 classes on CIFAR, 1,000 on ImageNet.
 PUBLISHED = {

@@ -19,6 +19,8 @@ from PIL import Image
 from fusion.__main__ import main as command
 from fusion.compat import mx
 from fusion.progress import EpochProgress
+from fusion.published.compare import read_run, refusal
+from fusion.published.rows import find_row
 from fusion.training import main
 from fusion.training.history import TIMINGS
 
@@ -234,6 +236,25 @@ def test_predicted_masks_of_several_classes_have_class_numbers(bands, tmp_path, 
     assert sum(found["shares"].values()) == pytest.approx(1)
     truth = np.asarray(Image.open(bands.parent / "data" / "masks" / "test0.png"))
     assert np.mean((values == truth)[truth != 3]) > 0.6
+
+
+def test_run_is_held_against_published_figures_by_what_is_missing_to_one(run):
+    found = read_run(run)
+    assert found.curve.best == pytest.approx(100 * (1 - max(column(run, "val_iou"))))
+    assert "5 test images and 86" in refusal(found, find_row("sirst_acm_unet"))
+    assert "different images" in refusal(found, find_row("cifar10_v1_aff_resnet32"))
+
+
+def test_answer_of_the_onnx_example_is_that_of_predict(run, targets, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    image = str(targets.parent / "data" / "images" / "b0.png")
+    assert command(["export", "--run", str(run), "--format", "onnx", "--output", str(tmp_path / "onnx")]) == 0
+    assert command(["predict", image, "--run", str(run), "--output", str(tmp_path / "masks")]) == 0
+    words = [sys.executable, str(ROOT / "examples" / "onnx_only.py"), str(tmp_path / "onnx"), image]
+    printed = subprocess.run(words, cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout.decode()
+    found, wanted = (np.asarray(Image.open(tmp_path / name)) for name in ("mask.png", "masks/b0.png"))
+    np.testing.assert_array_equal(found, wanted)  # of 40x48 pixels, which needs no padding
+    assert f"{np.mean(wanted == 255):.4f} of the pixels" in printed
 
 
 def test_ablation_has_iou_with_the_best_on_top(targets, tmp_path, capfd):

@@ -16,6 +16,7 @@ from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.configs import packaged_config
+from ..training.history import History
 from ..training.logbook import RunDirectory, read_result
 from ..training.settings import Settings
 from ..words import counted
@@ -49,7 +50,8 @@ class OwnRun:
     facts : dict
         What its result.json says.
     curve : Curve
-        Its top-1 error on the test set after each epoch that was evaluated.
+        Its top-1 error on the test set after each epoch that was evaluated, in percent. Of a figure that is better the
+        higher it is, such as an IoU, it is what is missing to 100 %.
     """
 
     path: Path
@@ -84,7 +86,15 @@ def read_run(path: Path) -> OwnRun:
     run = RunDirectory.existing(path)
     facts, settings = read_result(run), run.settings()
     history = run.history(settings)
-    return OwnRun(path, settings, facts, Curve(history.headlines, history.epochs))
+    return OwnRun(path, settings, facts, Curve(_errors(history), history.epochs))
+
+
+def _errors(history: History) -> Tuple[float, ...]:
+    """The headline figure of each evaluation as an error in percent."""
+    headline = history.task.headline
+    if headline.lower_is_better:
+        return history.headlines
+    return tuple(100 * (1 - row[headline.column()]) for row in history.evaluated)
 
 
 def find_runs(folder: Path) -> Iterator[OwnRun]:

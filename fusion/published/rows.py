@@ -52,8 +52,15 @@ IMAGENET = TestSet("ImageNet, 1,000 classes", "imagenet", "fine", 1000, 50_000, 
 CIFAR10 = TestSet("CIFAR-10, 10 classes", "cifar10", "fine", 10, 10_000, 50_000)
 FINE = TestSet("CIFAR-100, 100 fine labels", "cifar100", "fine", 100, 10_000, 50_000)
 COARSE = TestSet("CIFAR-100, 20 superclasses", "cifar100", "coarse", 20, 10_000, 50_000)
+SIRST = TestSet("SIRST, small infrared targets", "mask_folder", "fine", 1, 86, 341)
 
-_TEST_SETS = {"imagenet": IMAGENET, "cifar10": CIFAR10, "cifar100 fine": FINE, "cifar100 coarse": COARSE}
+_TEST_SETS = {
+    "sirst": SIRST,
+    "imagenet": IMAGENET,
+    "cifar10": CIFAR10,
+    "cifar100 fine": FINE,
+    "cifar100 coarse": COARSE,
+}
 
 
 def labellings(dataset: str) -> Set[str]:
@@ -74,7 +81,7 @@ class Row:
     figure : str
         The figure as published.
     error : float
-        The same as a top-1 error in percent.
+        The same as a top-1 error in percent; of an IoU, what is missing to 100 %.
     test_set : TestSet
         What it was measured on.
     measured : str
@@ -121,7 +128,7 @@ class Row:
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether the figure is an accuracy rather than an error."""
+        """Whether the figure is an accuracy, or an IoU, rather than an error."""
         return self.test_set is not IMAGENET
 
     @property

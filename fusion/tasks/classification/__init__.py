@@ -23,6 +23,11 @@ class Classification(Task):
     """Softmax over the classes; the published tables have the best epoch's top-1 error on the test set."""
 
     title = "classification"
+    settings = (
+        *("train.label_smoothing", "train.teacher", "train.teacher_checkpoint", "model.outputs"),
+        *("train.distillation_weight", "train.distillation_temperature"),
+        *("augment.mixup_alpha", "augment.cutmix_alpha", "augment.mixup_off_epochs"),
+    )
     training = (LOSS, RMSE)
     evaluation = (LOSS, TOP1, TOP5)
     headline = TOP1
