@@ -271,9 +271,9 @@ class AttentionalFusion(WeightedFusion):
         see `fusion.attention.GlobalContext`.
     contexts : sequence of str, optional
         Other contexts than the block's own, such as ("local",): see `choose_contexts`.
-    integrate : {'sum', 'concat'}
-        What the attention looks at first, where that is both inputs: their sum, as in the paper, or both of them one
-        after the other along the channels.
+    integrate : {'sum', 'concat'}, optional
+        What the attention looks at first, where that is both inputs: their sum, or both of them one after the other
+        along the channels. The block's own unless given, which is the sum for all but `ConcatAFF`.
     **kwargs
         `ndim`, `in_channels` and `resize` of `fusion.features.FeatureBlock`; Gluon's `prefix` and `params`.
 
@@ -293,13 +293,16 @@ class AttentionalFusion(WeightedFusion):
     passes: ClassVar[Tuple[Pass, ...]] = ()
     combine: ClassVar[Any]
 
+    #: Unless it is given: see above.
+    integrate: ClassVar[str] = "sum"
+
     def __init__(
         self,
         channels: int,
         r: int = 4,
         norm: str = "batch",
         contexts: Optional[Sequence[str]] = None,
-        integrate: str = "sum",
+        integrate: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(channels, **kwargs)
@@ -352,14 +355,16 @@ class AttentionalFusion(WeightedFusion):
         return [WeightKind(title if len(titles) > 1 else "", role, combination) for title in titles]
 
 
-def checked_integration(integrate: str, block: Type[AttentionalFusion]) -> str:
-    """`integrate`, where it is possible for a block.
+def checked_integration(integrate: Optional[str], block: Type[AttentionalFusion]) -> str:
+    """`integrate`, or the block's own where it is None, if that is possible for the block.
 
     Raises
     ------
     ValueError
         If it is unknown, or is not 'sum' for a block whose attention does not look at both inputs.
     """
+    if integrate is None:
+        return block.integrate
     if integrate not in INTEGRATIONS:
         raise ValueError(f"integrate={integrate!r}: expected one of {', '.join(INTEGRATIONS)}")
     if integrate == "concat" and block.attends_to is not x_plus_y:

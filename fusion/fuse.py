@@ -1,9 +1,9 @@
-"""Fusion blocks: twenty-four ways to make one feature map of two, from addition to iAFF, and their registry.
+"""Fusion blocks: twenty-five ways to make one feature map of two, from addition to iAFF, and their registry.
 
 Source: "Attentional Feature Fusion", WACV 2021, https://arxiv.org/abs/2009.14082; section 4 compares these blocks.
 
 A fusion block is called as `block(x, residual)`: x is the transformed features, residual (y below) the shortcut or
-identity features, both (B, C, H, W), as is the result. Twenty-one of the twenty-four differ in three things only, which
+identity features, both (B, C, H, W), as is the result. Twenty-two of the twenty-five differ in three things only, which
 their classes state as attributes:
 
 - **attends_to**: what the attention looks at, x or x + y;
@@ -203,6 +203,13 @@ class ASKCFuse(AttentionalFusion):
 
     passes = ({"local_att": L2, "global_att": G2},)
     combine = soft_selection
+
+
+@register("concat_aff")
+class ConcatAFF(ASKCFuse):
+    """AFF whose attention looks at x and y one after the other, not at their sum: concat-AFF of table 6."""
+
+    integrate = "concat"
 
 
 @register()

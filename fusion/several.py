@@ -87,7 +87,7 @@ class SoftmaxFusion(WeightedFusion):
         norm: str = "batch",
         inputs: int = 3,
         contexts: Optional[Sequence[str]] = None,
-        integrate: str = "sum",
+        integrate: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(channels, inputs=inputs, **kwargs)

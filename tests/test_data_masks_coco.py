@@ -21,7 +21,7 @@ from fusion.data.masks.stopsign import prepare
 from fusion.errors import DataError
 
 #: Polygons with corners inside and outside of the image, whole and fractional, and what pycocotools 2.0 makes of them.
-POLYGONS = json.loads((Path(__file__).parent / "data" / "coco_polygons.json").read_text())
+POLYGONS = json.loads((Path(__file__).parent / "data" / "masks" / "coco_polygons.json").read_text())
 
 CATEGORIES = {1: "person", 13: "stop sign"}
 

@@ -58,7 +58,7 @@ def test_every_fusion_answers_the_same(fusion, norm, tmp_path):
 
 
 def test_all_fusions_are_tried():
-    assert len(BLOCKS) == 24
+    assert len(BLOCKS) == 25
 
 
 @pytest.mark.parametrize(

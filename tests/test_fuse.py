@@ -25,6 +25,7 @@ ALIASES = {
     "gau": "GAUFuse",
     "aff": "ASKCFuse",
     "sk": "SKFuse",
+    "concat_aff": "ConcatAFF",
 }
 #: Blocks with a branch over the pooled features, and of these the ones without a local branch beside it.
 GLOBAL_ONLY = ("ResGlobCha", "ResGlobGlobCha", "ResGlobforGlobCha", "SEFuse", "GAUFuse", "SKFuse")
@@ -37,12 +38,14 @@ GLOBAL = (
     "AXYforXplusY",
     "AXYforXY",
     "ASKCFuse",
+    "ConcatAFF",
     "GlobLocaAverage",
     "GlobLocaforGlobLocaAverage",
     "AsymBi",
     "BiGlobal",
 )
 WITH_R = (
+    "ConcatAFF",
     "AsymBi",
     "BiLocal",
     "BiGlobal",
@@ -98,6 +101,7 @@ def test_fusions_are_all_there_in_order():
         "SEFuse",
         "GAUFuse",
         "ASKCFuse",
+        "ConcatAFF",
         "GlobLocaAverage",
         "GlobLocaforGlobLocaAverage",
         "TopDownLocal",

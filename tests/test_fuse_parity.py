@@ -30,7 +30,7 @@ def prepared(name, mode):
 #: Blocks of the scenarios, whose files are those of the networks and long skips that have them.
 OF_SCENARIOS = {
     *("AsymBi", "BiGlobal", "BiLocal", "TopDownLocal"),
-    *("GlobLocaAverage", "GlobLocaforGlobLocaAverage"),
+    *("GlobLocaAverage", "GlobLocaforGlobLocaAverage", "ConcatAFF"),
 }
 
 
