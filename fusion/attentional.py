@@ -162,13 +162,17 @@ def weight_logits(F: Any, branches: Iterable[Any], features: Any) -> Tuple[Optio
     return local, pooled
 
 
-def sigmoid_weight(F: Any, branches: Iterable[Any], features: Any) -> Any:
-    """The sigmoid of the sum of the logits of branches, all of which look at the same features (B, C, H, W)."""
+def sigmoid_weight(F: Any, branches: Iterable[Any], features: Any, like: Optional[Any] = None) -> Any:
+    """The sigmoid of the sum of the logits of branches, all of which look at the same features (B, ·, H, W).
+
+    The weight has the shape of `like` (B, C, H, W), which are the features unless it is given.
+    """
+    like = features if like is None else like
     local, pooled = weight_logits(F, branches, features)
     if local is None:  # One weight per channel: the sigmoid of a vector is cheaper than that of a map.
-        return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), features)
+        return repeat_over_pixels(F, F.Activation(pooled, act_type="sigmoid"), like)
     if pooled is not None:
-        local = local + repeat_over_pixels(F, pooled, features)
+        local = local + repeat_over_pixels(F, pooled, like)
     return F.Activation(local, act_type="sigmoid")
 
 
@@ -319,7 +323,7 @@ class AttentionalFusion(WeightedFusion):
         combine = self._quick(F, self.combine, x, y)
         fused = self._first_looked_at(F, x, y)
         for index in range(len(self._passes)):
-            weight = self.weight(F, fused, index)
+            weight = self.weight(F, fused, index, x if self._concatenates else None)
             self._show(index, weight)
             fused = combine(x, y, weight)
         return fused
@@ -329,7 +333,7 @@ class AttentionalFusion(WeightedFusion):
             return F.concat(x, y, dim=1)
         return total(F, [x, y]) if self.attends_to is x_plus_y else self.attends_to(x, y)
 
-    def weight(self, F: Any, features: Any, index: int) -> Any:
+    def weight(self, F: Any, features: Any, index: int, like: Optional[Any] = None) -> Any:
         """The weight w of pass `index` on the features it looks at.
 
         Parameters
@@ -340,13 +344,15 @@ class AttentionalFusion(WeightedFusion):
             (B, C, H, W).
         index : int
             Which of `passes`, from 0.
+        like : NDArray or Symbol, optional
+            (B, C, H, W), whose shape the weight has, where the features have other channels.
 
         Returns
         -------
         NDArray or Symbol
             (B, C, H, W), between 0 and 1.
         """
-        return sigmoid_weight(F, [getattr(self, name) for name in self._passes[index]], features)
+        return sigmoid_weight(F, [getattr(self, name) for name in self._passes[index]], features, like)
 
     def weight_kinds(self) -> List[WeightKind]:
         combination = self.combine if isinstance(self.combine, Combination) else None

@@ -18,7 +18,7 @@ branches L2 and G2 in both. Some articles on the paper show `AXYforXplusY` as AF
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from .attention import MSCAM, NORMS, GlobalContext
 from .attentional import G1, G2, L1, L2, AttentionalFusion, Branch, CrossedFusion, G2_full, L2_full, x_alone
@@ -268,10 +268,12 @@ class SKFuse(AttentionalFusion):
     passes = ({"global_att": Branch(GlobalContext, reduction=4, logits=2)},)
     combine = soft_selection
 
-    def weight(self, F: Any, features: Any, index: int) -> Any:
+    def weight(self, F: Any, features: Any, index: int, like: Optional[Any] = None) -> Any:
         """Softmax over two logits, which is the sigmoid of their difference. As `AttentionalFusion.weight`."""
         for_x, for_y = F.split(self.global_att(features), num_outputs=2, axis=1)
-        return repeat_over_pixels(F, F.Activation(for_x - for_y, act_type="sigmoid"), features)
+        return repeat_over_pixels(
+            F, F.Activation(for_x - for_y, act_type="sigmoid"), features if like is None else like
+        )
 
 
 _REGISTRY["mscam"] = MSCAM

@@ -195,7 +195,7 @@ def raw_weights(net, x, stage, number):
     place = next(place for place in fusion_places(net) if place.stage == stage)
     caught = []
     own = type(place.block).weight
-    place.block.weight = lambda F, features, index: caught.append(own(place.block, F, features, index)) or caught[-1]
+    place.block.weight = lambda *given, **named: caught.append(own(place.block, *given, **named)) or caught[-1]
     net(x)
     del place.block.weight
     return caught[number - 1].asnumpy().ravel()

@@ -201,7 +201,8 @@ def test_r_that_is_no_count_is_refused(name, r):
 def test_r_is_the_width_of_the_bottlenecks(name):
     for branch in get_fusion(name, 24, r=3)._children.values():
         layers = [layer for layer in branch if isinstance(layer, nn.Conv2D)]
-        assert [layer.weight.shape for layer in layers] == [(8, 24, 1, 1), (24, 8, 1, 1)]
+        looked_at = 48 if name == "ConcatAFF" else 24
+        assert [layer.weight.shape for layer in layers] == [(8, looked_at, 1, 1), (24, 8, 1, 1)]
 
 
 @pytest.mark.parametrize("name", sorted({*list_fusions()} - {*WITH_R}))
@@ -380,6 +381,8 @@ def test_only_batch_norm_mixes_the_images_of_a_batch(name, norm):
 @pytest.mark.parametrize("norm", NORMS)
 def test_only_batch_norm_mixes_the_images_in_a_global_branch(name, norm):
     images = features(1, 4)
+    if name == "ConcatAFF":
+        images = mx.nd.concat(images, features(2, 4), dim=1)
     for branch in global_branches(block_of(name, norm=norm)):
         with mx.autograd.train_mode():
             alone, among_others = branch(images[:1]).asnumpy(), branch(images)[:1].asnumpy()

@@ -116,11 +116,13 @@ def test_every_row_of_the_paper_s_tables_of_blocks_is_there():
 
 
 def test_blocks_of_a_table_have_the_same_budget():
-    """Within two percent: the paper compares blocks at the same number of parameters, addition apart."""
+    """Within two percent: the paper compares blocks at the same number of parameters, but for sum and concatenation."""
     for table in BLOCKS:
         for b in (1, 2, 3, 4):
             sizes = [
-                row.parameters for row in OF_BLOCKS if table in row.id and row.id.endswith(f"b{b}") and row.configs
+                row.parameters
+                for row in OF_BLOCKS
+                if table in row.id and row.id.endswith(f"b{b}") and row.configs and "_concat_" not in row.id
             ]
             attentional = sorted(sizes)[1:] if "table4" in table else sizes
             assert not attentional or max(attentional) < 1.02 * min(attentional)
@@ -128,8 +130,8 @@ def test_blocks_of_a_table_have_the_same_budget():
 
 def test_blocks_that_are_not_here_say_so():
     without = {row.id.rsplit("_", 1)[0] for row in OF_BLOCKS if not row.configs}
-    assert without == {f"cifar100_table6_resnet_{block}" for block in ("half", "concat", "recursive")}
-    assert all("No block" in row.produced for row in OF_BLOCKS if not row.configs)
+    assert without == {f"cifar100_table6_resnet_{block}" for block in ("half", "recursive")}
+    assert all("Nothing that was released" in row.produced for row in OF_BLOCKS if not row.configs)
 
 
 def test_figures_as_printed_are_the_errors():
