@@ -6,7 +6,7 @@ The command line prints the message and exits with status 2. Users of the librar
 from __future__ import annotations
 
 import difflib
-from typing import Iterable
+from typing import Any, Iterable
 
 
 class FusionError(ValueError):
@@ -29,13 +29,13 @@ class ExportError(FusionError):
     """A network that cannot be written in another format, or whose export computes something else."""
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+def nearest(name: Any, known: Iterable[str], count: int = 3) -> str:
     """Suggest the known names closest to a misspelt one, as the end of an error message.
 
     Parameters
     ----------
-    name : str
-        What the user wrote.
+    name : object
+        What the user wrote. Nothing is close to what is not text, such as None.
     known : iterable of str
         Every valid name.
     count : int, default 3
@@ -48,7 +48,8 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """
     known = sorted(set(known))
     lowered = {candidate.lower(): candidate for candidate in known}
-    close = [lowered[hit] for hit in difflib.get_close_matches(name.lower(), list(lowered), count, 0.5)]
+    written = name.lower() if isinstance(name, str) else ""
+    close = [lowered[hit] for hit in difflib.get_close_matches(written, list(lowered), count, 0.5)]
     if close:
         return f"did you mean {' or '.join(repr(hit) for hit in close)}?"
     return f"known: {', '.join(known)}"

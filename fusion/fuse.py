@@ -293,7 +293,7 @@ def find_fusion(name: str) -> Type[HybridBlock]:
     by_lower_case = {known.lower(): block for known, block in _REGISTRY.items()}
     block = by_lower_case.get(name.lower()) if isinstance(name, str) else None
     if block is None:
-        raise ValueError(f"no fusion block is named {name!r}: {nearest(str(name), _REGISTRY)}")
+        raise ValueError(f"no fusion block is named {name!r}: {nearest(name, _REGISTRY)}")
     return block
 
 

@@ -99,7 +99,10 @@ def test_image_set_refuses_what_is_inconsistent(changes, message):
 
 
 def test_load_by_name():
-    assert list_datasets() == ["cifar10", "cifar100", "digits", "image_folder", "imagenet"]
+    assert list_datasets() == [
+        *("cifar10", "cifar100", "coco_masks", "digits", "image_folder", "imagenet"),
+        *("mask_folder", "voc_masks"),
+    ]
     loaded = load_dataset("digits", "test")
     assert (loaded.title, loaded.classes, len(loaded)) == ("UCI digits", tuple("0123456789"), 360)
 

@@ -311,7 +311,7 @@ def test_ms_cam_is_refused_for_its_single_input(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unknown_norm_is_refused(family):
-    assert "norm='layer': expected one of batch, group, none" in refusal(family, norm="layer")
+    assert "norm='instance': expected one of batch, group, layer, none" in refusal(family, norm="instance")
 
 
 def test_reduction_that_does_not_divide_is_refused():

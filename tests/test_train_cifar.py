@@ -380,7 +380,7 @@ def test_checkpoint_of_another_network_is_refused(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("word", ["model.fusion=aff", "augment.mean=[0, 0, 0]", "train.epochs=1", "nonsense"])
 def test_evaluation_refuses_other_settings_than_the_datas(run, capsys, word):
-    assert "evaluate takes data.key=value only" in evaluation_refusal(capsys, "--run", run, word)
+    assert "evaluate takes data.key=value and eval.key=value only" in evaluation_refusal(capsys, "--run", run, word)
 
 
 def test_evaluation_refuses_unknown_data_settings_and_missing_data(run, capsys):

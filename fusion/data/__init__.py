@@ -89,7 +89,7 @@ def describe(name: str) -> Description:
         If there is no such data set; the message names the nearest.
     """
     if name not in DESCRIPTIONS:
-        raise DataError(f"data set {name!r} is unknown; {nearest(str(name), DESCRIPTIONS)}")
+        raise DataError(f"data set {name!r} is unknown; {nearest(name, DESCRIPTIONS)}")
     return DESCRIPTIONS[name]
 
 

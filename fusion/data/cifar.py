@@ -205,7 +205,7 @@ def load(
 def _label_column(archive: Archive, labels: str) -> int:
     known = [byte.name for byte in archive.label_bytes]
     if labels not in known:
-        raise DataError(f"{archive.folder} has no labels {labels!r}; {nearest(str(labels), known)}")
+        raise DataError(f"{archive.folder} has no labels {labels!r}; {nearest(labels, known)}")
     return known.index(labels)
 
 

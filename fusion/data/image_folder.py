@@ -87,7 +87,7 @@ def load(
     """
     root = Path(root).expanduser()
     if fit not in _FITS:
-        raise DataError(f"fit {fit!r} is unknown; {nearest(str(fit), _FITS)}")
+        raise DataError(f"fit {fit!r} is unknown; {nearest(fit, _FITS)}")
     if size < 1:
         raise DataError(f"size {size} is impossible; expected the side of the images in pixels, e.g. 32")
     folder = split_folder(root, split)

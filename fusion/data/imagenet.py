@@ -65,7 +65,7 @@ def load(
     """
     path = Path(root).expanduser()
     if source not in SOURCES:
-        raise DataError(f"source {source!r} is unknown; {nearest(str(source), SOURCES)}")
+        raise DataError(f"source {source!r} is unknown; {nearest(source, SOURCES)}")
     existing_folder(path)
     names, photos = _OPEN[find_source(path) if source == "auto" else source](path, split, classes)
     if classes is not None and len(names) != classes:

@@ -33,7 +33,8 @@ def _run(arguments: argparse.Namespace) -> None:
     unwanted = [word for word in arguments.settings if not word.startswith(("data.", "eval."))]
     if unwanted:
         raise ConfigError(
-            f"command line, {unwanted[0]!r}: evaluate takes data.key=value, such as data.dir=PATH, and eval.key=value"
+            f"command line, {unwanted[0]!r}: evaluate takes data.key=value and eval.key=value only, such as "
+            "data.dir=PATH"
         )
     folder, which = arguments.run, arguments.checkpoint or "best"
     if arguments.model is not None:

@@ -254,7 +254,7 @@ class DenseNetwork(Inlined, Network):
     ) -> None:
         super().__init__(classes, **kwargs)
         if join not in self.pyramids:
-            raise ValueError(f"join={join!r}: {nearest(str(join), self.pyramids)}")
+            raise ValueError(f"join={join!r}: {nearest(join, self.pyramids)}")
         positive("blocks", blocks)
         with self.name_scope():
             if encoder == BASIC:

@@ -73,7 +73,7 @@ def family_of(name: str) -> Tuple[str, Dict[str, Any]]:
     if name in MODELS:
         family, arguments = MODELS[name]
         return family, dict(arguments)
-    raise ValueError(f"no such model {name!r}, {nearest(str(name), [*FAMILIES, *MODELS])}")
+    raise ValueError(f"no such model {name!r}, {nearest(name, [*FAMILIES, *MODELS])}")
 
 
 def model_arguments(name: str) -> Dict[str, Any]:

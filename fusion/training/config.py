@@ -166,7 +166,7 @@ def _words_of_section(path: Path, section: yaml.Node, node: yaml.Node) -> Iterat
         return
     if not isinstance(section, yaml.ScalarNode) or section.value not in _SECTIONS:
         name = read_freely(section)
-        hint = nearest(str(name), (*_SECTIONS, *_WITHOUT_SECTION))
+        hint = nearest(name, (*_SECTIONS, *_WITHOUT_SECTION))
         raise ConfigError(f"{place}: no section is named {shown(section)}: {hint}")
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{place}: {section.value} is a section; put its settings below it, indented")

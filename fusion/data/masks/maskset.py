@@ -316,7 +316,7 @@ _MEND = (
 def refuse_unknown_mismatch(mismatch: str) -> None:
     """Refuse a name that is none of `MISMATCHES`."""
     if mismatch not in MISMATCHES:
-        raise DataError(f"mask_mismatch {mismatch!r} is unknown; {nearest(str(mismatch), MISMATCHES)}")
+        raise DataError(f"mask_mismatch {mismatch!r} is unknown; {nearest(mismatch, MISMATCHES)}")
 
 
 def resized_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
