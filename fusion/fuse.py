@@ -21,7 +21,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from .attention import MSCAM, NORMS, GlobalContext
-from .attentional import G1, G2, L1, L2, AttentionalFusion, Branch, CrossedFusion, G2_full, L2_full, x_alone
+from .attentional import AttentionalFusion, CrossedFusion, x_alone
+from .branches import G1, G2, L1, L2, Branch, G2_full, L2_full
 from .combination import gated_sum, gated_x_plus_y, gated_y_plus_x, soft_selection, swapped_mean, weighted_mean
 from .compat import HybridBlock, nn
 from .errors import nearest

@@ -15,10 +15,9 @@ from .attentional import (
     WeightedFusion,
     WeightKind,
     checked_integration,
-    choose_contexts,
-    weight_logits,
     x_plus_y,
 )
+from .branches import choose_contexts, weight_logits
 from .combination import SELECTS, Combination
 from .features import FeatureBlock
 from .operators import repeat_over_pixels, total
