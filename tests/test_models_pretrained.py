@@ -128,6 +128,9 @@ def test_predict_works_out_of_the_box(tmp_path, capsys):
     [
         (["--model", "aff_resnet8"], "did you mean 'aff_resnet8_digits' or"),
         (["--model", "aff_resnet8_digits", "--checkpoint", "best"], "--checkpoint is for --run"),
+        (["--config", "quickstart"], "name the file of weights as well, by --checkpoint FILE"),
+        (["--config", "quickstart", "--checkpoint", "best"], "with --config, name a file of weights"),
+        (["--config", "quickstar", "--checkpoint", __file__], "did you mean 'quickstart'"),
     ],
 )
 def test_evaluate_refuses(capsys, words, message):

@@ -179,6 +179,17 @@ def test_evaluate_gives_the_figures_of_the_best_epoch(run, capsys):
     assert "false pixels" in capsys.readouterr().out
 
 
+def test_evaluate_of_a_file_of_weights_by_a_config_is_that_of_the_run(run, targets, capsys):
+    of_run = evaluate(run, capsys)
+    file = str(run / "checkpoints" / "best.params")
+    assert command(["evaluate", "--config", str(targets), "--checkpoint", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rate = "images_per_second"
+    assert {**found, rate: 0} == {**of_run, rate: 0}
+    assert command(["evaluate", "--config", str(targets), "--checkpoint", file, "eval.resize=64"]) == 0
+    assert f"IoU                             {of_run['iou']:.4f}" not in capsys.readouterr().out
+
+
 def test_evaluate_by_windows_flips_and_resized(run, capsys):
     whole = evaluate(run, capsys)
     for words in (["eval.flips=true"], ["eval.tile=32", "eval.overlap=8"], ["eval.resize=64"], ["eval.padding=zeros"]):
