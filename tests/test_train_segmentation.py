@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from masked import BANDS, TARGETS, write_bands, write_targets
 from PIL import Image
 
@@ -223,6 +225,25 @@ def test_predict_writes_masks_with_a_palette_and_overlays(run, targets, tmp_path
     assert sorted(path.name for path in (tmp_path / "others").iterdir()) == ["b1.png", "b1_overlay.png"]
 
 
+def test_predict_answers_a_run_of_resized_images_as_evaluate_does(targets, tmp_path, capsys):
+    """Each image is its own test set: its pixels in both mask and answer give the IoU of `evaluate`."""
+    train_words = ["eval.resize=64", "train.epochs=2", "runtime.pictures_every=2"]
+    assert train(targets, tmp_path / "run", *train_words) == 0
+    assert (tmp_path / "run" / "pictures" / "epoch_0002.png").stat().st_size > 10_000
+    data, both, either = targets.parent / "data", 0, 0
+    words = ["predict", str(data / "images"), "--run", str(tmp_path / "run"), "--output", str(tmp_path / "out")]
+    assert command(words) == 0
+    for name in (data / "test.txt").read_text().split():
+        with Image.open(tmp_path / "out" / f"{name}.png") as answer, Image.open(data / "masks" / f"{name}.png") as mask:
+            assert answer.size == mask.size
+            said, truth = (np.asarray(one.resize((64, 64), Image.NEAREST)) == 255 for one in (answer, mask))
+        both, either = both + (said & truth).sum(), either + (said | truth).sum()
+    resized = evaluate(tmp_path / "run", capsys)["iou"]
+    # Scaling up and down again loses a pixel here and there.
+    assert both / either == pytest.approx(resized, abs=0.02)
+    assert abs(evaluate(tmp_path / "run", capsys, "eval.resize=0")["iou"] - resized) > 0.02
+
+
 def test_predict_refuses_what_would_overwrite_and_what_means_nothing(run, targets, tmp_path, capsys):
     image = targets.parent / "data" / "images" / "b0.png"
     (tmp_path / "b0.png").write_bytes(image.read_bytes())
@@ -256,16 +277,32 @@ def test_run_is_held_against_published_figures_by_what_is_missing_to_one(run):
     assert "different images" in refusal(found, find_row("cifar10_v1_aff_resnet32"))
 
 
-def test_answer_of_the_onnx_example_is_that_of_predict(run, targets, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("image", "settings", "more"),
+    [
+        ("b0", {}, []),  # 40x48 pixels, which need no padding
+        ("b1", {}, ["--with-preprocess"]),  # 33x50, which need padding
+        ("b1", {"padding": "zeros"}, []),
+        ("b0", {"resize": 64}, []),
+    ],
+)
+def test_answer_of_the_onnx_example_is_that_of_predict(run, targets, tmp_path, image, settings, more):
     pytest.importorskip("onnxruntime")
-    image = str(targets.parent / "data" / "images" / "b0.png")
-    assert command(["export", "--run", str(run), "--format", "onnx", "--output", str(tmp_path / "onnx")]) == 0
-    assert command(["predict", image, "--run", str(run), "--output", str(tmp_path / "masks")]) == 0
+    own = shutil.copytree(run, tmp_path / "run")
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["eval"].update(settings)
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    image = str(targets.parent / "data" / "images" / f"{image}.png")
+    words = ["export", "--run", str(own), "--format", "onnx", "--output", str(tmp_path / "onnx"), *more]
+    assert command(words) == 0
+    assert command(["predict", image, "--run", str(own), "--output", str(tmp_path / "masks")]) == 0
     words = [sys.executable, str(ROOT / "examples" / "onnx_only.py"), str(tmp_path / "onnx"), image]
     printed = subprocess.run(words, cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout.decode()
-    found, wanted = (np.asarray(Image.open(tmp_path / name)) for name in ("mask.png", "masks/b0.png"))
-    np.testing.assert_array_equal(found, wanted)  # of 40x48 pixels, which needs no padding
-    assert f"{np.mean(wanted == 255):.4f} of the pixels" in printed
+    found, wanted = (np.asarray(Image.open(tmp_path / name)) for name in ("mask.png", f"masks/{Path(image).name}"))
+    assert set(np.unique(wanted)) == {0, 255}
+    np.testing.assert_array_equal(found, wanted)
+    if not settings:
+        assert f"{np.mean(wanted == 255):.4f} of the pixels" in printed
 
 
 def test_ablation_has_iou_with_the_best_on_top(targets, tmp_path, capfd):
