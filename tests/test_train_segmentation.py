@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from PIL import Image
 
 from fusion.__main__ import main as command
 from fusion.compat import mx
+from fusion.explain.gradcam_picture import look_at
+from fusion.inference.masks import answer_pixels
+from fusion.inference.trained import load_run
 from fusion.progress import EpochProgress
 from fusion.published.compare import read_run, refusal
 from fusion.published.rows import find_row
@@ -268,6 +272,40 @@ def test_predicted_masks_of_several_classes_have_class_numbers(bands, tmp_path, 
     assert sum(found["shares"].values()) == pytest.approx(1)
     truth = np.asarray(Image.open(bands.parent / "data" / "masks" / "test0.png"))
     assert np.mean((values == truth)[truth != 3]) > 0.6
+
+
+def gradcam(run, images, output, *words):
+    return command(["gradcam", *map(str, images), "--run", str(run), "--output", str(output), *words])
+
+
+def test_gradcam_of_a_class_is_of_the_sum_of_its_logits_on_whole_images(run, bands, targets, tmp_path, capsys):
+    images = [targets.parent / "data" / "images" / f"{name}.png" for name in ("b0", "b1")]
+    assert gradcam(run, images, tmp_path / "one", "--class", "target") == 0
+    assert "2 images, 1 map each" in capsys.readouterr().out
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "one").glob("00*.png"))]
+    assert [width / height for width, height in sizes] == pytest.approx([48 / 40, 50 / 33], rel=0.01)
+    image = bands.parent / "data" / "images" / "test0.png"
+    for name in ("red", "blue"):
+        assert gradcam(bands, [image], tmp_path / name, "--class", name) == 0
+    red, blue = (next((tmp_path / name).glob("001*.png")).read_bytes() for name in ("red", "blue"))
+    assert red != blue
+    assert gradcam(bands, [image], tmp_path / "most", "--layers", "layer2,layer3") == 0
+    assert len(list((tmp_path / "most").glob("001*.png"))) == 2
+    assert gradcam(bands, [image], tmp_path / "none", "--class", "green ") == 2
+    assert "--class 'green ': no such class; did you mean 'green'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_caption_of_gradcam_has_the_share_of_the_pixels(bands, tmp_path):
+    trained = load_run(bands)
+    trained = replace(trained, preparation=replace(trained.preparation, whole=True))
+    image = trained.preparation.read(bands.parent / "data" / "images" / "test0.png")
+    mask = answer_pixels(trained, image)
+    ((look,),) = look_at(trained, image[None], ["layer3"], "green")
+    assert look.caption.startswith(f"green: {100 * np.mean(mask == 1):.3g} % of the pixels")
+    ((look,),) = look_at(trained, image[None], ["layer3"])
+    most = np.bincount(mask.ravel()).argmax()
+    assert look.caption.startswith(f"{trained.classes[most]}: {100 * np.mean(mask == most):.3g} % of the pixels")
 
 
 def test_run_is_held_against_published_figures_by_what_is_missing_to_one(run):
