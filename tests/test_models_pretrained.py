@@ -205,10 +205,10 @@ def test_file_keyed_by_the_original_s_names_loads(tmp_path, dtype):
 
 
 def table():
-    lines = re.findall(r"^\| ((?:CIFAR|ImageNet).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
+    lines = re.findall(r"^\| ((?:CIFAR|ImageNet|SIRST).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
     for published, name, cell in lines:
         words = dict(word.split("=") for word in re.findall(r"`(.+?)`", cell))
-        yield published, name, {key: {"False": False}.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
+        yield published, name, {key: {"False": False, "True": True}.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
 
 
 def test_table_of_published_files_names_the_networks_of_the_published_rows():
