@@ -208,7 +208,8 @@ def table():
     lines = re.findall(r"^\| ((?:CIFAR|ImageNet|SIRST).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
     for published, name, cell in lines:
         words = dict(word.split("=") for word in re.findall(r"`(.+?)`", cell))
-        yield published, name, {key: {"False": False, "True": True}.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
+        truths = {"False": False, "True": True}
+        yield published, name, {key: truths.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
 
 
 def test_table_of_published_files_names_the_networks_of_the_published_rows():
