@@ -35,6 +35,9 @@ net = mx.gluon.SymbolBlock.imports(
     str(folder / "model-symbol.json"), ["data"], str(folder / "model-0000.params"), ctx=mx.cpu()
 )
 
+if len(description["output"]["shape"]) == 4:
+    sys.exit("this network answers each pixel, and this program names classes: examples/onnx_only.py does both")
+
 # Scale the shorter side to the length that the network was trained with, then cut out the centre.
 height, width = description["images"]["centre_crop"]
 image = Image.open(photo).convert("RGB")

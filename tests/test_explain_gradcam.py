@@ -263,7 +263,7 @@ def test_overlay_of_nothing_is_the_image_in_grey():
 def test_enlarging_keeps_range_and_place():
     array = np.zeros((4, 4), np.float32)
     array[0, 3] = 1
-    found = enlarged(array, 40)
+    found = enlarged(array, 40, 40)
     assert found.shape == (40, 40)
     assert found.min() == 0 and 0.9 < found.max() <= 1
     assert np.unravel_index(found.argmax(), found.shape)[0] < 10 <= 30 <= np.unravel_index(found.argmax(), (40, 40))[1]

@@ -128,6 +128,9 @@ def test_predict_works_out_of_the_box(tmp_path, capsys):
     [
         (["--model", "aff_resnet8"], "did you mean 'aff_resnet8_digits' or"),
         (["--model", "aff_resnet8_digits", "--checkpoint", "best"], "--checkpoint is for --run"),
+        (["--config", "quickstart"], "name the file of weights as well, by --checkpoint FILE"),
+        (["--config", "quickstart", "--checkpoint", "best"], "with --config, name a file of weights"),
+        (["--config", "quickstar", "--checkpoint", __file__], "did you mean 'quickstart'"),
     ],
 )
 def test_evaluate_refuses(capsys, words, message):
@@ -202,10 +205,11 @@ def test_file_keyed_by_the_original_s_names_loads(tmp_path, dtype):
 
 
 def table():
-    lines = re.findall(r"^\| ((?:CIFAR|ImageNet).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
+    lines = re.findall(r"^\| ((?:CIFAR|ImageNet|SIRST).+?) \| `(\w+)` \| (.*?) ?\|$", README, re.MULTILINE)
     for published, name, cell in lines:
         words = dict(word.split("=") for word in re.findall(r"`(.+?)`", cell))
-        yield published, name, {key: {"False": False}.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
+        truths = {"False": False, "True": True}
+        yield published, name, {key: truths.get(v, int(v) if v.isdigit() else v) for key, v in words.items()}
 
 
 def test_table_of_published_files_names_the_networks_of_the_published_rows():

@@ -6,18 +6,24 @@ import csv
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from masked import BANDS, TARGETS, write_bands, write_targets
 from PIL import Image
 
 from fusion.__main__ import main as command
 from fusion.compat import mx
+from fusion.explain.gradcam_picture import look_at
+from fusion.inference.masks import answer_pixels
+from fusion.inference.trained import load_run
 from fusion.progress import EpochProgress
 from fusion.published.compare import read_run, refusal
 from fusion.published.rows import find_row
@@ -179,6 +185,17 @@ def test_evaluate_gives_the_figures_of_the_best_epoch(run, capsys):
     assert "false pixels" in capsys.readouterr().out
 
 
+def test_evaluate_of_a_file_of_weights_by_a_config_is_that_of_the_run(run, targets, capsys):
+    of_run = evaluate(run, capsys)
+    file = str(run / "checkpoints" / "best.params")
+    assert command(["evaluate", "--config", str(targets), "--checkpoint", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rate = "images_per_second"
+    assert {**found, rate: 0} == {**of_run, rate: 0}
+    assert command(["evaluate", "--config", str(targets), "--checkpoint", file, "eval.resize=64"]) == 0
+    assert f"IoU                             {of_run['iou']:.4f}" not in capsys.readouterr().out
+
+
 def test_evaluate_by_windows_flips_and_resized(run, capsys):
     whole = evaluate(run, capsys)
     for words in (["eval.flips=true"], ["eval.tile=32", "eval.overlap=8"], ["eval.resize=64"], ["eval.padding=zeros"]):
@@ -212,6 +229,25 @@ def test_predict_writes_masks_with_a_palette_and_overlays(run, targets, tmp_path
     assert sorted(path.name for path in (tmp_path / "others").iterdir()) == ["b1.png", "b1_overlay.png"]
 
 
+def test_predict_answers_a_run_of_resized_images_as_evaluate_does(targets, tmp_path, capsys):
+    """Each image is its own test set: its pixels in both mask and answer give the IoU of `evaluate`."""
+    train_words = ["eval.resize=64", "train.epochs=2", "runtime.pictures_every=2"]
+    assert train(targets, tmp_path / "run", *train_words) == 0
+    assert (tmp_path / "run" / "pictures" / "epoch_0002.png").stat().st_size > 10_000
+    data, both, either = targets.parent / "data", 0, 0
+    words = ["predict", str(data / "images"), "--run", str(tmp_path / "run"), "--output", str(tmp_path / "out")]
+    assert command(words) == 0
+    for name in (data / "test.txt").read_text().split():
+        with Image.open(tmp_path / "out" / f"{name}.png") as answer, Image.open(data / "masks" / f"{name}.png") as mask:
+            assert answer.size == mask.size
+            said, truth = (np.asarray(one.resize((64, 64), Image.NEAREST)) == 255 for one in (answer, mask))
+        both, either = both + (said & truth).sum(), either + (said | truth).sum()
+    resized = evaluate(tmp_path / "run", capsys)["iou"]
+    # Scaling up and down again loses a pixel here and there.
+    assert both / either == pytest.approx(resized, abs=0.02)
+    assert abs(evaluate(tmp_path / "run", capsys, "eval.resize=0")["iou"] - resized) > 0.02
+
+
 def test_predict_refuses_what_would_overwrite_and_what_means_nothing(run, targets, tmp_path, capsys):
     image = targets.parent / "data" / "images" / "b0.png"
     (tmp_path / "b0.png").write_bytes(image.read_bytes())
@@ -238,23 +274,74 @@ def test_predicted_masks_of_several_classes_have_class_numbers(bands, tmp_path, 
     assert np.mean((values == truth)[truth != 3]) > 0.6
 
 
+def gradcam(run, images, output, *words):
+    return command(["gradcam", *map(str, images), "--run", str(run), "--output", str(output), *words])
+
+
+def test_gradcam_of_a_class_is_of_the_sum_of_its_logits_on_whole_images(run, bands, targets, tmp_path, capsys):
+    images = [targets.parent / "data" / "images" / f"{name}.png" for name in ("b0", "b1")]
+    assert gradcam(run, images, tmp_path / "one", "--class", "target") == 0
+    assert "2 images, 1 map each" in capsys.readouterr().out
+    sizes = [Image.open(path).size for path in sorted((tmp_path / "one").glob("00*.png"))]
+    assert [width / height for width, height in sizes] == pytest.approx([48 / 40, 50 / 33], rel=0.01)
+    image = bands.parent / "data" / "images" / "test0.png"
+    for name in ("red", "blue"):
+        assert gradcam(bands, [image], tmp_path / name, "--class", name) == 0
+    red, blue = (next((tmp_path / name).glob("001*.png")).read_bytes() for name in ("red", "blue"))
+    assert red != blue
+    assert gradcam(bands, [image], tmp_path / "most", "--layers", "layer2,layer3") == 0
+    assert len(list((tmp_path / "most").glob("001*.png"))) == 2
+    assert gradcam(bands, [image], tmp_path / "none", "--class", "green ") == 2
+    assert "--class 'green ': no such class; did you mean 'green'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_caption_of_gradcam_has_the_share_of_the_pixels(bands, tmp_path):
+    trained = load_run(bands)
+    trained = replace(trained, preparation=replace(trained.preparation, whole=True))
+    image = trained.preparation.read(bands.parent / "data" / "images" / "test0.png")
+    mask = answer_pixels(trained, image)
+    ((look,),) = look_at(trained, image[None], ["layer3"], "green")
+    assert look.caption.startswith(f"green: {100 * np.mean(mask == 1):.3g} % of the pixels")
+    ((look,),) = look_at(trained, image[None], ["layer3"])
+    most = np.bincount(mask.ravel()).argmax()
+    assert look.caption.startswith(f"{trained.classes[most]}: {100 * np.mean(mask == most):.3g} % of the pixels")
+
+
 def test_run_is_held_against_published_figures_by_what_is_missing_to_one(run):
     found = read_run(run)
     assert found.curve.best == pytest.approx(100 * (1 - max(column(run, "val_iou"))))
     assert "5 test images and 86" in refusal(found, find_row("sirst_acm_unet"))
     assert "different images" in refusal(found, find_row("cifar10_v1_aff_resnet32"))
+    assert "which images these are was not published" in refusal(found, find_row("stopsign_table3_fpn_aff_b1"))
 
 
-def test_answer_of_the_onnx_example_is_that_of_predict(run, targets, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("image", "settings", "more"),
+    [
+        ("b0", {}, []),  # 40x48 pixels, which need no padding
+        ("b1", {}, ["--with-preprocess"]),  # 33x50, which need padding
+        ("b1", {"padding": "zeros"}, []),
+        ("b0", {"resize": 64}, []),
+    ],
+)
+def test_answer_of_the_onnx_example_is_that_of_predict(run, targets, tmp_path, image, settings, more):
     pytest.importorskip("onnxruntime")
-    image = str(targets.parent / "data" / "images" / "b0.png")
-    assert command(["export", "--run", str(run), "--format", "onnx", "--output", str(tmp_path / "onnx")]) == 0
-    assert command(["predict", image, "--run", str(run), "--output", str(tmp_path / "masks")]) == 0
+    own = shutil.copytree(run, tmp_path / "run")
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    config["eval"].update(settings)
+    (own / "config.yaml").write_text(yaml.safe_dump(config))
+    image = str(targets.parent / "data" / "images" / f"{image}.png")
+    words = ["export", "--run", str(own), "--format", "onnx", "--output", str(tmp_path / "onnx"), *more]
+    assert command(words) == 0
+    assert command(["predict", image, "--run", str(own), "--output", str(tmp_path / "masks")]) == 0
     words = [sys.executable, str(ROOT / "examples" / "onnx_only.py"), str(tmp_path / "onnx"), image]
     printed = subprocess.run(words, cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout.decode()
-    found, wanted = (np.asarray(Image.open(tmp_path / name)) for name in ("mask.png", "masks/b0.png"))
-    np.testing.assert_array_equal(found, wanted)  # of 40x48 pixels, which needs no padding
-    assert f"{np.mean(wanted == 255):.4f} of the pixels" in printed
+    found, wanted = (np.asarray(Image.open(tmp_path / name)) for name in ("mask.png", f"masks/{Path(image).name}"))
+    assert set(np.unique(wanted)) == {0, 255}
+    np.testing.assert_array_equal(found, wanted)
+    if not settings:
+        assert f"{np.mean(wanted == 255):.4f} of the pixels" in printed
 
 
 def test_ablation_has_iou_with_the_best_on_top(targets, tmp_path, capfd):

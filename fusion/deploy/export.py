@@ -25,6 +25,7 @@ from ..files import whole_folder
 from ..inference.images import find_images
 from ..inference.trained import Trained
 from ..training.logbook import environment, read_result
+from ..training.settings import EvalSettings
 from . import onnx as onnx_format
 from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
 from .verify import differences, run_symbol
@@ -249,11 +250,10 @@ def _describe(
     found: Mapping[str, Mapping[str, float]],
 ) -> Dict[str, Any]:
     """What model.json says."""
-    preparation = replace(trained.preparation, size=max(size))
     versions = dict(environment("cpu")["versions"])
     if "onnx" in formats:
         versions.update({name: onnx_format.require(name).__version__ for name in ("onnx", "onnxruntime")})
-    per_pixel = onnx_format.VARYING if traced.varying else ()
+    per_pixel = onnx_format.VARYING if traced.varying else size if trained.net.dense else ()
     finished = trained.run is not None and trained.run.result.is_file()
     return {
         "format": _FORMAT,
@@ -268,21 +268,39 @@ def _describe(
             "colours": "red, green, blue",
         },
         "output": {"name": onnx_format.OUTPUT, "shape": ["batch", len(trained.classes), *per_pixel], "what": "logits"},
-        "images": {
-            "shorter_side": preparation.resized,
-            "interpolation": "area to shrink, cubic to grow (OpenCV)" if preparation.photos else "bilinear (Pillow)",
-            "centre_crop": list(size),
-        },
+        "images": _whole_images(trained) if traced.varying else _centres(trained, size),
         "normalisation": {
             "of_pixels_between": [0, 1],
-            "mean": list(preparation.mean),
-            "std": list(preparation.std),
+            "mean": list(trained.preparation.mean),
+            "std": list(trained.preparation.std),
             "in_the_graph": traced.dtype == "uint8",
         },
         "training": read_result(trained.run) if finished and trained.run is not None else None,
         "largest_difference": {name: max(shares.values()) for name, shares in found.items()},
         "versions": versions,
         **({"opset": onnx_format.OPSET} if "onnx" in formats else {}),
+    }
+
+
+def _centres(trained: Trained, size: Tuple[int, int]) -> Dict[str, Any]:
+    """How an image becomes the input of a graph that takes one size: its centre, scaled."""
+    preparation = replace(trained.preparation, size=max(size))
+    return {
+        "shorter_side": preparation.resized,
+        "interpolation": "area to shrink, cubic to grow (OpenCV)" if preparation.photos else "bilinear (Pillow)",
+        "centre_crop": list(size),
+    }
+
+
+def _whole_images(trained: Trained) -> Dict[str, Any]:
+    """The same of one that takes any size: as an evaluation of the run shows it, but for windows and mirror images."""
+    shown = EvalSettings() if trained.settings is None else trained.settings.eval
+    return {
+        "resize": [shown.resize, shown.resize] if shown.resize else None,
+        "interpolation": "bilinear (Pillow)",
+        "multiple_of": max(trained.net.pyramid.strides),
+        "padding": shown.padding,
+        "padded": "below and on the right",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -92,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.images:
         raise ConfigError("no image is named, beside the runs to compare: name image files or folders of them")
     files = find_images(arguments.images)
-    networks = load_all(arguments)
+    networks = {title: _of_whole_images(network) for title, network in load_all(arguments).items()}
     wanted = None if arguments.wanted == PREDICTED else arguments.wanted
     layers = {title: _layers(network, arguments.layers) for title, network in networks.items()}
     for title, network in networks.items():
@@ -110,6 +111,13 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.output / 'sheet.png'}: {len(rows)} of {counted(written, 'image')}, {each} each")
     print(f"{arguments.output}: {counted(written * len(columns), 'overlay')}")
     return SOME_UNREADABLE if unreadable else 0
+
+
+def _of_whole_images(network: Trained) -> Trained:
+    """A network that answers each pixel, to which images are shown whole; any other as it is."""
+    if not network.task.dense:
+        return network
+    return replace(network, preparation=replace(network.preparation, whole=True))
 
 
 def _median(shares: np.ndarray) -> str:
@@ -145,6 +153,8 @@ def _look(
     The result is the images of the sheet, `Look.half` for every column and image, and how many files cannot be read.
     """
     first = next(iter(networks.values()))
+    if any(network.preparation.whole for network in networks.values()):
+        batch_size = min(batch_size, 1)  # whole images differ in size, so that each is a batch
     rows: List[LookedAt] = []
     halves: List[List[float]] = []
     unreadable = 0
@@ -174,7 +184,7 @@ def _looks_of_all(
     images: np.ndarray,
     wanted: Optional[str],
 ) -> Dict[Tuple[str, str], List[Look]]:
-    """By (title, layer): one look per image. Each network gets the images in its own input size."""
+    """By (title, layer): one look per image. Each network gets the images in its own input size, or whole."""
     found = {}
     for position, (title, network) in enumerate(networks.items()):
         own = images if position == 0 else np.stack([network.preparation.read(file) for file in files])

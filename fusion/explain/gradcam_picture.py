@@ -11,6 +11,7 @@ import numpy as np
 from ..compat import mx
 from ..drawing import plain, save_page
 from ..errors import ConfigError, nearest
+from ..inference.masks import answer_pixels, labels_of
 from ..inference.predict import likeliest, probabilities
 from ..inference.trained import Trained
 from .gradcam import concentration, grad_cam
@@ -24,9 +25,9 @@ class Look:
     Attributes
     ----------
     picture : ndarray
-        (side, side, 3) uint8: the overlay.
+        (h, w, 3) uint8: the overlay, in the image's proportions.
     caption : str
-        The text below the overlay: the class that the map explains, with its probability.
+        The text below the overlay: the class that the map explains, with its probability or its share of the pixels.
     half : float
         The smallest share of the map's area that holds half of its sum; not a number if the map is 0 everywhere.
     """
@@ -65,11 +66,12 @@ def look_at(
     trained : Trained
         The network.
     images : ndarray
-        (B, size, size, 3) uint8, from `trained.preparation.read`.
+        (B, H, W, 3) uint8, from `trained.preparation.read`.
     layers : sequence of str
         See `fusion.explain.layers.find_layer`.
     wanted : str, optional
-        The name of the class to explain; by default, the class that the network predicts for each image.
+        The name of the class to explain; by default, the class that the network predicts for each image, or, of one
+        that answers each pixel, the class with the most pixels.
 
     Returns
     -------
@@ -81,18 +83,29 @@ def look_at(
     ConfigError
         If the network has no such class or layer.
     """
-    shares = probabilities(trained, images)
+    dense = trained.task.dense
+    shares = _shares_of_pixels(trained, images) if dense else probabilities(trained, images)
     classes = shares.argmax(axis=1) if wanted is None else np.full(len(images), class_number(trained, wanted))
     inputs = mx.nd.array(trained.preparation.normalise(images), ctx=trained.context)
     looks: List[List[Look]] = [[] for _ in images]
     for layer in layers:
         for index, heat in enumerate(grad_cam(trained.net, inputs, layer, classes.tolist())):
-            caption = f"{trained.classes[classes[index]]}: {100 * shares[index, classes[index]]:.0f} %"
-            if wanted is not None and shares[index].argmax() != classes[index]:
+            share = 100 * shares[index, classes[index]]
+            caption = f"{trained.classes[classes[index]]}: "
+            caption += f"{share:.3g} % of the pixels" if dense else f"{share:.0f} %"
+            if wanted is not None and not dense and shares[index].argmax() != classes[index]:
                 caption += f" ({likeliest(trained, shares[index], 1)[0][0]})"
             caption += "" if heat.any() else ", no evidence"
             looks[index].append(Look(overlay(images[index], heat), caption, concentration(heat)))
     return looks
+
+
+def _shares_of_pixels(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """The share of each image's pixels that a network gives to each class, (B, classes) without a background."""
+    first = 1 if labels_of(trained).binary else 0
+    numbers = np.arange(first, first + len(trained.classes))
+    answers = (answer_pixels(trained, image) for image in images)
+    return np.stack([(answer[..., None] == numbers).mean(axis=(0, 1)) for answer in answers])
 
 
 def class_number(trained: Trained, name: str) -> int:

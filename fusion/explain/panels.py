@@ -104,14 +104,14 @@ def image_name(file: Path) -> str:
     return f"{parent}/ {name if len(name) <= _LETTERS else name[: _LETTERS - 1] + '…'}"
 
 
-def enlarged(array: np.ndarray, side: int) -> np.ndarray:
-    """A map (h, w) or an image (H, W, 3), smoothly scaled to a square (side, side[, 3]) of float numbers.
+def enlarged(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map (h, w) or an image (H, W, 3), smoothly scaled to (height, width[, 3]) float numbers.
 
     Parameters
     ----------
     array : ndarray
         Finite numbers. The result stays within their range.
-    side : int
+    height, width : int
         In pixels.
     """
     from PIL import Image
@@ -121,7 +121,7 @@ def enlarged(array: np.ndarray, side: int) -> np.ndarray:
     scaled = [
         np.asarray(
             Image.fromarray(np.ascontiguousarray(planes[..., index], np.float32)).resize(
-                (side, side), Image.Resampling.BICUBIC
+                (width, height), Image.Resampling.BICUBIC
             )
         )
         for index in range(planes.shape[-1])
@@ -140,21 +140,22 @@ def overlay(picture: np.ndarray, heat: np.ndarray, side: int = OVERLAY_SIDE) -> 
     heat : ndarray
         (h, w), at least 0. Its highest value is taken as 1; below a map of zeros the image is grey everywhere.
     side : int
-        Of the result, in pixels.
+        The longer side of the result, in pixels.
 
     Returns
     -------
     ndarray
-        (side, side, 3) uint8.
+        (side, side, 3) uint8 of a square; of an oblong image the shorter side has as many pixels fewer.
     """
     from matplotlib import colormaps
 
+    height, width = (max(1, round(length * side / max(picture.shape[:2]))) for length in picture.shape[:2])
     highest = float(heat.max())
-    share = enlarged(heat / highest if highest > 0 else heat, side)
+    share = enlarged(heat / highest if highest > 0 else heat, height, width)
     colours = 255 * colormaps[HEAT](share)[..., :3]
     opacity = _OPACITY * share[..., None]
     # Darker and grey: the colours of the image, or a bright sky in it, would look like heat.
-    grey = enlarged(_DIMMED * (picture @ BRIGHTNESS), side)[..., None]
+    grey = enlarged(_DIMMED * (picture @ BRIGHTNESS), height, width)[..., None]
     return np.rint((1 - opacity) * grey + opacity * colours).clip(0, 255).astype(np.uint8)
 
 

@@ -1,17 +1,21 @@
-"""python -m fusion evaluate: the error of a network on the test set of its run."""
+"""python -m fusion evaluate: the figures of a network on the test set of its run, or of a config."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Tuple
 
-from ..errors import ConfigError, nearest
+from ..errors import CheckpointError, ConfigError, nearest
 from ..models.pretrained import find_weights, list_pretrained
 from ..models.zoo import FAMILIES, MODELS
-from ..training.evaluation import evaluate_with_settings
+from ..tasks import task_of
+from ..training.config import read_config
+from ..training.configs import find_config
+from ..training.evaluation import evaluate_weights
 from ..training.logbook import RunDirectory
+from ..training.settings import Settings
 from ..words import counted
 
 
@@ -21,6 +25,8 @@ def add_command(commands: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
     source.add_argument("--model", metavar="NAME", help="a model whose weights come with the package")
+    words = "the experiment that the weights of --checkpoint FILE are for, such as those that others published"
+    source.add_argument("--config", metavar="FILE", help=words)
     parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -29,7 +35,15 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run_command=_run)
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _network(arguments: argparse.Namespace) -> Tuple[Settings, Path]:
+    """The settings and the file of weights that the command line names."""
+    if arguments.config is not None:
+        if arguments.checkpoint is None:
+            raise ConfigError(f"--config {arguments.config}: name the file of weights as well, by --checkpoint FILE")
+        file = Path(arguments.checkpoint)
+        if not file.is_file():
+            raise CheckpointError(f"--checkpoint {file}: no such file; with --config, name a file of weights")
+        return read_config(find_config(arguments.config), arguments.settings), file
     unwanted = [word for word in arguments.settings if not word.startswith(("data.", "eval."))]
     if unwanted:
         raise ConfigError(
@@ -46,13 +60,18 @@ def _run(arguments: argparse.Namespace) -> None:
         weights = find_weights(arguments.model)
         folder, which = weights.folder, str(weights.file)
     run = RunDirectory.existing(folder)
-    settings = run.settings(arguments.settings)
-    found = evaluate_with_settings(run, settings, which, arguments.device)
+    return run.settings(arguments.settings), run.weights(which)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    settings, file = _network(arguments)
+    found = evaluate_weights(settings, file, arguments.device)
     if arguments.json:
         print(json.dumps(found))
         return
     print(f"{found['model']} on {found['data']}, {found['checkpoint']}")
-    loss, *others = run.task(settings).evaluation
+    # Which figures a task has depends on how many classes there are, not on their names.
+    loss, *others = task_of(settings, [str(number) for number in range(found["classes"])]).evaluation
     named = [*((figure.title, figure) for figure in others), (loss.short, loss)]
     width = max(len(name) for name, _ in named)
     for name, figure in named:

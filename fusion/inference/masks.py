@@ -1,7 +1,8 @@
 """The answers of a network that answers each pixel, as masks: PNG files with a palette, and the masks over the images.
 
 Each file NAME gives NAME.png, whose values are those of the data set's own masks, and NAME_overlay.png. An image is
-answered whole and at its own size, by windows or mirrored as well if the run's settings in the section eval say so.
+answered as in an evaluation of the run: whole and at its own size, by windows, mirrored as well, or resized to a square
+if the settings in the section eval say so. The mask of a resized image is scaled back to the image's own size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ..data.masks.labels import Labels, binary_labels, class_labels
 from ..data.masks.palette import colour_table, paint
 from ..data.photos.decoding import BadPhotoError
 from ..errors import CheckpointError, ConfigError
+from ..tasks.segmentation.meters import answers
+from ..tasks.segmentation.whole import restored, shown
 from .images import Unreadable
 from .trained import Trained
 
@@ -73,11 +76,12 @@ def answer_pixels(trained: Trained, image: np.ndarray) -> np.ndarray:
     CheckpointError
         If an answer is not a finite number, which happens if the training diverged.
     """
-    inputs = mx.nd.array(trained.preparation.normalise(image[None]), ctx=trained.context)
-    logits = trained.task.answering(trained.net)(inputs).asnumpy()[0]
+    resize = 0 if trained.settings is None else trained.settings.eval.resize
+    inputs = mx.nd.array(trained.preparation.normalise(shown(image, resize)[None]), ctx=trained.context)
+    logits = trained.task.answering(trained.net)(inputs).asnumpy()
     if not np.isfinite(logits).all():
         raise CheckpointError(f"{trained.file}: the network's answers are not finite numbers; its training diverged")
-    return (logits[0] > 0 if len(logits) == 1 else logits.argmax(axis=0)).astype(np.uint8)
+    return restored(answers(logits)[0].astype(np.uint8), image)
 
 
 def predict_masks(trained: Trained, files: Sequence[Path], folder: Path) -> Iterator[Union[MaskAnswer, Unreadable]]:

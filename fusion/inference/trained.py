@@ -13,6 +13,7 @@ from ..data import describe
 from ..data.augment import Normalisation
 from ..data.description import PHOTOS
 from ..data.image_folder import read_scaled
+from ..data.masks.decoding import read_image
 from ..data.photos.decoding import BadPhotoError
 from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
@@ -49,6 +50,8 @@ class Preparation:
         Of pixels between 0 and 1, red, green, blue.
     photos : bool
         Whether the test images were photos that OpenCV decodes and scales, as in `fusion.data.photos.photo`.
+    whole : bool
+        Whether an image is read as a network with an answer per pixel takes it: whole and at its own size.
     """
 
     size: int
@@ -56,6 +59,7 @@ class Preparation:
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
     photos: bool
+    whole: bool = False
 
     @property
     def resized(self) -> int:
@@ -65,12 +69,16 @@ class Preparation:
     def read(self, path: Path) -> np.ndarray:
         """An image file as the network is shown it, before normalisation: (size, size, 3) uint8, red, green, blue.
 
+        Of a preparation of whole images the size is that of the file.
+
         Raises
         ------
         DataError
             If it is not a readable JPEG or PNG file with eight bits per channel.
         """
         try:
+            if self.whole:
+                return read_image(path.read_bytes())
             if self.photos:
                 return centre_crop(path.read_bytes(), self.size, self.share)
             return read_scaled(path, self.size)

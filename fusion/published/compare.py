@@ -115,6 +115,8 @@ def refusal(run: OwnRun, row: Row) -> Optional[str]:
     """Why a run's error cannot be compared with a row's; None if it can."""
     data, wanted, found = run.settings.data, row.test_set, str(run.facts["data"])
     about = f"{run.path} was trained on {found}, and {row.id} on {wanted.title}"
+    if not wanted.known:
+        return f"{about}: which images these are was not published"
     if data.name not in (wanted.dataset, "image_folder"):
         return f"{about}: different images"
     if data.labels != wanted.labels and len(labellings(data.name)) > 1:

@@ -213,13 +213,12 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
         If the run, its checkpoint or its data is missing or does not fit.
     """
     run = RunDirectory.existing(run_path)
-    return evaluate_with_settings(run, run.settings(overrides), which, device)
+    return evaluate_weights(run.settings(overrides), run.weights(which), device)
 
 
-def evaluate_with_settings(run: RunDirectory, settings: Settings, which: str, device: str) -> Dict[str, Any]:
-    """The same for a caller that has read the run's settings already, and changed those that say where the data is."""
+def evaluate_weights(settings: Settings, path: Path, device: str) -> Dict[str, Any]:
+    """The same of any file of weights, with the settings of a run or of a config, which say what the network is."""
     devices = contexts(device)
-    path = run.weights(which)
     test_set = load_split(settings, "test")
     task = task_of(settings, test_set.classes)
     net = build_network(settings, len(test_set.classes))

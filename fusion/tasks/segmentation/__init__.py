@@ -118,9 +118,11 @@ class Segmentation(Task):
         return EvaluationMeter(self._outputs, IGNORE, self._loss())
 
     def draw(self, net: Any, data: Any, normalise: Normalisation, context: Any, title: str, path: Path) -> bool:
-        from .picture import answer_some, draw_answers
+        from .picture import IMAGES, answer_some, draw_answers
 
-        draw_answers(answer_some(self.answering(net), data, normalise, context), data.labels, title, path)
+        resize = 0 if self._run is None else self._run.eval.resize
+        found = answer_some(self.answering(net), data, normalise, context, IMAGES, resize)
+        draw_answers(found, data.labels, title, path)
         return True
 
     def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:

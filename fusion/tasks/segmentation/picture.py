@@ -17,6 +17,7 @@ from ...data.masks.labels import IGNORE, Labels
 from ...data.masks.palette import paint
 from ...drawing import GREEN, ORANGE, SKY, WIDTH, new_page, plain, save_page
 from .meters import answers
+from .whole import restored, shown
 
 #: Images of a picture unless another number is asked for.
 IMAGES = 6
@@ -49,7 +50,7 @@ class Answered:
 
 
 def answer_some(
-    answering: Any, data: Any, normalise: Normalisation, context: Any, count: int = IMAGES
+    answering: Any, data: Any, normalise: Normalisation, context: Any, count: int = IMAGES, resize: int = 0
 ) -> List[Answered]:
     """A network's answers to some images of a set, which are spread evenly over it.
 
@@ -65,13 +66,15 @@ def answer_some(
         Where the network is.
     count : int
         How many images, or as many as there are.
+    resize : int
+        The side of the square that images are shown in, in pixels; 0 is their own size.
     """
     found = []
     for number in np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).astype(int)):
         sample = data.read(int(number))
-        inputs = mx.nd.array(normalise(sample.image[None].transpose(0, 3, 1, 2)), ctx=context)
+        inputs = mx.nd.array(normalise(shown(sample.image, resize)[None].transpose(0, 3, 1, 2)), ctx=context)
         answer = answers(answering(inputs).asnumpy())[0].astype(np.uint8)
-        found.append(Answered(sample.name, sample.image, sample.mask, answer))
+        found.append(Answered(sample.name, sample.image, sample.mask, restored(answer, sample.image)))
     return found
 
 

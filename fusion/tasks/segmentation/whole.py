@@ -129,9 +129,20 @@ def resized_batches(
     rank, size = shard
     for start in range(rank * batch_size, len(data), size * batch_size):
         samples = [data.stored(number) for number in range(start, min(start + batch_size, len(data)))]
-        images = np.stack([scaled(sample.image, side, side, Image.Resampling.BILINEAR) for sample in samples])
+        images = np.stack([shown(sample.image, side) for sample in samples])
         masks = np.stack([scaled(sample.mask, side, side, Image.Resampling.NEAREST) for sample in samples])
         yield Batch(normalise(images.transpose(0, 3, 1, 2)), masks)
+
+
+def shown(image: np.ndarray, side: int) -> np.ndarray:
+    """An image (H, W, 3) uint8 as a network is shown it: scaled to a square, bilinear; as it is where `side` is 0."""
+    return scaled(image, side, side, Image.Resampling.BILINEAR) if side else image
+
+
+def restored(answer: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The answer (h, w) uint8 to an image that was shown in another size, in the image's own: the nearest pixels."""
+    height, width = image.shape[:2]
+    return answer if answer.shape == (height, width) else scaled(answer, height, width, Image.Resampling.NEAREST)
 
 
 def scaled(pixels: np.ndarray, height: int, width: int, how: Any) -> np.ndarray:
