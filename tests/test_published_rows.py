@@ -151,8 +151,8 @@ def test_blocks_of_a_table_have_the_same_budget():
     for table in (*BLOCKS, *JOINS):
         for b in (1, 2, 3, 4):
             rows = [row for row in OF_BLOCKS if table in row.id and row.id.endswith(f"b{b}") and row.configs]
-            # As released, concatenation in a long skip has no block of its own but a wider convolution behind it. The r of
-            # table 6's concat-AFF is not stated.
+            # As released, concatenation in a long skip has no block of its own but a wider convolution behind it.
+            # What r is in concat-AFF of table 6 is not stated.
             wider = "fpn" in table or "table6" in table
             sizes = [row.parameters for row in rows if not (wider and "_concat_" in row.id)]
             attentional = sorted(sizes)[1:] if "table4" in table else sizes
