@@ -99,7 +99,7 @@ def test_both_sources_give_the_same_test_batches(folders, records):
     assert [len(batch.targets) for batch in one] == [5, 5, 2]
 
 
-@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of photos, one folder a class")
+@pytest.mark.skipif(REAL not in os.environ, reason=f"{REAL} names no folder of photos with one folder per class")
 def test_both_sources_of_real_photos_give_the_same_batches(tmp_path):
     (tmp_path / "folders").mkdir()
     for part in ("train", "val"):
