@@ -6,9 +6,9 @@ batches while the network works: NumPy releases Python's lock, so that they run 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Iterator, Tuple
+from typing import Any, Callable, ClassVar, Iterator, List, Tuple
 
 import numpy as np
 
@@ -162,6 +162,70 @@ class TrainingBatches(Batches):
         rows = order[part * self.part_size : (part + 1) * self.part_size]
         draw = generator(self.seed, _BATCH, epoch, part)
         return Batch(*self.augmentation(self.data.images[rows], self.data.labels[rows], draw, epoch))
+
+
+class ChunkedBatches(Batches):
+    """Batches whose images are read one by one: threads take `chunk` of them at a time.
+
+    Parameters and errors as `Batches`.
+    """
+
+    chunk: ClassVar[int]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on.
+
+        Parameters
+        ----------
+        epoch, start : int
+            From 0.
+
+        Yields
+        ------
+        Batch
+            In order; the same for the same seed, whichever batches were made before.
+
+        Raises
+        ------
+        DataError
+            If what is needed of an image cannot be read.
+        """
+        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
+        ahead = _READY + -(-self.workers * self.chunk // self.part_size)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
+            yield from in_turn(lambda number: self._submit(pool, epoch, number, order), range(start, len(self)), ahead)
+
+    def part(self, epoch: int, part: int, order: np.ndarray) -> Tuple[Callable[[range], None], Callable[[], Batch]]:
+        """How the images of a part of an epoch are made.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        part : int
+            Which part of the epoch's order, whose first image is at the place part · `part_size`.
+        order : ndarray
+            (N,): the number of the image at each place.
+
+        Returns
+        -------
+        fill, finish : callable
+            The first makes some images of the part, by their places in it; the second gives the batch of all of them.
+        """
+        raise NotImplementedError
+
+    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
+        """Queue a batch: its chunks of images, and after them the task that waits for all of them."""
+        fill, finish = self.part(epoch, number * self.size + self.rank, order)
+        places = range(self.part_size)
+        chunks = [pool.submit(fill, places[row : row + self.chunk]) for row in places[:: self.chunk]]
+
+        def whole() -> Batch:
+            for chunk in chunks:
+                chunk.result()
+            return finish()
+
+        return [*chunks, pool.submit(whole)]
 
 
 def evaluation_batches(

@@ -7,29 +7,21 @@ workers that share an epoch changes what is drawn for it.
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Iterator, List, Tuple
+from typing import Callable, Tuple
 
 import numpy as np
 
 from ..augment import Normalisation
-from ..loader import Batch, Batches, generator
-from ..turns import in_turn
+from ..loader import Batch, ChunkedBatches, generator
 from .augment import MaskAugmentation
 from .maskset import MaskSet
 
 #: What a random draw is for: see `fusion.data.loader`, which has 0 and 1, `fusion.training.engine`, which has 2, and
 #: `fusion.data.photos.batches`, which has 10 and 11.
-_ORDER, _CROP = 0, 20
-
-#: Batches that are kept ready, in addition to those that threads are working on.
-_READY = 2
-
-#: Images that a thread takes at a time.
-_CHUNK = 4
+_CROP = 20
 
 
-class MaskBatches(Batches):
+class MaskBatches(ChunkedBatches):
     """The batches of any epoch; a last one that is not full is left out.
 
     Parameters
@@ -55,6 +47,9 @@ class MaskBatches(Batches):
         If the set has fewer images than a batch, or a batch cannot be cut into such parts.
     """
 
+    #: Images that a thread takes at a time.
+    chunk = 4
+
     def __init__(
         self,
         data: MaskSet,
@@ -69,49 +64,21 @@ class MaskBatches(Batches):
         self.augmentation = augmentation
         self.normalise = normalise
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on.
+    def part(self, epoch: int, part: int, order: np.ndarray) -> Tuple[Callable[[range], None], Callable[[], Batch]]:
+        """As `fusion.data.loader.ChunkedBatches.part`.
 
-        Parameters
-        ----------
-        epoch, start : int
-            From 0.
-
-        Yields
-        ------
-        Batch
-            In order; the same for the same seed, whichever batches were made before. Targets are (B, height, width)
-            uint8, numbers of classes or `IGNORE`.
-
-        Raises
-        ------
-        DataError
-            If an image or mask cannot be read.
+        The targets of a batch are (B, height, width) uint8, numbers of classes or `IGNORE`.
         """
-        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
-        ahead = _READY + -(-self.workers * _CHUNK // self.part_size)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            yield from in_turn(lambda number: self._submit(pool, epoch, number, order), range(start, len(self)), ahead)
-
-    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
-        """Queue a batch: its chunks of images, and after them the task that waits for all of them."""
         height, width = self.augmentation.height, self.augmentation.width
         images = np.empty((self.part_size, 3, height, width), np.float32)
         masks = np.empty((self.part_size, height, width), np.uint8)
-        first = (number * self.size + self.rank) * self.part_size
 
-        def fill(row: int) -> None:
-            for place in range(row, min(row + _CHUNK, self.part_size)):
-                crop, masks[place] = self._crop(epoch, first + place, order)
+        def fill(places: range) -> None:
+            for place in places:
+                crop, masks[place] = self._crop(epoch, part * self.part_size + place, order)
                 images[place] = self.normalise(crop.transpose(2, 0, 1)[None])[0]
 
-        def finish() -> Batch:
-            for chunk in chunks:
-                chunk.result()
-            return Batch(images, masks)
-
-        chunks = [pool.submit(fill, row) for row in range(0, self.part_size, _CHUNK)]
-        return [*chunks, pool.submit(finish)]
+        return fill, lambda: Batch(images, masks)
 
     def _crop(self, epoch: int, place: int, order: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """The crop of the image at a place in an epoch's order."""

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Callable, Dict, Tuple
 
 import numpy as np
 
 from ...errors import DataError
 from ...words import counted
 from ..augment import Normalisation, mix, smooth_one_hot
-from ..loader import Batch, Batches, generator
-from ..turns import in_turn
+from ..loader import Batch, ChunkedBatches, generator
 from .decoding import BadPhotoError
 from .photo import PhotoAugmentation
 from .photoset import CHUNK, PhotoSet, first_few
@@ -27,11 +25,8 @@ from .photoset import CHUNK, PhotoSet, first_few
 logger = logging.getLogger(__name__)
 
 #: What a random draw is for: see `fusion.data.loader`, which has 0 and 1, and `fusion.training.engine`, which has 2.
-_ORDER, _BATCH = 0, 1
+_BATCH = 1
 _PHOTO, _REPLACEMENT = 10, 11
-
-#: Batches that are kept ready, in addition to those that threads are working on.
-_READY = 2
 
 #: Other photos that are tried in place of a bad one, before the whole data set is taken to be unreadable.
 _TRIES = 100
@@ -106,7 +101,7 @@ class BadPhotos:
                 )
 
 
-class PhotoBatches(Batches):
+class PhotoBatches(ChunkedBatches):
     """The batches of any epoch; a last one that is not full is left out.
 
     Parameters
@@ -136,6 +131,8 @@ class PhotoBatches(Batches):
         If the set has fewer photos than a batch, or a batch cannot be cut into such parts.
     """
 
+    chunk = CHUNK
+
     def __init__(
         self,
         data: PhotoSet,
@@ -154,49 +151,22 @@ class PhotoBatches(Batches):
         self.targets = targets
         self.bad = BadPhotos(data, max_bad)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on.
-
-        Parameters
-        ----------
-        epoch, start : int
-            From 0.
-
-        Yields
-        ------
-        Batch
-            In order; the same for the same seed, whichever batches were made before.
-
-        Raises
-        ------
-        DataError
-            If more photos than allowed cannot be read.
-        """
-        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
-        ahead = _READY + -(-self.workers * CHUNK // self.part_size)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            yield from in_turn(lambda number: self._submit(pool, epoch, number, order), range(start, len(self)), ahead)
-
-    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
-        """Queue a batch: its chunks of photos, and after them the task that waits for all of them."""
+    def part(self, epoch: int, part: int, order: np.ndarray) -> Tuple[Callable[[range], None], Callable[[], Batch]]:
+        """As `fusion.data.loader.ChunkedBatches.part`; more bad photos than allowed are an error."""
         images = np.empty((self.part_size, 3, self.augmentation.size, self.augmentation.size), np.float32)
         labels = np.empty(self.part_size, np.int64)
-        part = number * self.size + self.rank
         first = part * self.part_size
 
-        def fill(row: int) -> None:
-            rows = slice(row, min(row + CHUNK, self.part_size))
-            found = [self._photo(epoch, first + place, order) for place in range(rows.start, rows.stop)]
+        def fill(places: range) -> None:
+            found = [self._photo(epoch, first + place, order) for place in places]
+            rows = slice(places.start, places.stop)
             images[rows] = self.normalise(np.stack([image for image, _ in found]).transpose(0, 3, 1, 2))
             labels[rows] = [label for _, label in found]
 
         def finish() -> Batch:
-            for chunk in chunks:
-                chunk.result()
             return self.targets(images, labels, generator(self.seed, _BATCH, epoch, part), epoch)
 
-        chunks = [pool.submit(fill, row) for row in range(0, self.part_size, CHUNK)]
-        return [*chunks, pool.submit(finish)]
+        return fill, finish
 
     def _photo(self, epoch: int, place: int, order: np.ndarray) -> Tuple[np.ndarray, int]:
         """The crop and label of the photo at a place in an epoch's order, or of another photo where that one is bad."""
