@@ -19,7 +19,8 @@ import numpy as np
 from ..compat import mx
 from ..errors import CheckpointError
 from ..files import whole_file
-from ..models.network import describe_mismatches, mismatches, read_parameters
+from ..models.network import describe_mismatches, mismatches
+from ..models.parameter_file import read_parameters
 from .averaging import WeightAverage
 
 LAST = "last.npz"
