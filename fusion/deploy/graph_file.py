@@ -84,10 +84,11 @@ def _version(graph: Mapping[str, Any]) -> int:
     """The version of MXNet that wrote a graph. Graphs of versions before 1, which MXNet rewrites, are refused."""
     about = graph.get("attrs")
     stored = about.get("mxnet_version") if isinstance(about, dict) else None
-    whole = isinstance(stored, list) and len(stored) == 2 and stored[0] == "int" and type(stored[1]) is int
-    if not whole or not _FIRST_VERSION <= stored[1] < 2 * _FIRST_VERSION:
-        raise _RefusedError(f"it was written by version {_shown(stored)} of MXNet, expected version 1")
-    return int(stored[1])
+    if isinstance(stored, list) and len(stored) == 2 and stored[0] == "int" and type(stored[1]) is int:
+        version: int = stored[1]
+        if _FIRST_VERSION <= version < 2 * _FIRST_VERSION:
+            return version
+    raise _RefusedError(f"it was written by version {_shown(stored)} of MXNet, expected version 1")
 
 
 def _check(stored: Any, what: str, within: bool = False) -> None:
