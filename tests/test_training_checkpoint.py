@@ -477,3 +477,57 @@ def test_loading_a_damaged_file_is_refused_by_its_name(trained, tmp_path, name, 
 
 def test_names_of_the_files_of_a_run_are_told_apart_by_their_suffix():
     assert (checkpoint.LAST, checkpoint.BEST) == ("last.npz", "best.params")
+
+
+# --- Files of strangers ----------------------------------------------------------------------------------------------
+
+
+def rewritten(path, save_all=np.savez, **changes):
+    """Write a checkpoint again with some fields of its state, or some arrays, changed."""
+    arrays = arrays_of(path)
+    state = json.loads(arrays["state"].tobytes().decode())
+    state.update({key: changes.pop(key) for key in list(changes) if key in state})
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
+    arrays.update(changes)
+    save_all(str(path), **arrays)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epoch": "2"},
+        {"epoch": -1},
+        {"epoch": True},
+        {"epoch": 10**12},
+        {"epoch": 1.0},
+        {"batch": -3},
+        {"batch": None},
+        {"sums": None},
+        {"sums": {"images": "8"}},
+        {"history": None},
+        {"history": [3]},
+        {"history": [{"epoch": None}]},
+    ],
+    ids=str,
+)
+def test_state_that_no_run_has_saved_is_refused(saved, changes):
+    rewritten(saved, **changes)
+    assert "damaged: " in refusal(saved)
+
+
+@pytest.mark.parametrize("updates", [np.array(-1), np.array([1, 2]), np.array(0.5), np.array(10**12)], ids=str)
+def test_count_of_steps_that_is_none_is_refused(saved, updates):
+    rewritten(saved, updates=updates)
+    assert "updates is no count of steps" in refusal(saved)
+
+
+def test_complex_arrays_are_refused(saved):
+    name = next(name for name in arrays_of(saved) if name.startswith("param/"))
+    rewritten(saved, **{name: arrays_of(saved)[name].astype(complex)})
+    assert "is of type complex128, expected numbers" in refusal(saved)
+
+
+def test_compressed_arrays_are_refused_before_they_fill_the_memory(saved):
+    rewritten(saved, np.savez_compressed, **{"param/zeros": np.zeros(30_000_000, dtype=np.uint8)})
+    assert saved.stat().st_size < 3_000_000
+    assert "more memory than the file has bytes" in refusal(saved)

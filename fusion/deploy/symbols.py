@@ -15,7 +15,10 @@ import numpy as np
 from ..compat import mx
 from ..errors import CheckpointError
 from ..files import whole_file
+from ..models.network import describe_mismatches
+from ..models.parameter_file import read_parameters
 from ..operators import as_equations
+from .graph_file import read_graph
 
 #: The name of a traced network's input.
 INPUT = "data"
@@ -126,14 +129,31 @@ def load_graph(prefix: Path) -> Any:
     for file in (graph, weights):
         if not file.is_file():
             raise CheckpointError(f"{file}: no such file; expected what python -m fusion optimise or export wrote")
+    symbol, arrays = read_graph(graph), read_parameters(str(weights))
+    _check_fit(weights, symbol, arrays)
     try:
-        with _without_warnings():
-            block = mx.gluon.SymbolBlock.imports(str(graph), [INPUT], str(weights), ctx=mx.cpu())
-    except (mx.MXNetError, ValueError, AssertionError, UnicodeDecodeError) as error:
+        return as_block(symbol, arrays)
+    except (mx.MXNetError, ValueError, AssertionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise CheckpointError(f"{graph}: cannot be read with its parameters ({reason})") from None
-    block.hybridize(static_alloc=True, static_shape=True)
-    return block
+
+
+def _check_fit(file: Path, symbol: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that arrays are those that a graph reads, of the shapes that it was saved with where it has them."""
+    inputs = symbol.list_inputs()
+    if INPUT not in inputs:
+        raise CheckpointError(f"{file}: its graph has no input named {INPUT!r}")
+    expected = set(inputs) - {INPUT}
+    attributes = symbol.attr_dict()
+    problems = [f"{name} is missing" for name in sorted(expected - set(arrays))]
+    for name, array in arrays.items():
+        shape = attributes.get(name, {}).get("__shape__", str(array.shape))
+        if name not in expected:
+            problems.append(f"{name} is not in the graph")
+        elif shape != str(array.shape):
+            problems.append(f"{name} is {array.shape}, the graph's is {shape}")
+    if problems:
+        raise CheckpointError(describe_mismatches(str(file), problems))
 
 
 def _files(prefix: Path) -> Tuple[Path, Path]:

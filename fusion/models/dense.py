@@ -14,7 +14,8 @@ from ..features import resized
 from ..long_skip import Inlined, LongSkip, get_long_skip
 from .encoder import BasicEncoder, ClassifierEncoder
 from .layers import convolution3x3, dropout, norm_relu, sequence
-from .network import Network, describe_mismatches, mismatches, positive, read_parameters
+from .network import Network, describe_mismatches, mismatches, positive, set_parameters
+from .parameter_file import read_parameters
 
 #: The name of the released encoder.
 BASIC = "basic"
@@ -291,8 +292,7 @@ class DenseNetwork(Inlined, Network):
         problems = mismatches(encoder, stored)
         if problems:
             raise CheckpointError(describe_mismatches(filename, problems))
-        for name, parameter in encoder._collect_params_with_prefix().items():
-            parameter._load_init(stored[name], ctx, cast_dtype=True)
+        set_parameters(encoder, stored, ctx, cast_dtype=True)
 
     def hybrid_forward(self, F: Any, x: Any) -> Any:
         logits = self.head(self.pyramid(x)[0])

@@ -15,7 +15,8 @@ from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
 from .fpn import FPN
-from .network import Network, count_classes, read_parameters
+from .network import Network, count_classes
+from .parameter_file import read_parameters
 from .pretrained import find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
@@ -136,9 +137,10 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     if pretrained is False:
         return FAMILIES[family](**{**preset, **kwargs})
     file = _weights_file(name, kwargs, pretrained)
-    outputs = count_classes(read_parameters(str(file)), FAMILIES[family].classifier)
+    stored = read_parameters(str(file))
+    outputs = count_classes(stored, FAMILIES[family].classifier)
     net = FAMILIES[family](**{**preset, "classes": outputs, **kwargs})
-    net.load_parameters(str(file), ctx=ctx, cast_dtype=True)  # the published ImageNet files are float16
+    net.take_parameters(stored, str(file), ctx, cast_dtype=True)  # the published ImageNet files are float16
     return net
 
 

@@ -19,7 +19,9 @@ import numpy as np
 from ..compat import mx
 from ..errors import CheckpointError
 from ..files import whole_file
-from ..models.network import describe_mismatches, mismatches, read_parameters
+from ..models.network import describe_mismatches, mismatches
+from ..models.parameter_file import read_parameters
+from .array_file import read_arrays
 from .averaging import WeightAverage
 
 LAST = "last.npz"
@@ -27,6 +29,9 @@ BEST = "best.params"
 BEST_AVERAGE = "best_average.params"
 
 _FORMAT = 1
+
+#: No run has more epochs, batches or steps.
+_MOST_STEPS = 10**10
 
 #: How often the optimizer has moved the weights, by which Adam corrects its running means.
 _UPDATES = "updates"
@@ -129,8 +134,10 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
         If the file is missing, is damaged, or belongs to another network.
     """
     if path.suffix == ".npz":
+        arrays = network_arrays(path)
+        _check_fit(path, net, arrays)
         net.initialize(ctx=ctx)
-        load_arrays(path, net, network_arrays(path))
+        load_arrays(path, net, arrays)
     else:
         net.load_parameters(str(path), ctx=ctx)
 
@@ -173,11 +180,15 @@ def _check_fit(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
 def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
     """Read the arrays and the position in a checkpoint."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
         fields = json.loads(arrays.pop("state").tobytes().decode())
         version = fields.pop("format")
-        state = TrainingState(**fields) if version == _FORMAT else None
+        state = _typed(path, TrainingState(**fields)) if version == _FORMAT else None
+        updates = arrays.get(_UPDATES, np.array(0))
+        if updates.shape != () or updates.dtype.kind not in "iu" or not 0 <= updates <= _MOST_STEPS:
+            raise CheckpointError(f"{path}: damaged: {_UPDATES} is no count of steps")
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception:  # zipfile and NumPy raise many kinds of errors for a file that is damaged or of another format
@@ -187,6 +198,27 @@ def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
             f"{path}: written by another version of this package, whose checkpoints have another format"
         )
     return arrays, state
+
+
+def _typed(path: Path, state: TrainingState) -> TrainingState:
+    """The state, once each field is found to be of its type and in its range."""
+    sound = {
+        "epoch": type(state.epoch) is int and 0 <= state.epoch <= _MOST_STEPS,
+        "batch": type(state.batch) is int and 0 <= state.batch <= _MOST_STEPS,
+        "sums": _are_figures(state.sums),
+        "history": isinstance(state.history, list) and all(map(_are_figures, state.history)),
+    }
+    for name, right in sound.items():
+        if not right:
+            shown = repr(getattr(state, name))[:80]
+            raise CheckpointError(f"{path}: damaged: {name} is {shown}, which no run has saved; resume another one")
+    return state
+
+
+def _are_figures(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) for number in value.values()
+    )
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -11,7 +11,8 @@ from ..compat import mx
 from ..data import describe
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
-from ..models.network import count_classes, describe_mismatches, mismatches, read_parameters
+from ..models.network import count_classes, describe_mismatches, mismatches, set_parameters
+from ..models.parameter_file import read_parameters
 from ..models.zoo import FAMILIES, MODELS, classifier_of
 from . import checkpoint
 from .logbook import RunDirectory
@@ -170,7 +171,7 @@ def _of_gluoncv(settings: Settings, name: str, devices: Sequence[Any]) -> Tuple[
     problems = mismatches(net, stored)
     if problems:
         raise CheckpointError(describe_mismatches(file, problems))
-    net.load_parameters(file, ctx=list(devices))
+    set_parameters(net, stored, list(devices), cast_dtype=True)
     return net, statistics
 
 
