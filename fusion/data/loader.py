@@ -95,8 +95,56 @@ class Batches:
         """How many images of each batch this process makes."""
         return self.batch_size // self.size
 
+    @property
+    def ahead(self) -> int:
+        """How many batches are queued and not yet given, at most."""
+        return self.workers + _READY
+
     def __len__(self) -> int:
         return len(self.data) // self.batch_size
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on.
+
+        Parameters
+        ----------
+        epoch, start : int
+            From 0.
+
+        Yields
+        ------
+        Batch
+            In order; the same for the same seed, whichever batches were made before.
+
+        Raises
+        ------
+        DataError
+            If what is needed of an image cannot be read.
+        """
+        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
+            yield from in_turn(
+                lambda number: self.submit(pool, epoch, number, order), range(start, len(self)), self.ahead
+            )
+
+    def submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
+        """Queue what makes a batch, or this process's part of it.
+
+        Parameters
+        ----------
+        pool : ThreadPoolExecutor
+            The threads.
+        epoch, number : int
+            Of the batch, from 0.
+        order : ndarray
+            (N,): the number of the image at each place of the epoch.
+
+        Returns
+        -------
+        list of Future
+            The tasks, of which the last gives the `Batch`.
+        """
+        raise NotImplementedError
 
 
 class TrainingBatches(Batches):
@@ -135,26 +183,9 @@ class TrainingBatches(Batches):
         super().__init__(data, batch_size, seed, workers, shard)
         self.augmentation = augmentation
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on.
-
-        Parameters
-        ----------
-        epoch, start : int
-            From 0.
-
-        Yields
-        ------
-        Batch
-            In order; the same for the same seed, whichever batches were made before.
-        """
-        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            yield from in_turn(
-                lambda number: [pool.submit(self.make, epoch, number, order)],
-                range(start, len(self)),
-                self.workers + _READY,
-            )
+    def submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
+        """As `Batches.submit`: one task."""
+        return [pool.submit(self.make, epoch, number, order)]
 
     def make(self, epoch: int, number: int, order: np.ndarray) -> Batch:
         """One batch of an epoch's order (N,), or this process's part of it."""
@@ -172,28 +203,10 @@ class ChunkedBatches(Batches):
 
     chunk: ClassVar[int]
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on.
-
-        Parameters
-        ----------
-        epoch, start : int
-            From 0.
-
-        Yields
-        ------
-        Batch
-            In order; the same for the same seed, whichever batches were made before.
-
-        Raises
-        ------
-        DataError
-            If what is needed of an image cannot be read.
-        """
-        order = generator(self.seed, _ORDER, epoch).permutation(len(self.data))
-        ahead = _READY + -(-self.workers * self.chunk // self.part_size)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="batches") as pool:
-            yield from in_turn(lambda number: self._submit(pool, epoch, number, order), range(start, len(self)), ahead)
+    @property
+    def ahead(self) -> int:
+        """As `Batches.ahead`; a batch may be less than what the threads take at a time."""
+        return _READY + -(-self.workers * self.chunk // self.part_size)
 
     def part(self, epoch: int, part: int, order: np.ndarray) -> Tuple[Callable[[range], None], Callable[[], Batch]]:
         """How the images of a part of an epoch are made.
@@ -214,8 +227,8 @@ class ChunkedBatches(Batches):
         """
         raise NotImplementedError
 
-    def _submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
-        """Queue a batch: its chunks of images, and after them the task that waits for all of them."""
+    def submit(self, pool: ThreadPoolExecutor, epoch: int, number: int, order: np.ndarray) -> List[Future[Any]]:
+        """As `Batches.submit`: the chunks of images, and after them the task that waits for all of them."""
         fill, finish = self.part(epoch, number * self.size + self.rank, order)
         places = range(self.part_size)
         chunks = [pool.submit(fill, places[row : row + self.chunk]) for row in places[:: self.chunk]]
