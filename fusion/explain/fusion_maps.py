@@ -212,7 +212,7 @@ def caught_weights(
         Of the network.
     """
     with _caught(net, places) as caught, mx.autograd.pause():
-        net.forward(*inputs)
+        net.forward(*inputs)  # not a call: hooks on the network itself may be what asks for the weights
     for place in places:
         kinds = weight_kinds(place.block)
         for number, (kind, w) in enumerate(zip(kinds, caught.get(place.name, [])), start=1):

@@ -95,7 +95,7 @@ def stages(net: Any) -> List[Tuple[str, Any]]:
 
 
 def fusion_places(net: Any) -> List[Place]:
-    """Every fusion block of a network, in the network's order; those outside all stages come last."""
+    """Every fusion block of a network, in the network's order, also those outside all stages."""
     kinds = _fusion_classes()
     in_stages = {
         f"{name}.{key}.{path}": (stage, position, unit)
