@@ -9,6 +9,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
+from .signals import leave_at_ctrl_c
+
+leave_at_ctrl_c()
+
 # Where MXNet cannot be imported, `python -m fusion doctor` must run all the same and say why. Whoever asks for one of
 # the names below is told then, because their modules import `compat` again.
 with suppress(Exception):

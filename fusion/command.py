@@ -1,20 +1,19 @@
-"""Functions that all commands use: to parse arguments, to report errors, to write folders, to log to the terminal."""
+"""Functions that all commands use: to parse arguments, to report errors, to log to the terminal."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from .errors import ConfigError, FusionError
-from .files import filled_folder
-
-#: The exit status that shells use for a command that Ctrl-C ended.
-INTERRUPTED = 130
+from .errors import FusionError
+from .failures import in_words
+from .signals import INTERRUPTED, heed_ctrl_c
 
 #: The exit status for errors that the user can correct.
 BAD_INPUT = 2
@@ -23,22 +22,64 @@ Main = Callable[[Optional[Sequence[str]]], int]
 
 
 def reported(main: Main) -> Main:
-    """Wrap a command: an error that the user can correct gives one message on standard error, and exit status 2."""
+    """Wrap a command: what the user can correct, or the system refuses, gives one message and exit status 2.
+
+    The message goes to standard error. Only a mistake in the program gives a traceback.
+    """
 
     def run(arguments: Optional[Sequence[str]] = None) -> int:
+        heed_ctrl_c()
+        _let_streams_take_all_text()
         try:
-            return main(arguments)
+            return _with_all_printed(main(arguments))
         except FusionError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return BAD_INPUT
+            return _say(str(error))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:  # the program that reads our output, such as head, has ended
-            sys.stderr.close()
+            _drop(sys.stdout)
             return 0
+        except Exception as error:
+            words = in_words(error)
+            if words is None:
+                raise
+            return _say(words)
 
     return run
+
+
+def _say(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _let_streams_take_all_text() -> None:
+    """Have characters that a terminal's encoding lacks, and bytes of names that are no text, shown by their numbers."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  until this process ends
+        elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _with_all_printed(status: int) -> int:
+    """The status, once what was printed has left this process; an error would otherwise come after its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop(sys.stdout)
+        return _say(f"standard output cannot be written ({error.strerror or error})")
+    return status
+
+
+def _drop(stream: Any) -> None:
+    """Let what a stream still holds go nowhere."""
+    with suppress(OSError, ValueError):  # a ValueError for a stream without a file, as in notebooks
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # --- Words -----------------------------------------------------------------------------------------------------------
@@ -64,36 +105,6 @@ def split_settings(words: Sequence[str]) -> Tuple[List[str], List[str]]:
     return settings, [word for word in words if not _SETTING.match(word)]
 
 
-# --- Output ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def written_folder(path: Path, force: bool) -> Iterator[Path]:
-    """A folder to write to. Its files go to the final folder at the end; after an error nothing goes there.
-
-    Parameters
-    ----------
-    path : Path
-        The final folder.
-    force : bool
-        Whether it may hold files already: those with the same names are replaced, others stay.
-
-    Raises
-    ------
-    ConfigError
-        If it holds files and `force` is not given, or if it cannot be made.
-    """
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"--output {path}: is a file; expected a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise ConfigError(f"--output {path}: holds files already; write over them with --force, or name another folder")
-    try:
-        with filled_folder(path) as aside:
-            yield aside
-    except OSError as error:
-        raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from None
-
-
 # --- Logging ---------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +119,13 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     @property
     def stream(self) -> Any:
         return getattr(sys, self.stream_name)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Be silent from now on if nobody reads or the disk behind is full: the work goes on, and has its own log."""
+        if isinstance(sys.exc_info()[1], OSError):
+            _drop(self.stream)
+        else:
+            super().handleError(record)
 
 
 def log_to_terminal(stream_name: str = "stdout") -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Literal, Sequence, Tuple
+from typing import Any, Literal, Sequence, Tuple
 
 import numpy as np
 
 from .errors import ConfigError
-from .files import whole_file
 from .fonts import families_for, quiet_fonts
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -62,21 +58,6 @@ def picture_format(path: Path, name: str = "--output") -> str:
             "the picture is written"
         )
     return known
-
-
-@contextmanager
-def whole_picture(path: Path) -> Iterator[Path]:
-    """A path to draw to. It has the ending of the final file, which is written once the picture is whole.
-
-    Parameters
-    ----------
-    path : Path
-        The final file; it is replaced if it exists.
-    """
-    with whole_file(path) as aside, tempfile.TemporaryDirectory() as folder:
-        drawn = Path(folder) / path.name
-        yield drawn
-        shutil.copyfile(drawn, aside)
 
 
 # --- Pages -----------------------------------------------------------------------------------------------------------

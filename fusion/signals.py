@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
+
+#: The exit status that shells use for a command that Ctrl-C ended.
+INTERRUPTED = 130
 
 #: What asks a run to stop and save. A closed terminal (SIGHUP) is as good a reason, and a run knows only these two.
 STOP = (signal.SIGINT, signal.SIGTERM)
 
 Handler = Callable[[int, Any], None]
+
+#: The programs of this package besides `python -m fusion` and its modules.
+_PROGRAMS = ("fusion", "train_cifar.py", "train_imagenet.py", "train_segmentation.py")
+
+
+def leave_at_ctrl_c() -> None:
+    """Have Ctrl-C end a command of this package at once, with one line, while it imports what it needs.
+
+    An import that is interrupted would show a traceback of it, or go on. In a program of others nothing is changed.
+    """
+    if _is_own_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, _leave)
+
+
+def heed_ctrl_c() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt again, from where on a command handles it."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_own_program() -> bool:
+    if sys.argv[:1] != ["-m"]:  # which stands there until Python has found the module
+        return bool(sys.argv) and Path(sys.argv[0]).name in _PROGRAMS
+    with suppress(OSError, ValueError, IndexError):
+        words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+        return words[words.index(b"-m") + 1].split(b".")[0] == b"fusion"
+    return False
+
+
+def _leave(number: int, frame: Any) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
 
 
 class Handlers:

@@ -9,8 +9,9 @@ from run_folders import write_run
 from test_configs import CONFIGS
 
 from fusion.__main__ import main
-from fusion.drawing import FORMATS, label_epochs, new_page, picture_format, save_page, whole_picture
+from fusion.drawing import FORMATS, label_epochs, new_page, picture_format, save_page
 from fusion.errors import ConfigError
+from fusion.files import whole_file_by_ending
 from fusion.published import find_row
 
 ROW = find_row("cifar10_v1_aff_resnet32")
@@ -83,7 +84,7 @@ def test_name_is_refused_before_any_work(run, tmp_path, monkeypatch, capsys):
 
 def test_picture_that_fails_leaves_the_one_before(tmp_path):
     (tmp_path / "a.png").write_text("before")
-    with pytest.raises(RuntimeError), whole_picture(tmp_path / "a.png") as path:
+    with pytest.raises(RuntimeError), whole_file_by_ending(tmp_path / "a.png") as path:
         path.write_text("half")
         raise RuntimeError
     assert (tmp_path / "a.png").read_text() == "before"

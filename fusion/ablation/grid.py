@@ -19,6 +19,7 @@ from typing import List, Optional, Sequence, TextIO
 from ..errors import ConfigError, FusionError
 from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
+from ..outputs import check_place
 from ..signals import Forwarding
 from ..training.config import differing_keys, read_config
 from ..training.configs import find_config
@@ -201,10 +202,8 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
     AblationError
         If a cell ends with an error.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--runs {folder}: cannot hold runs ({error.strerror})") from None
+    check_place(folder, "--runs")
+    folder.mkdir(parents=True, exist_ok=True)
     write_report(folder, collect(cells))
     for number, cell in enumerate(cells, start=1):
         if cell.finished:

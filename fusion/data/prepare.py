@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from ..errors import DataError
 from ..machine import processors
+from ..outputs import check_place
 
 #: From the arguments and the number of threads to the reports of the parts.
 Preparation = Callable[[argparse.Namespace, int], List[Any]]
@@ -68,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise DataError(f"--workers {workers}: expected at least 1")
     recipe = _RECIPES[arguments.data]
     _check_options(arguments, recipe)
+    check_place(arguments.target, "--target")
     reports = recipe.run(arguments, workers)
     if arguments.json:
         print(json.dumps({report.part: asdict(report) for report in reports}))

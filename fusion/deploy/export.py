@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
@@ -24,6 +24,7 @@ from ..errors import ConfigError
 from ..files import whole_folder
 from ..inference.images import find_images
 from ..inference.trained import Trained
+from ..outputs import check_place
 from ..training.logbook import environment, read_result
 from ..training.settings import EvalSettings
 from . import onnx as onnx_format
@@ -146,11 +147,12 @@ def export(
     for name in formats:
         if name not in FORMATS:
             raise ConfigError(f"format {name!r}: expected one of {', '.join(FORMATS)}")
+    _check_new(output, force)
     size = image or (trained.preparation.size, trained.preparation.size)
     traced = _trace(trained, size, with_preprocess)
     batches, expected = _reference(trained, traced, size, images)
     found: Dict[str, Dict[str, float]] = {}
-    with _new_folder(output, force) as folder:
+    with _new_folder(output) as folder:
         for name in formats:
             logger.info("%s: writing, and comparing with the network", name)
             found[name] = differences(name, FORMATS[name](traced, folder, batches), expected)
@@ -307,26 +309,38 @@ def _whole_images(trained: Trained) -> Dict[str, Any]:
 # --- The folder ------------------------------------------------------------------------------------------------------
 
 
+def _check_new(output: Path, force: bool) -> None:
+    """Refuse a folder that exists and may not be replaced, or cannot be made, before any work.
+
+    Raises
+    ------
+    ConfigError
+        In these cases.
+    """
+    if output.name in ("", ".."):
+        raise ConfigError(f"--output {output}: names no new folder; expected one, such as exported")
+    check_place(output)
+    if output.exists():
+        if not force:
+            raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another folder")
+        if not _is_export(output):
+            raise ConfigError(f"--output {output}: is not an earlier export, so --force leaves it; name another folder")
+
+
 @contextmanager
-def _new_folder(output: Path, force: bool) -> Iterator[Path]:
+def _new_folder(output: Path) -> Iterator[Path]:
     """A folder to write into, which takes its final name at the end, or is removed if there was an error.
 
     Raises
     ------
     ConfigError
-        If the folder exists and may not be replaced, or cannot be written.
+        If it cannot be written.
     """
-    if output.exists() or output.is_symlink():
-        if not force:
-            raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another folder")
-        if not _is_export(output):
-            raise ConfigError(f"--output {output}: is not an earlier export, so --force leaves it; name another folder")
-    with ExitStack() as stack:
-        try:
-            aside = stack.enter_context(whole_folder(output))
-        except OSError as error:
-            raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
-        yield aside
+    try:
+        with whole_folder(output) as aside:
+            yield aside
+    except OSError as error:
+        raise ConfigError(f"--output {output}: cannot be written ({error.strerror or error})") from None
 
 
 def _is_export(path: Path) -> bool:

@@ -13,6 +13,7 @@ from ..command import reported
 from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..models import pretrained
+from ..models.parameter_file import save_network
 from ..models.pretrained import FILE, NETWORKS, SUMS, network_in_name
 from ..models.zoo import network_identity
 from ..training import checkpoint
@@ -70,7 +71,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
     with whole_file(target / FILE) as aside:
-        net.save_parameters(str(aside))
+        save_network(net, aside)
         if aside.stat().st_size > _LARGEST:
             raise CheckpointError(f"{run_path}: {aside.stat().st_size:,} bytes of weights; expected under {_LARGEST:,}")
     data = settings.data if settings.data.dir is None else dataclasses.replace(settings.data, dir="data")

@@ -14,9 +14,10 @@ from ..command import log_to_terminal
 from ..compat import mx
 from ..data.imageset import DataSet, ImageSet
 from ..errors import ConfigError
-from ..files import whole_file
+from ..files import write_json
 from ..inference.images import images_in_folder
 from ..inference.trained import Trained, add_source, from_arguments
+from ..outputs import check_folder
 from ..progress import progress
 from ..timing import gain, interleave
 from ..training.config import read_config
@@ -135,12 +136,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--images {arguments.images}: these images calibrate INT8; add --int8, or leave them out")
     if not arguments.max_loss >= 0:
         raise ConfigError(f"--max-loss {arguments.max_loss}: expected percentage points, 0 or more")
-    output = arguments.output
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"--output {output}: is a file; expected the name of a folder")
-    if output.is_dir() and any(output.iterdir()) and not arguments.force:
-        advice = "write over them with --force, or name another folder"
-        raise ConfigError(f"--output {output}: holds files already; {advice}")
+    check_folder(arguments.output, arguments.force)
 
 
 # --- Images ----------------------------------------------------------------------------------------------------------
@@ -256,8 +252,7 @@ def _write(output: Path, made: Dict[str, Optimised], facts: Dict[str, Any]) -> L
                 if old.exists():
                     old.unlink()
     about = output / "optimised.json"
-    with whole_file(about) as aside:
-        aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_json(about, facts)
     return [*files, str(about)]
 
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import CheckpointError
-from ..files import whole_file
+from ..files import whole_file, write_text
 from ..models.network import describe_mismatches
-from ..models.parameter_file import read_parameters
+from ..models.parameter_file import read_parameters, write_parameters
 from ..operators import as_equations
 from .graph_file import read_graph
 
@@ -101,14 +101,10 @@ def save_graph(symbol: Any, arrays: Mapping[str, np.ndarray], prefix: Path) -> T
     """
     graph, weights = _files(prefix)
     auxiliary = set(symbol.list_auxiliary_states())
-    stored = {
-        f"{'aux' if name in auxiliary else 'arg'}:{name}": mx.nd.array(array, dtype=array.dtype)
-        for name, array in arrays.items()
-    }
+    stored = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in arrays.items()}
     with whole_file(weights) as aside:
-        mx.nd.save(str(aside), stored)
-    with whole_file(graph) as aside:
-        symbol.save(str(aside))
+        write_parameters(aside, stored)
+    write_text(graph, symbol.tojson())  # `symbol.save` reports no error on a full disk
     return graph, weights
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from ..command import log_to_terminal
 from ..errors import ConfigError
+from ..outputs import written_picture
 from ..training.config import read_config
 from ..training.configs import WHAT_IT_TAKES, find_config
 from ..words import counted
 from .browse_picture import IMAGES, draw_fed_images
-from .output import add_output_file, written_picture
+from .output import add_output_file
 
 #: Images of a sheet at the most.
 _MOST = 200

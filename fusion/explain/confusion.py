@@ -9,8 +9,9 @@ import math
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
-from ..command import log_to_terminal, written_folder
+from ..command import log_to_terminal
 from ..inference.trained import Trained, add_source, from_arguments
+from ..outputs import written_folder
 from ..training.preparation import load_split
 from ..words import counted
 from .answers import Answers, Pair, answer_all, format_pairs, settings_with

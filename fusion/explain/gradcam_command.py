@@ -9,11 +9,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..command import log_to_terminal, written_folder
+from ..command import log_to_terminal
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source, from_arguments, load_run
+from ..outputs import check_folder, written_folder
 from ..progress import progress
 from ..training.logbook import RunDirectory
 from ..words import counted, distinct
@@ -90,6 +91,7 @@ def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
 def _run(arguments: argparse.Namespace) -> int:
     log_to_terminal("stderr")
     settle_words(arguments)
+    check_folder(arguments.output, arguments.force)
     if not arguments.images:
         raise ConfigError("no image is named, beside the runs to compare: name image files or folders of them")
     files = find_images(arguments.images)

@@ -12,12 +12,13 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..command import log_to_terminal, split_settings, written_folder
+from ..command import log_to_terminal, split_settings
 from ..compat import mx
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
+from ..outputs import check_folder, written_folder
 from ..progress import Counter, progress
 from ..training.preparation import load_split
 from ..words import counted
@@ -119,6 +120,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{arguments.settings[0]}: only --over-data reads the test set; add it, or leave this out")
     if arguments.batch_size < 1:
         raise DataError(f"--batch-size {arguments.batch_size}: expected at least 1")
+    check_folder(arguments.output, arguments.force)
 
 
 def _check_weights(title: str, network: Trained) -> None:

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any, List
 
+from ..outputs import written_picture
 from ..training.logbook import RunDirectory, read_result
 from ..words import counted
 from .curves_picture import RunCurve, draw_run_curves
-from .output import add_output_file, written_picture
+from .output import add_output_file
 
 
 def read_run_curve(path: Path) -> RunCurve:

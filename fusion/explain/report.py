@@ -15,9 +15,10 @@ from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError, FusionError
 from ..inference.images import find_images
 from ..inference.trained import load_run
+from ..outputs import written_file
 from ..training.logbook import RunDirectory, read_result
 from .answers import settings_with
-from .output import add_output_file, written_file
+from .output import add_output_file
 from .report_facts import Known
 from .report_page import Paragraph, Part, Shown, page_as_html
 from .report_sections import DENSE_SECTIONS, SECTIONS, Section

@@ -13,9 +13,10 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 from scipy.special import log_softmax
 
-from ..command import log_to_terminal, written_folder
+from ..command import log_to_terminal
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
+from ..outputs import check_folder, written_folder
 from ..progress import progress
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
 from .masks import MaskAnswer, predict_masks, refuse_same_names
@@ -127,6 +128,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for option, number in (("--top", top), ("--batch-size", arguments.batch_size)):
         if number < 1:
             raise ConfigError(f"{option} {number}: expected at least 1")
+    if arguments.output is not None:
+        check_folder(arguments.output, arguments.force)
     log_to_terminal("stderr")
     files = find_images(arguments.images)
     trained = from_arguments(arguments)

@@ -1,8 +1,9 @@
-"""Files of parameters, `.params`, read without MXNet, which believes whatever such a file says.
+"""Files of parameters, `.params`, read and written without MXNet, which believes whatever such a file says.
 
 MXNet 1.9.1 writes outside its memory where a sparse array's indices point past the array's end, ends the process where
 a shape has -1 dimensions, and allocates what a length asks for. Here each number is compared with the size of the file
-before anything is allocated, and only dense arrays are read.
+before anything is allocated, and only dense arrays are read. MXNet's writer closes its file without a look at what the
+system says of the last bytes: on a full disk it leaves a file that is cut off, and reports no error.
 
 The format (MXNet's `NDArray::Save` in src/ndarray/ndarray.cc), in which all numbers are little-endian:
 
@@ -25,7 +26,7 @@ import stat
 import struct
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Dict, List, Tuple
+from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
 
 import numpy as np
 
@@ -52,6 +53,9 @@ _TYPES = {
     for number, name in enumerate(("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool"))
 }
 _BFLOAT16 = 12
+
+#: The device of every array that is written: the processor.
+_CPU = (1, 0)
 
 #: NumPy 1 has no more dimensions.
 _MOST_DIMENSIONS = 32
@@ -105,6 +109,45 @@ def read_parameters(filename: str) -> Dict[str, np.ndarray]:
         raise CheckpointError(f"{filename}: {reason}; save the network again with save_parameters") from None
     except MemoryError:
         raise CheckpointError(f"{filename}: its arrays do not fit into the memory of this machine") from None
+
+
+def write_parameters(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write a `.params` file, to the byte as MXNet does.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    arrays : mapping of str to array
+        NDArrays or NumPy arrays by name, of one dimension or more.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written to its end.
+    """
+    with path.open("wb") as stream:
+        stream.write(_FIRST.pack(_MAGIC, 0) + _LENGTH.pack(len(arrays)))
+        for array in arrays.values():
+            stored = np.ascontiguousarray(array.asnumpy() if hasattr(array, "asnumpy") else array)
+            kind = next(number for number, dtype in _TYPES.items() if dtype == stored.dtype)
+            shape = struct.pack(f"<i{stored.ndim}q", stored.ndim, *stored.shape)
+            stream.write(_VERSION.pack(_VERSION_2) + _SIGNED.pack(_DENSE) + shape + _DEVICE_AND_TYPE.pack(*_CPU, kind))
+            stream.write(stored.tobytes())
+        stream.write(_LENGTH.pack(len(arrays)))
+        for name in arrays:
+            stream.write(_LENGTH.pack(len(name.encode())) + name.encode())
+
+
+def save_network(net: Any, path: Path) -> None:
+    """Write a network's parameters by their structural names, as its `save_parameters` does; averaged over devices.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written to its end.
+    """
+    write_parameters(path, {name: p._reduce() for name, p in net._collect_params_with_prefix().items()})
 
 
 def _opened(filename: str) -> BinaryIO:

@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError
+from ..outputs import check_picture, written_picture
 from ..tables import text_table
 from .compare import Comparison, OwnRun, best_run, compare, find_runs, read_run, unlike_settings
 from .curves import read_curve
@@ -175,13 +175,10 @@ def _show_comparison(arguments: argparse.Namespace) -> None:
 
     row = find_row(arguments.row)
     picture = arguments.output or arguments.run / f"reproduce_{row.id}.png"
-    picture_format(picture)
+    check_picture(picture, force=True)
     comparison = compare(row, read_run(arguments.run))
-    try:
-        with whole_picture(picture) as aside:
-            draw_comparison(comparison, aside)
-    except OSError as error:
-        raise ConfigError(f"{picture}: the picture cannot be written ({error.strerror})") from None
+    with written_picture(picture, force=True) as aside:
+        draw_comparison(comparison, aside)
     if arguments.json:
         print(json.dumps({**comparison.as_dict(), "picture": str(picture)}))
     else:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..command import log_to_terminal
-from ..drawing import picture_format, whole_picture
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion
 from ..models.zoo import family_of, model_arguments
+from ..outputs import check_picture, written_picture
 from ..progress import progress
 from ..tables import text_columns
 from ..timing import Times, gain
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--{option} {value}: expected at least 1")
     picture = arguments.output
     if picture is not None:
-        _check_picture(picture, arguments.force)
+        check_picture(picture, arguments.force)
     ways = _ways(arguments.ways)
     models = [_candidates(name, arguments.against, arguments.input_size, ways) for name in arguments.models]
     rows, left_out = measure(models, sizes, arguments.rounds, arguments.threads, not arguments.no_memory)
@@ -81,21 +81,10 @@ def _run(arguments: argparse.Namespace) -> None:
         for way, reason in left_out.items():
             print(f"left out: {way} ({reason})")
     if picture is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        with whole_picture(picture) as aside:
+        with written_picture(picture, force=True) as aside:
             draw(rows, aside)
         if not arguments.json:
             print(f"wrote {picture}")
-
-
-def _check_picture(path: Path, force: bool) -> None:
-    """Refuse a picture that cannot be written, before anything is measured."""
-    picture_format(path)
-    if path.is_dir() or (path.exists() and not force):
-        raise ConfigError(f"--output {path}: exists already; name another file, or write over a file with --force")
-    for parent in path.parents:
-        if parent.exists() and not parent.is_dir():
-            raise ConfigError(f"--output {path}: {parent} is a file; expected a folder")
 
 
 def _numbers(option: str, text: str) -> List[int]:

@@ -12,8 +12,8 @@ import numpy as np
 from ..compat import mx
 from ..data.loader import Batch
 from ..devices import contexts
-from ..drawing import whole_picture
-from ..files import whole_file
+from ..files import whole_file, whole_file_by_ending
+from ..models.parameter_file import save_network
 from ..tasks import Task, task_of
 from ..tasks.base import AVERAGED, TEST, Meter
 from . import checkpoint
@@ -175,7 +175,7 @@ class Evaluator:
         about = f"epoch {done}, {headline.title} {headline.text(found[headline.name])}"
         title = f"{model_title(self._settings)} on {self._test_set.title}, {about}"
         self._run.pictures.mkdir(exist_ok=True)
-        with whole_picture(self._run.pictures / f"epoch_{done:04}.png") as path:
+        with whole_file_by_ending(self._run.pictures / f"epoch_{done:04}.png") as path:
             self._task.draw(self._twin, self._test_set, self._normalise, self._devices[0], title, path)
 
     def _keep_best(self, path: Path, prefix: str, found: Dict[str, float], history: History) -> bool:
@@ -184,7 +184,7 @@ class Evaluator:
         is_best = all(headline.is_better(found[headline.name], value) for value in earlier)
         if is_best and self._workers.rank == 0:
             with whole_file(path) as aside:
-                self._twin.save_parameters(str(aside))
+                save_network(self._twin, aside)
         return is_best
 
 
