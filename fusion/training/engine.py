@@ -28,6 +28,7 @@ from ..tasks.base import StepOutput, part_losses
 from ..words import counted
 from . import checkpoint, distributed
 from .averaging import build_average
+from .breakdown import Supply, broken_off
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
 from .gradients import update
@@ -100,10 +101,20 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
         For anything impossible, before the first step where that can be known.
     """
     with distributed.start(settings) as workers:
+        directory = workers.directory(run)
         try:
-            return _train(settings, workers.directory(run), resume, workers)
+            if resume:
+                directory.hold()
+            return _train(settings, directory, resume, workers)
         except DivergedError as error:
             raise with_advice(error, run.last) from None
+        except Exception as error:
+            known = broken_off(error, run)
+            if known is error:
+                raise
+            raise known from None
+        finally:
+            directory.let_go()
 
 
 def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
@@ -133,6 +144,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         run.create(settings)
     run.write_classes(train_set.classes)
     workers.check_alike("step to go on at", state.epoch, state.batch)
+    supply = Supply(batches, alone=workers.size == 1)
     epochs, length, clip = settings.train.epochs, len(batches), settings.optimizer.clip_gradient_norm
     company = Company(usable())
     compiling: ContextManager[None] = without_native_log()  # of the first step
@@ -151,7 +163,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             company.begin()
             label = f"{train_set.title}: epoch {state.epoch + 1}/{epochs}"
             with EpochProgress(label, state.batch, length, batches.batch_size, settings.runtime.log_every) as progress:
-                for batch in batches.epoch(state.epoch, state.batch):
+                for batch in supply.epoch(state.epoch, state.batch):
                     step = state.epoch * length + state.batch
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
@@ -187,6 +199,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
         workers.barrier()  # all may read what the first worker has written
+    supply.raise_error(run)
     return Outcome(state.epoch == epochs, state.epoch, state.batch, workers.rank)
 
 

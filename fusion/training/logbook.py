@@ -10,6 +10,7 @@ pictures/         with runtime.pictures_every, some answers to test images by ep
 result.json       the results of the best and the last epoch
 checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
                   train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
+run.lock          while a process trains the run: its number
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ import platform
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, ContextManager, Dict, List, Optional, Sequence
 
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
-from ..files import whole_file, write_json, write_text
+from ..files import sweep, whole_file, write_json, write_text
+from ..locks import HeldError, Lock
 from ..machine import processors
 from ..processors import chosen
 from ..tasks import Task, task_of
 from . import checkpoint
 from .config import read_config, to_yaml
 from .history import History
+from .run_log import logged_to
 from .settings import Settings
 
 logger = logging.getLogger("fusion")
@@ -54,6 +56,7 @@ class RunDirectory:
     def __init__(self, path: Path, name: Optional[str] = None) -> None:
         self.path = path
         self._name = name
+        self._lock: Optional[Lock] = None
 
     @classmethod
     def unnamed(cls, config: Optional[Path]) -> RunDirectory:
@@ -183,20 +186,53 @@ class RunDirectory:
         Raises
         ------
         ConfigError
-            If the folder holds a run already, or cannot be made.
+            If the folder holds a run already, cannot be made, or another process starts a run in it.
         """
-        if self.config.exists() and self._name is None:
-            raise ConfigError(
-                f"{self.path}: holds a run already; continue it with --resume {self.path}, or name another"
-            )
+        self._refuse_run()
         try:
             if self._name is not None:
                 self._claim(self._name)
             self.last.parent.mkdir(parents=True, exist_ok=True)
+            self.hold()
+            self._refuse_run()  # that another process has started, and ended, since
             write_text(self.config, to_yaml(settings))
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot hold a run ({error.strerror})") from None
         self.write_environment(settings)
+
+    def _refuse_run(self) -> None:
+        if self._name is None and self.config.exists():
+            raise ConfigError(
+                f"{self.path}: holds a run already; continue it with --resume {self.path}, or name another"
+            )
+
+    def hold(self) -> None:
+        """Keep other processes from training this run until `let_go`, and remove what killed ones have left unfinished.
+
+        Raises
+        ------
+        ConfigError
+            If another process trains it.
+        OSError
+            If the folder cannot be written to.
+        """
+        lock = Lock(self.path / "run.lock")
+        try:
+            lock.take()
+        except HeldError as held:
+            raise ConfigError(
+                f"{self.path}: process {held.process} trains this run; wait for its end, or stop it (Ctrl-C, or "
+                f"kill {held.process}), and continue with --resume {self.path}"
+            ) from None
+        self._lock = lock
+        sweep(self.path)  # where a report may be written by another process now
+        for folder in (self.last.parent, self.pictures):
+            sweep(folder, alone=True)
+
+    def let_go(self) -> None:
+        """Let other processes train this run, if it was held."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _claim(self, name: str) -> None:
         """Make the first free folder, even if other runs of this name make theirs at the same time."""
@@ -233,17 +269,9 @@ class RunDirectory:
         """Read the class names in label order; empty for a run of an older version, which did not write them."""
         return self.classes.read_text(encoding="utf-8").splitlines() if self.classes.is_file() else []
 
-    @contextmanager
-    def log(self) -> Iterator[None]:
+    def log(self) -> ContextManager[None]:
         """Within this context, append log messages to run.log as well as to the terminal."""
-        handler = logging.FileHandler(self.path / "run.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            handler.close()
+        return logged_to(self.path / "run.log")
 
     def write_epoch(self, history: History, title: str, facts: Dict[str, Any]) -> None:
         """Write metrics, picture and result of the epochs so far; each file is written completely or not at all.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
 from ..errors import ConfigError
+from ..outputs import check_place
 from ..words import counted
 from .config import differing_keys, read_config, to_yaml
 from .configs import WHAT_IT_TAKES, find_config
@@ -74,9 +75,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(to_yaml(settings, reasons=True), end="")
         return 0
-    log_to_terminal()
     named = arguments.resume or arguments.run_dir
     run = RunDirectory(named) if named else RunDirectory.unnamed(arguments.config)
+    check_place(run.path, "--resume" if arguments.resume else "--run-dir")
+    log_to_terminal()
     from .engine import train
 
     outcome = train(settings, run, resume=arguments.resume is not None)

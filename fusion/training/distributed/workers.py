@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from contextlib import nullcontext
+from typing import Any, ContextManager, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -197,15 +197,17 @@ class _ReadOnly(RunDirectory):
     def create(self, settings: Settings) -> None:
         pass
 
+    def hold(self) -> None:
+        pass
+
     def write_environment(self, settings: Settings) -> None:
         pass
 
     def write_classes(self, names: Any) -> None:
         pass
 
-    @contextmanager
-    def log(self) -> Iterator[None]:
-        yield
+    def log(self) -> ContextManager[None]:
+        return nullcontext()
 
     def write_epoch(self, history: Any, title: str, facts: Any) -> None:
         pass
