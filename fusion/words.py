@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import List, Optional, Sequence
+
+#: How Python keeps a byte of a name that is no text in UTF-8.
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+
+
+def readable(text: str) -> str:
+    """A text that can be drawn and written: a byte of a name that is not UTF-8 becomes a replacement character."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def counted(count: int, noun: str, plural: Optional[str] = None) -> str:

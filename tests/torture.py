@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -44,17 +45,17 @@ from fusion.tables import text_table
 from fusion.training import engine, main, picture  # noqa: F401  children find the engine imported
 from fusion.training.history import TIMINGS
 
-#: Everything that draws random numbers, remembers earlier steps, or writes a file of its own.
+#: All that draws random numbers, remembers earlier steps, or writes a file of its own, in a network of few parameters.
 DIGITS = """
-model: {{name: cifar_resnet, fusion: aff, blocks: 1, channel_times: 1}}
-data: {{name: image_folder, dir: {folder}, size: 16, batch_size: 8}}
+model: {{name: cifar_resnet, fusion: add, blocks: 1, channel_times: 1}}
+data: {{name: image_folder, dir: {folder}, size: 16, batch_size: 12}}
 augment: {{crop_padding: 2, flip: true, mixup_alpha: 0.4, mixup_off_epochs: 1}}
 schedule: {{lr: 0.05, warmup_epochs: 0.5}}
 train: {{epochs: 2, label_smoothing: 0.1, ema_decay: 0.9}}
 runtime: {{log_every: 1}}
 """
 IMAGES = {"train": 24, "test": 10}
-BATCHES = 3
+BATCHES = 2
 
 TASKS = ("classification", "segmentation")
 
@@ -177,7 +178,7 @@ def make_scene(task: str, folder: Path) -> Scene:
     folder.mkdir(parents=True)
     if task == "segmentation":
         write_targets(folder / "data")
-        text = TARGETS.replace("epochs: 3", "epochs: 2")
+        text = TARGETS.replace("epochs: 3", "epochs: 2").replace("batch_size: 4", "batch_size: 6")
     else:
         _write_digits(folder / "data")
         text = DIGITS
@@ -303,12 +304,12 @@ def try_fault(scene: Scene, fault: Fault, row: Row) -> bool:
     return reached
 
 
-def count_changes(scene: Scene) -> int:
-    """How many changes a run makes to its folder."""
+def changes(scene: Scene) -> List[str]:
+    """The changes that a run makes to its folder, in order, by their names."""
     run = scene.folder / "run"
     said = scene.train(run, Fault("counted", 0)).said
     shutil.rmtree(run)
-    return int(re.findall(r"^change (\d+): ", said, re.MULTILINE)[-1])
+    return re.findall(r"^change \d+: (\S+)", said, re.MULTILINE)
 
 
 def sweep_faults(scene: Scene, kind: str, numbers: Sequence[int]) -> Row:
@@ -319,10 +320,10 @@ def sweep_faults(scene: Scene, kind: str, numbers: Sequence[int]) -> Row:
     return row
 
 
-def second_process(scene: Scene) -> Row:
+def second_process(scene: Scene, every: int) -> Iterator[Row]:
     """Start and resume a run that another process trains, and resume it once that has been killed."""
     row, run = Row("a second process"), scene.folder / "run"
-    for number in range(1, 2 * BATCHES, 2):
+    for number in range(1, 2 * BATCHES + 1, min(every, BATCHES)):
         child = scene.start(run, Fault("waits", number))
         child.read_until("waiting")
         started, resumed = scene.train(run), scene.resume(run)
@@ -334,7 +335,7 @@ def second_process(scene: Scene) -> Row:
         wrong = [] if one_message(again, 0) else [f"resumed: status {again.status}, {again.said}"]
         row.count(f"at {number}", resumed, right, wrong or differences(run, scene.whole), left_over(run))
         shutil.rmtree(run)
-    return row
+    yield row
 
 
 # --- A real disk -----------------------------------------------------------------------------------------------------
@@ -364,7 +365,7 @@ class Disk:
             return False
 
 
-def fill_disk(scene: Scene, every: int) -> Iterator[Row]:
+def real_disk(scene: Scene, every: int) -> Iterator[Row]:
     """Train on a disk that is too small by ever less; then start and resume on a disk that is read-only."""
     with Disk(scene.folder / "disk") as disk:
         if disk is None:
@@ -401,15 +402,9 @@ def _go_on(scene: Scene, run: Path, row: Row, about: str, ended: Ended, left: Se
 
 # --- All of it -------------------------------------------------------------------------------------------------------
 
-#: Kinds that happen at a change of the folder; the second of them at opened files only.
-AT_CHANGES = (
-    "killed between writes",
-    "killed within a write",
-    "disk full",
-    "disk full within a write",
-    "read-only disk",
-    "read-only folder",
-)
+#: Kinds that happen at a change of the folder, and those that happen in a file that is opened for writing.
+AT_CHANGES = ("killed between writes", "disk full", "read-only disk", "read-only folder")
+AT_OPENED = ("killed within a write", "disk full within a write")
 
 #: Kinds that happen at a batch.
 AT_BATCHES = (
@@ -424,7 +419,16 @@ AT_BATCHES = (
 )
 
 
-def torture(folder: Path, every: int = 1, tasks: Sequence[str] = TASKS) -> Iterator[Row]:
+#: Kinds that need a process or a disk besides.
+WITH_OTHERS: Dict[str, Callable[[Scene, int], Iterator[Row]]] = {
+    "a second process": second_process,
+    "real disk": real_disk,
+}
+
+KINDS = (*AT_CHANGES, *AT_OPENED, *AT_BATCHES, *WITH_OTHERS)
+
+
+def torture(folder: Path, every: int = 1, tasks: Sequence[str] = TASKS, kinds: Sequence[str] = KINDS) -> Iterator[Row]:
     """End runs of each task in each way.
 
     Parameters
@@ -432,20 +436,24 @@ def torture(folder: Path, every: int = 1, tasks: Sequence[str] = TASKS) -> Itera
     folder : Path
         For their data and runs.
     every : int
-        How many points there are from one that is tried to the next; the rare ones at batches are all tried if it is 1.
-    tasks : sequence of str
-        Some of `TASKS`.
+        How many points there are from one that is tried to the next, and at batches one less than there are at most.
+    tasks, kinds : sequence of str
+        Some of `TASKS` and of `KINDS`.
     """
     for task in tasks:
         scene = make_scene(task, folder / task)
-        changes = count_changes(scene)
-        for place, kind in enumerate(AT_CHANGES):
-            yield sweep_faults(scene, kind, range(1 + place % every, changes + 1, every))
-        for place, kind in enumerate(AT_BATCHES):
-            step = min(every, BATCHES)
-            yield sweep_faults(scene, kind, range(1 + place % step, 2 * BATCHES + 1, step))
-        yield second_process(scene)
-        yield from fill_disk(scene, every)
+        names = changes(scene)
+        points = {
+            **dict.fromkeys(AT_CHANGES, range(1, len(names) + 1)),
+            **dict.fromkeys(AT_OPENED, tuple(number for number, name in enumerate(names, 1) if name == "open")),
+            **dict.fromkeys(AT_BATCHES, range(1, 2 * BATCHES + 1)),
+        }
+        for place, kind in enumerate(kinds):
+            if kind in WITH_OTHERS:
+                yield from WITH_OTHERS[kind](scene, every)
+            else:
+                step = min(every, len(points[kind]) - 1)
+                yield sweep_faults(scene, kind, points[kind][place % step :: step])
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -467,10 +475,11 @@ def run(words: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try every N-th point only (default: 1)")
     parser.add_argument("--task", choices=TASKS, action="append", help="one task only")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="one kind of end only; may be repeated")
     arguments = parser.parse_args(words)
     rows, began = [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture.") as folder:
-        for row in torture(Path(folder), arguments.every, arguments.task or TASKS):
+        for row in torture(Path(folder), arguments.every, arguments.task or TASKS, arguments.kind or KINDS):
             rows.append(row)
             print(f"{time.monotonic() - began:5.0f} s  {'  '.join(row.cells)}", file=sys.stderr, flush=True)
             for fault in row.faults[:3]:

@@ -14,7 +14,7 @@ from typing import Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ..errors import DataError, nearest
-from ..words import counted
+from ..words import counted, readable
 
 logger = logging.getLogger(__name__)
 
@@ -91,11 +91,17 @@ def class_names(train: Path) -> Tuple[str, ...]:
     Raises
     ------
     DataError
-        If there are none, or only one: a network that can give only one answer learns nothing.
+        If there are none, or only one: a network that can give only one answer learns nothing. Or if one is no text.
     """
     classes = tuple(path.name for path in visible_folders(train))
     if not classes:
         raise DataError(f"{train} has no folders; expected one for each class, with its images in it")
+    for name in classes:
+        if readable(name) != name:
+            raise DataError(
+                f"{train} has a folder whose name is not UTF-8, {readable(name)!r}: its class could not be written "
+                "anywhere; rename the folder"
+            )
     refuse_single_class(train, classes)
     return classes
 
