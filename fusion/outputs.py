@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -105,8 +105,9 @@ def _try(path: Path, option: str) -> None:
         raise ConfigError(f"{option} {path}: {each} is a file; expected a folder")
     with tempfile.TemporaryFile(dir=each if each.is_dir() else each.parent):  # it has no name
         pass
-    if not each.is_dir() or each != place:
-        place.with_name(place.name + _LONGEST_ADDITION).exists()  # an error where the name is too long
+    if each != place or not each.is_dir():
+        with suppress(FileNotFoundError):
+            os.lstat(place.with_name(place.name + _LONGEST_ADDITION))  # an error for a name that no file can have
 
 
 # --- After it --------------------------------------------------------------------------------------------------------

@@ -37,10 +37,10 @@ def test_place_that_can_be_written_is_left_as_it_is(tmp_path, monkeypatch, name)
     assert not list(Path("here").iterdir())
 
 
-def test_place_below_a_file_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["file/a", "file/a/b"])
+def test_place_below_a_file_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
-    for name in ("file/a", "file/a/b"):
-        assert f"{tmp_path / 'file'} is a file; expected a folder" in refusal(lambda: check_place(tmp_path / name))
+    assert f"{tmp_path / 'file'} is a file; expected a folder" in refusal(lambda: check_place(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["link", "link/a"])
@@ -82,10 +82,10 @@ def test_file_and_folder_are_told_apart(tmp_path):
 
 def test_folder_that_we_are_in_is_filled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with written_folder(Path("."), force=False) as folder:
+    with written_folder(Path(), force=False) as folder:
         (folder / "a").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    with written_folder(Path("."), force=True) as folder:
+    with written_folder(Path(), force=True) as folder:
         (folder / "b").write_text("new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 

@@ -38,7 +38,9 @@ def _run(arguments: argparse.Namespace) -> None:
     except mx.MXNetError:
         if arguments.input_size is None:
             raise
-        raise ConfigError(f"--input-size {arguments.input_size}: too small for {arguments.model}") from None
+        raise ConfigError(
+            f"--input-size {arguments.input_size}: too small or too large for {arguments.model}"
+        ) from None
     if arguments.json:
         total = rows[0]
         counts = {"parameters": total.parameters, "multiply_adds": total.multiply_adds}

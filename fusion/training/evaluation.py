@@ -224,7 +224,7 @@ def evaluate_weights(settings: Settings, path: Path, device: str) -> Dict[str, A
     net = build_network(settings, len(test_set.classes))
     checkpoint.load_network(path, net, devices)
     net.hybridize(static_alloc=True, static_shape=True)
-    batch_size = settings.data.batch_size * len(devices)
+    batch_size = min(settings.data.batch_size * len(devices), len(test_set))  # a batch is filled up to its size
     batches = task.evaluation_batches(test_set, build_normalisation(settings), batch_size, ALONE.shard)
     found = evaluate(task.answering(net), batches, task.evaluation_meter(), devices)
     about = {"model": model_title(settings), "data": test_set.title, "checkpoint": str(path), "classes": net.classes}

@@ -7,18 +7,21 @@ interruption, the same command continues where it stopped.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...compat import mx
 from ...errors import DataError
 from ...files import write_text
+from ...locks import HeldError, Lock
 from ...progress import progress
 from ..listing import SHOWN
 from .decoding import BadPhotoError, decode, read_header
@@ -106,8 +109,25 @@ def prepare(source: Path, target: Path, val_classes: Optional[Path] = None, work
         raise DataError(f"{source}: no such folder; expected one with train/ and val/, or the official archives")
     classes, parts = list_parts(source, val_classes)
     target.mkdir(parents=True, exist_ok=True)
-    _write_classes(target / CLASSES_FILE, classes)
-    return [_Part(target, part, entries).write(workers) for part, entries in parts.items()]
+    with _held(target):
+        _write_classes(target / CLASSES_FILE, classes)
+        return [_Part(target, part, entries).write(workers) for part, entries in parts.items()]
+
+
+@contextmanager
+def _held(target: Path) -> Iterator[None]:
+    """Keep other processes from appending to the same files."""
+    lock = Lock(target / "prepare.lock")
+    try:
+        lock.take()
+    except HeldError as held:
+        raise DataError(
+            f"{target}: process {held.process} writes records there; wait for its end, or name another --target"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 # --- Checking and writing --------------------------------------------------------------------------------------------
@@ -228,14 +248,22 @@ class _Part:
             texts[".lst"] += f"{number}\t{entry.label}\t{entry.name}\n"
             writer.write_idx(number, mx.recordio.pack(mx.recordio.IRHeader(0, entry.label, number, 0), finding.data))
             number += 1
+        length = writer.tell()
         writer.close()
-        with Path(f"{self.stretch}.rec").open("rb") as records:
-            lengths[".rec"] += self._extend(".rec", records.read())
+        lengths[".rec"] += self._extend(".rec", self._whole_stretch(length))
         for suffix, text in texts.items():
             lengths[suffix] += self._extend(suffix, text.encode())
         new = {**state, "done": state["done"] + len(stretch), "written": number, "lengths": lengths}
         write_text(self.journal, json.dumps(new))
         return new
+
+    def _whole_stretch(self, length: int) -> bytes:
+        """What MXNet's writer has written, which reports no error on a full disk."""
+        path = Path(f"{self.stretch}.rec")
+        data = path.read_bytes()
+        if len(data) != length:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return data
 
     def _extend(self, suffix: str, data: bytes) -> int:
         with self.asides[suffix].open("ab") as file:
