@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint bench matrix
+.PHONY: quickstart test lint bench matrix torture
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,12 @@ bench: $(READY)
 	-$(BIN)/python benchmarks/deployment.py
 	-$(BIN)/python benchmarks/export.py
 	-$(BIN)/python benchmarks/evaluation.py
+	-$(BIN)/python benchmarks/endurance.py
+
+# Ends runs in some hundred ways, resumes them, and compares: some minutes. EVERY=7 tries every seventh point.
+EVERY ?= 1
+torture: $(READY)
+	$(BIN)/python tests/torture.py --every $(EVERY)
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

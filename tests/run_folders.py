@@ -42,6 +42,7 @@ def write_network(path, words, classes, seed=0):
     settings = read_config(None, list(words))
     run = RunDirectory(path)
     run.create(settings)
+    run.let_go()
     run.write_classes(classes)
     mx.random.seed(seed)
     net = build_network(settings, len(classes))

@@ -21,6 +21,7 @@ from fusion.data.photos import sources
 from fusion.data.photos.prepare import prepare
 from fusion.data.photos.sources import read_val_classes
 from fusion.errors import DataError
+from fusion.locks import Lock
 
 CLASSES = ("n01", "n02", "n03")
 
@@ -358,3 +359,34 @@ def test_command_tells_what_it_wrote(source, target, capsys):
 def test_command_ends_with_a_message(tmp_path, capsys):
     assert main(["prepare", "imagenet", "--source", str(tmp_path / "gone"), "--target", str(tmp_path)]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_second_process_is_refused_while_one_writes(source, target):
+    target.mkdir()
+    lock = Lock(target / "prepare.lock")
+    lock.take()
+    with pytest.raises(DataError, match=f"process {os.getpid()} writes records there"):
+        prepare(source, target)
+    assert sorted(files(target)) == ["prepare.lock"]
+    lock.release()
+    prepare(source, target)
+    assert "prepare.lock" not in files(target)
+
+
+def test_records_that_a_full_disk_cut_off_are_not_taken(source, target, monkeypatch):
+    """MXNet's writer closes its file without a word."""
+    close = mx.recordio.MXIndexedRecordIO.close
+
+    def cut(self):
+        uri = self.uri
+        close(self)
+        if self.flag == "w" and Path(uri).exists():
+            os.truncate(uri, max(0, Path(uri).stat().st_size - 5))
+
+    with monkeypatch.context() as full:
+        full.setattr(mx.recordio.MXIndexedRecordIO, "close", cut)
+        with pytest.raises(OSError, match="No space left on device"):
+            prepare(source, target)
+    assert not (target / "train.rec").exists()
+    prepare(source, target)
+    assert len(photos(target, "train")) == 12

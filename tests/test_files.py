@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from fusion import files
-from fusion.files import filled_folder, remove_leftovers, whole_file, whole_folder, write_json, write_text
+from fusion.files import (
+    filled_folder,
+    remove_leftovers,
+    sweep,
+    unfinished,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
 
 #: Writes half of a file, says so, and waits to be killed.
 WRITER = """
@@ -140,3 +149,77 @@ def test_files_are_moved_into_a_folder_that_keeps_its_others(tmp_path):
         raise ValueError
     assert (path / "kept").read_text() == "old"
     assert names(tmp_path) == ["out"]
+
+
+def test_sweep_removes_what_killed_processes_left(tmp_path):
+    names_left = [".a.99999999.part", ".b.c.99999999.old", f".own.{os.getpid()}.part", f".other.{os.getppid()}.part"]
+    kept = ["a.99999999.part", ".a.part", ".a.x.part"]
+    for name in (*names_left, *kept):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in unfinished(tmp_path)] == sorted(names_left)
+    sweep(tmp_path)
+    assert names(tmp_path) == sorted([f".other.{os.getppid()}.part", *kept])  # whose process runs
+    sweep(tmp_path, alone=True)
+    assert names(tmp_path) == sorted(kept)
+    sweep(tmp_path / "missing")
+
+
+def test_folder_that_was_about_to_be_replaced_is_put_back(tmp_path):
+    """A process was killed after it had moved the old folder away, and before the new one took its name."""
+    (tmp_path / ".a.99999999.old").mkdir()
+    (tmp_path / ".a.99999999.old" / "old").write_text("old")
+    (tmp_path / ".a.99999999.part").mkdir()
+    remove_leftovers(tmp_path / "a")
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["old"]
+
+
+def test_folder_whose_new_one_takes_no_name_is_put_back(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").write_text("old")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name.endswith(".part"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="No space"), whole_folder(tmp_path / "a") as aside:
+        (aside / "new").write_text("new")
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["old"]
+
+
+@pytest.mark.parametrize("writing", [whole_file, whole_folder, filled_folder])
+def test_error_names_the_final_file(tmp_path, writing):
+    with pytest.raises(OSError) as raised, writing(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "a")
+    with pytest.raises(OSError) as raised, writing(tmp_path / "a") as aside:
+        (aside / "none" / "b").write_text("")
+    assert raised.value.filename == str(tmp_path / "a")
+    assert not names(tmp_path)
+
+
+def test_error_while_cleaning_up_does_not_hide_the_first(tmp_path, monkeypatch):
+    def refuse(self):
+        raise OSError(30, "Read-only file system")
+
+    with pytest.raises(OSError, match="No space"), whole_file(tmp_path / "a") as aside:
+        aside.write_text("half")
+        monkeypatch.setattr(Path, "unlink", refuse)
+        raise OSError(28, "No space left on device")
+
+
+def test_folder_is_filled_from_within(tmp_path, monkeypatch):
+    """A folder may be a disk of its own, and its parent no place for us."""
+    (tmp_path / "a").mkdir()
+    with filled_folder(tmp_path / "a") as aside:
+        assert aside.parent == tmp_path / "a"
+        (aside / "b").write_text("new")
+    assert names(tmp_path / "a") == ["b"]
+    monkeypatch.chdir(tmp_path / "a")
+    with filled_folder(Path()) as aside:
+        (aside / "c").write_text("new")
+    assert names(tmp_path / "a") == ["b", "c"]

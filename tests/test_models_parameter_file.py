@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fusion.compat import mx
 from fusion.errors import CheckpointError
 from fusion.models import network, parameter_file, pretrained
 from fusion.models.network import Network
-from fusion.models.parameter_file import read_parameters
+from fusion.models.parameter_file import read_parameters, save_network, write_parameters
 
 VERSIONS = {"1": 0xF993FAC8, "2": 0xF993FAC9, "3": 0xF993FACA}
 
@@ -248,3 +249,33 @@ def test_cut_file_is_refused(write, keep):
     whole = b"".join([head(2), dense() * 2, names("a.b", "a.c")])
     with pytest.raises(CheckpointError, match="not a complete MXNet parameter file"):
         read_parameters(write(whole[: min(keep, len(whole) - 1)]))
+
+
+# --- Written ---------------------------------------------------------------------------------------------------------
+
+
+def test_written_file_is_mxnets_to_the_byte(tmp_path):
+    kinds = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64")
+    draw = np.random.default_rng(0)
+    arrays = {f"arg:{kind}": mx.nd.array(100 * draw.random((2, 3)), dtype=kind) for kind in kinds}
+    arrays["aux:é"] = mx.nd.ones((1,))
+    mx.nd.save(str(tmp_path / "mxnet"), arrays)
+    write_parameters(tmp_path / "ours", arrays)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "mxnet").read_bytes()
+
+
+def test_network_is_saved_as_it_saves_itself(tmp_path):
+    net = mx.gluon.nn.HybridSequential()
+    net.add(mx.gluon.nn.Dense(3, in_units=2), mx.gluon.nn.BatchNorm(in_channels=3))
+    net.initialize(ctx=[mx.cpu(0), mx.cpu(1)])
+    net.save_parameters(str(tmp_path / "mxnet"))
+    save_network(net, tmp_path / "ours")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "mxnet").read_bytes()
+
+
+def test_full_disk_is_an_error():
+    """MXNet's own writer reports none for so few bytes."""
+    arrays = {"a": mx.nd.ones((3,))}
+    mx.nd.save("/dev/full", arrays)
+    with pytest.raises(OSError, match="No space"):
+        write_parameters(Path("/dev/full"), arrays)

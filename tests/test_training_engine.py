@@ -21,6 +21,8 @@ from fusion import data as datasets
 from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
+from fusion.data.loader import TrainingBatches
+from fusion.errors import DataError
 from fusion.machine import Usable
 from fusion.processors import Company, Threads
 from fusion.progress import EpochProgress
@@ -28,6 +30,7 @@ from fusion.signals import Interruption
 from fusion.tasks.base import StepOutput
 from fusion.tasks.classification.meters import TrainingMeter
 from fusion.training import checkpoint, engine, main, picture, preparation
+from fusion.training.breakdown import BrokenOffError
 from fusion.training.config import read_config
 from fusion.training.divergence import DivergedError
 from fusion.training.engine import take_step, train
@@ -462,6 +465,59 @@ def test_network_that_diverged_in_the_last_step_of_an_epoch_is_not_saved(toy, fe
     assert all(
         np.isfinite(array).all() for prefix in ("param/", "optimizer/") for array in arrays(run, prefix).values()
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "not enough memory"),
+        (OSError(5, "Input/output error", "a.png"), "a.png: Input/output error"),
+        (DataError("a.png is damaged"), "a.png is damaged"),
+        (KeyError("mistake"), "KeyError: 'mistake' (test_training_engine.py, line "),
+        (SystemExit(0), "SystemExit: 0 ("),
+    ],
+)
+def test_batch_that_cannot_be_made_ends_the_run_with_its_position_saved(
+    toy, feed, tmp_path, monkeypatch, error, reason
+):
+    toy(*flatten_and_dense())
+    whole = go(tmp_path / "whole")
+    make = TrainingBatches.make
+
+    def fail(self, epoch, number, order):
+        if (epoch, number) == (1, 3):
+            raise error
+        return make(self, epoch, number, order)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(TrainingBatches, "make", fail)
+        with pytest.raises(BrokenOffError) as ended:
+            go(tmp_path / "run")
+    assert str(ended.value).startswith("batch 4 of epoch 2 cannot be made: ")
+    assert reason in str(ended.value)
+    assert str(ended.value).endswith(f"The last checkpoint is whole: continue with --resume {tmp_path / 'run'}")
+    assert not (tmp_path / "run" / "run.lock").exists()
+    seen = trained_batches(monkeypatch)
+    run = go(tmp_path / "run", resume=True)
+    assert len(seen) == 2  # of the five
+    assert_identical(run, whole)
+
+
+def test_full_disk_ends_the_run_with_one_message(toy, feed, tmp_path, monkeypatch):
+    toy(*flatten_and_dense())
+
+    def fill(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.np, "savez", fill)
+    with pytest.raises(BrokenOffError) as ended:
+        go(tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.npz"
+    assert str(ended.value) == (
+        f"{last}: No space left on device; free some room on this disk, or write to another. "
+        f"There is no checkpoint yet: start again with --resume {tmp_path / 'run'}"
+    )
+    assert [path.name for path in last.parent.iterdir()] == ["best.params"]
 
 
 def test_folder_that_holds_a_run_is_left_alone(feed, tmp_path):

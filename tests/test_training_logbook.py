@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import struct
 import sys
 from importlib import metadata
@@ -15,6 +16,7 @@ import pytest
 from classified import COLUMNS, TASK, history
 
 import fusion
+from fusion import command
 from fusion.compat import mx
 from fusion.errors import ConfigError
 from fusion.processors import Threads, chosen
@@ -45,6 +47,7 @@ def run(tmp_path, settings):
     """The folder of a run that has started."""
     directory = RunDirectory(tmp_path / "run")
     directory.create(settings)
+    directory.let_go()
     return directory
 
 
@@ -221,6 +224,56 @@ def test_row_of_other_columns_is_refused_and_the_old_files_stay(run):
         run.write_epoch(history([row(1), row(2, accuracy=1.0)]), "title", FACTS)
     assert run.metrics.read_bytes() == before
     assert sorted(run.path.iterdir()) == names
+
+
+def test_held_run_is_refused_to_others_with_its_process(run, settings):
+    run.hold()
+    said = refusal(RunDirectory(run.path).hold)
+    assert said.startswith(f"{run.path}: process {os.getpid()} trains this run; wait for its end")
+    run.let_go()
+    assert not (run.path / "run.lock").exists()
+
+
+def test_two_processes_do_not_start_one_run(tmp_path, settings):
+    first = RunDirectory(tmp_path / "run")
+    first.create(settings)
+    first.config.unlink()  # as if the first had not come so far yet
+    assert "trains this run" in refusal(lambda: RunDirectory(tmp_path / "run").create(settings))
+    assert not first.config.exists()
+    first.let_go()
+
+
+def test_what_killed_processes_left_is_gone_at_the_next_start(run):
+    run.pictures.mkdir()
+    left = [run.path / ".config.yaml.99999999.part", run.last.parent / f".last.npz.{os.getppid()}.part"]
+    left += [run.pictures / ".epoch_0001.png.1.part", run.path / f".metrics.csv.{os.getpid()}.part"]
+    for path in left:
+        path.write_text("half")
+    run.hold()
+    run.let_go()
+    assert not [path for path in left if path.exists()]
+
+
+def test_log_without_room_does_not_end_a_run(run, tmp_path, capsys):
+    (run.path / "run.log").symlink_to("/dev/full")
+    logger = logging.getLogger("fusion")
+    command.log_to_terminal()
+    with run.log():
+        logger.info("one")
+        logger.info("two")
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines() == [
+        "one",
+        f"{run.path / 'run.log'}: cannot be written now (No space left on device)",
+        "two",
+    ]
+
+
+def test_log_takes_names_that_are_no_text(run):
+    with run.log():
+        logging.getLogger("fusion").warning("a\udcff")
+    assert (run.path / "run.log").read_text().endswith("a\\udcff\n")
 
 
 def test_run_without_a_finished_epoch_has_no_result(run):
