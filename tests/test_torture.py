@@ -1,52 +1,96 @@
-"""The short form of tests/torture.py: one end of each sort for either task, and what makes its verdict."""
+"""The short form of tests/torture.py, and what makes its verdict."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
-import torture
-from torture import TASKS, Ended, Fault, Row, differences, make_scene, one_message, try_fault
+from torture import TASKS, Ended, Row, differences, left_over, one_message, table
 
+HERE = Path(__file__).resolve().parent
 
-@pytest.fixture(scope="module", params=TASKS)
-def scene(request, tmp_path_factory):
-    return make_scene(request.param, tmp_path_factory.mktemp("torture") / request.param)
-
-
-#: A kind and where, of about sixty changes and four batches.
-POINTS = (
-    ("killed between writes", 31),
-    ("killed within a write", 34),
-    ("disk full", 35),
-    ("disk full within a write", 36),
-    ("read-only disk", 9),
-    ("SIGTERM", 3),
-    ("loader thread: disk error", 4),
-    ("NaN", 4),
+#: An end of each sort.
+KINDS = (
+    "killed between writes",
+    "killed within a write",
+    "disk full",
+    "disk full within a write",
+    "read-only disk",
+    "SIGTERM",
+    "loader thread: disk error",
+    "NaN",
+    "a second process",
 )
 
 
-@pytest.mark.parametrize(("kind", "number"), POINTS, ids=[kind for kind, _ in POINTS])
-def test_run_that_ended_goes_on_as_if_it_had_not(scene, kind, number):
-    row = Row(kind)
-    assert try_fault(scene, Fault(kind, number, scene.sizes), row)
-    assert (row.tried, row.resumed, row.told, row.clean) == (1, 1, 1, 1), row.faults
+@pytest.mark.parametrize("task", [TASKS[0], pytest.param(TASKS[1], marks=pytest.mark.slow)])
+def test_runs_that_ended_go_on_as_if_they_had_not(task):
+    """In a process of its own, because it forks."""
+    words = [word for kind in KINDS for word in ("--kind", kind)]
+    command = [sys.executable, str(HERE / "torture.py"), "--every", "60", "--task", task, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    for kind in KINDS:
+        tried, resumed, told, left = lines_of(done.stdout)[kind]
+        assert 0 < tried == resumed == told, done.stdout
+        assert left == 0
 
 
-def test_second_process_is_refused_and_a_killed_one_leaves_no_lock(scene):
-    (row,) = torture.second_process(scene, every=torture.BATCHES)
-    assert row.tried == row.resumed == row.told == row.clean == 2, row.faults
+def lines_of(text):
+    """The numbers of each line of the table, by its first words."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 4 and all(word.isdecimal() for word in words[-4:]):
+            found[" ".join(words[:-4])] = tuple(map(int, words[-4:]))
+    return found
 
 
-def test_run_that_is_not_the_whole_one_is_told(scene, tmp_path):
-    """The comparison itself: a run with another seed differs in its figures and its weights."""
-    scene.config.write_text(scene.config.read_text().replace("epochs: 2", "epochs: 2, seed: 9"))
-    run = tmp_path / "run"
-    assert scene.train(run).status == 0
-    found = differences(run, scene.whole)
-    scene.config.write_text(scene.config.read_text().replace(", seed: 9", ""))
-    assert {"metrics.csv differs", "checkpoints/last.npz differs"} <= set(found)
-    (run / "classes.txt").unlink()
-    assert any("classes.txt" in words for words in differences(run, scene.whole))
+@pytest.fixture
+def whole(tmp_path):
+    """The files of a run that are compared."""
+    run = tmp_path / "whole"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "metrics.csv").write_text("epoch,train_loss,seconds\n1,0.5,3\n")
+    (run / "result.json").write_text(json.dumps({"model": "m", "best": {"epoch": 1, "seconds": 3}}))
+    np.savez(run / "checkpoints" / "last.npz", state=np.zeros(3), **{"param/a": np.ones(2)})
+    for name in ("checkpoints/best.params", "config.yaml", "classes.txt"):
+        (run / name).write_text(name)
+    return run
+
+
+@pytest.fixture
+def other(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "other"))
+
+
+def test_times_are_no_difference(whole, other):
+    (other / "metrics.csv").write_text("epoch,train_loss,seconds\n1,0.5,4\n")
+    (other / "result.json").write_text(json.dumps({"model": "m", "best": {"epoch": 1, "seconds": 4}}))
+    assert differences(other, whole) == []
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "result.json", "checkpoints/last.npz", "checkpoints/best.params"])
+def test_each_file_of_another_run_is_a_difference(whole, other, name):
+    (other / "metrics.csv").write_text("epoch,train_loss,seconds\n1,0.6,3\n")
+    (other / "result.json").write_text(json.dumps({"model": "m", "best": {"epoch": 2, "seconds": 3}}))
+    np.savez(other / "checkpoints" / "last.npz", state=np.zeros(3), **{"param/a": np.nextafter(np.ones(2), 2)})
+    (other / "checkpoints" / "best.params").write_text("cut")
+    assert f"{name} differs" in differences(other, whole)
+
+
+def test_file_that_is_missing_or_left_over_is_a_difference(whole, other):
+    (other / "classes.txt").unlink()
+    (other / "checkpoints" / ".last.npz.7.part").write_text("half")
+    assert "classes.txt differs" in differences(other, whole)
+    assert "files ['checkpoints/.last.npz.7.part', 'classes.txt']" in differences(other, whole)
+    assert left_over(other) == [other / "checkpoints" / ".last.npz.7.part"]
+    assert left_over(whole) == []
 
 
 @pytest.mark.parametrize(
@@ -61,3 +105,12 @@ def test_run_that_is_not_the_whole_one_is_told(scene, tmp_path):
 )
 def test_end_is_right_with_one_message(ended, right):
     assert one_message(ended, 2) is right
+
+
+def test_table_adds_up_and_counts_what_was_wrong():
+    good, bad = Row("kind"), Row("kind")
+    good.count("1", Ended(2, ""), True, [], [])
+    bad.count("2", Ended(1, ""), False, ["metrics.csv differs"], [Path("a")])
+    assert lines_of(table([good, bad])) == {"kind": (2, 1, 1, 1), "all": (2, 1, 1, 1)}
+    assert not good.faults
+    assert len(bad.faults) == 1
