@@ -77,7 +77,8 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     data = settings.data if settings.data.dir is None else dataclasses.replace(settings.data, dir="data")
     write_text(target / "config.yaml", to_yaml(dataclasses.replace(settings, data=data)))
     write_text(target / "classes.txt", "".join(f"{each}\n" for each in classes))
-    (target / "metrics.csv").write_bytes(run.metrics.read_bytes())
+    with whole_file(target / "metrics.csv") as aside:
+        aside.write_bytes(run.metrics.read_bytes())
     facts = {**result, "data": title or result["data"], "last": run.history().rows[-1]}
     write_json(target / "result.json", facts)
     _write_checksums(folder)
