@@ -246,7 +246,7 @@ def test_unknown_format_image_and_folder(trained, tmp_path, at_once):
     with pytest.raises(DataError, match="no images in this folder"):
         export(trained, tmp_path / "out", images=[tmp_path])
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="is a file; expected a folder"):
         export(trained, tmp_path / "file" / "out")
 
 

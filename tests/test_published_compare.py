@@ -382,5 +382,6 @@ def test_run_without_a_finished_epoch_is_one_message(tmp_path, capsys):
 
 def test_picture_that_cannot_be_written_is_one_message(tmp_path, capsys):
     run = run_of(tmp_path)
+    (tmp_path / "no").write_text("")
     assert main(["reproduce", CIFAR10.id, "--run", str(run.path), "--output", str(tmp_path / "no" / "a.png")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "no is a file; expected a folder" in capsys.readouterr().err

@@ -189,7 +189,7 @@ def test_picture_that_cannot_be_written_is_refused_before_anything_is_measured(m
     for name, message in (
         ("a.txt", "a.txt: expected a name that ends in .png, .pdf"),
         ("a", "expected a name that ends in"),
-        ("folder.png", "folder.png: exists already"),
+        ("folder.png", "folder.png: is a folder; expected a file"),
         ("file/a.png", "file is a file; expected a folder"),
     ):
         assert main(["benchmark", "aff_resnet32", "--output", str(tmp_path / name), "--force"]) == 2

@@ -188,7 +188,7 @@ def refusal(capsys, *words):
         (["--device", "tpu"], ["device 'tpu'", "expected cpu"]),
         (["data.batch_size=1438"], ["a batch of 1438 is more than the 1,437 training images"]),
         (["data.batch_size=719", "--device", "cpu:2"], ["a batch of 1438 is more than the 1,437 training images"]),
-        (["--run-dir", "file/run"], ["file/run: cannot hold a run"]),
+        (["--run-dir", "file/run"], ["--run-dir file/run: ", "file is a file; expected a folder"]),
     ],
 )
 def test_impossible_input_is_refused_before_anything_is_written(here, capsys, words, expected):
