@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import DataError
 from .header import MOST_PIXELS
-from .records import FRAME, IMAGE_HEADER, LENGTH_BITS, MAGIC, WHOLE
+from .records import FIRST, FRAME, IMAGE_HEADER, LAST, LENGTH_BITS, MAGIC, WHOLE
 
 _WORD = 4
 _LENGTH = (1 << LENGTH_BITS) - 1
@@ -75,22 +75,23 @@ def _is_believed(path: Path) -> bool:
 def _are_plain(words: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Which of these places have a record of one part that ends where the next one begins."""
     magic, word = words[starts // _WORD], words[starts // _WORD + 1]
-    following = starts + FRAME.size + _padded((word & _LENGTH).astype(np.int64))
+    following = starts + FRAME.size + -(-(word & _LENGTH).astype(np.int64) // _WORD) * _WORD
     return np.asarray((magic == MAGIC) & (word >> LENGTH_BITS == WHOLE) & (following == ends))
-
-
-def _padded(length: np.ndarray) -> np.ndarray:
-    return -(-length // _WORD) * _WORD
 
 
 def _follow(path: Path, words: np.ndarray, start: int, end: int) -> None:
     """Follow what lies between two indexed places: records of several parts, or records that are not in the index."""
-    position = start
+    position, inside = start, False
     while position < end:
         if position + FRAME.size > end or words[position // _WORD] != MAGIC:
             raise _fault(path, position, "no record begins there")
-        position += FRAME.size + int(_padded(words[position // _WORD + 1] & _LENGTH))
-    if position != end:
+        word = int(words[position // _WORD + 1])
+        kind = word >> LENGTH_BITS
+        if (kind in (WHOLE, FIRST)) == inside:
+            raise _fault(path, position, "the parts of the record there are not in order")
+        inside = kind not in (WHOLE, LAST)
+        position += FRAME.size + -(-(word & _LENGTH) // _WORD) * _WORD
+    if inside or position != end:
         raise _fault(path, start, f"the record there does not end at byte {end:,}, where the next one begins")
 
 

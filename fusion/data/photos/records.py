@@ -26,7 +26,7 @@ class BadRecordError(DataError):
 MAGIC = 0xCED7230A
 FRAME = struct.Struct("<II")
 LENGTH_BITS = 29
-WHOLE, _FIRST, _LAST = 0, 1, 3  # what the flag bits say
+WHOLE, FIRST, LAST = 0, 1, 3  # what the flag bits say
 IMAGE_HEADER = struct.Struct("<IfQQ")
 _FLOAT = 4
 
@@ -128,9 +128,9 @@ def _join_parts(span: bytes) -> bytes:
         kind, length = word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
         position += FRAME.size
         part = span[position : position + length]
-        if magic != MAGIC or len(part) < length or (kind in (WHOLE, _FIRST)) == bool(parts):
+        if magic != MAGIC or len(part) < length or (kind in (WHOLE, FIRST)) == bool(parts):
             raise ValueError("not a record")
         parts.append(part)
-        if kind in (WHOLE, _LAST):
+        if kind in (WHOLE, LAST):
             return struct.pack("<I", MAGIC).join(parts)
         position += length  # parts but the last have a length that is a multiple of four, so that no padding follows
