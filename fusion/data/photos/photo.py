@@ -173,7 +173,7 @@ def middle_box(height: int, width: int) -> Box:
     """What is scaled of a photo of which only the centre is wanted: all of it, or of a very long one the middle part.
 
     A photo of 30,000 by 1 pixels whose shorter side is scaled to 256 would take 6 GB, and the centre is one pixel of
-    it. Neither the scale nor the centre is changed by what is left out here.
+    it. What is left out here moves the scale and the centre by less than a pixel of the result.
 
     Parameters
     ----------
