@@ -45,6 +45,7 @@ setup(
         "PyYAML",
         "Pillow>=9.1",
         "opencv-python",
+        "simplejpeg>=1.7",  # says when a JPEG is damaged, which OpenCV and Pillow leave out
         "tqdm",
         "setuptools; python_version >= '3.12'",  # has the distutils that MXNet imports
     ],

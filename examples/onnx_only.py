@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 folder, photo = Path(sys.argv[1]), sys.argv[2]
 description = json.loads((folder / "model.json").read_text())
 session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
 
-image = Image.open(photo).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
 original, preparation = image.size, description["images"]
 answers_pixels, whole = len(description["output"]["shape"]) == 4, "multiple_of" in preparation
 if not whole:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 # MXNet 1.9.1 reads `numpy.bool`, which NumPy 1.24 removed: provide it before the import.
 # (On Python 3.12 and later, MXNet also needs the `distutils` of setuptools, which must be imported first.)
@@ -40,7 +40,7 @@ if len(description["output"]["shape"]) == 4:
 
 # Scale the shorter side to the length that the network was trained with, then cut out the centre.
 height, width = description["images"]["centre_crop"]
-image = Image.open(photo).convert("RGB")
+image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
 scale = description["images"]["shorter_side"] / min(image.size)
 image = image.resize((round(image.width * scale), round(image.height * scale)), Image.BILINEAR)
 left, top = (image.width - width) // 2, (image.height - height) // 2

@@ -37,6 +37,7 @@ _PARTS = (
     ("tabulate", "tables", "python -m pip install tabulate", ADVICE),
     ("jinja2", "the report", "python -m pip install jinja2", ADVICE),
     ("cv2", "reading photos", "python -m pip install opencv-python 'numpy<2'", ADVICE),
+    ("simplejpeg", "noticing damaged JPEG files", "python -m pip install simplejpeg", ADVICE),
     ("gluoncv", "GluonCV's networks", "python -m pip install gluoncv==0.10.5.post0 'numpy<2'", ADVICE),
     ("onnx", "export to ONNX", _ONNX, OK),
     ("onnxruntime", "running ONNX", _ONNX, OK),

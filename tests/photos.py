@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import numpy as np
+from PIL import Image
 
 from fusion.compat import mx
 from fusion.data.augment import Normalisation
@@ -10,6 +15,17 @@ from fusion.data.photos.decoding import opencv
 
 #: Leaves pixels as they are, from 0 to 255.
 AS_THEY_ARE = Normalisation((0, 0, 0), (1 / 255,) * 3)
+
+#: How Pillow stores a picture, so that a reader that goes by its orientation shows it again.
+_STORING = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
 
 def smooth(height, width, seed=0):
@@ -50,3 +66,39 @@ def write_records(path, files, labels):
         writer.write_idx(number, mx.recordio.pack(mx.recordio.IRHeader(0, label, number, 0), data))
     writer.close()
     return path
+
+
+def with_orientation(picture, orientation, form="JPEG"):
+    """A file of a picture that its EXIF data says to be stored in one of the eight ways."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(picture).transpose(_STORING[orientation]) if orientation > 1 else Image.fromarray(picture)
+    file = io.BytesIO()
+    options = {"quality": 95, "subsampling": 0} if form == "JPEG" else {}
+    stored.save(file, form, exif=exif.tobytes(), **options)
+    return file.getvalue()
+
+
+def png_header(height, width):
+    """A PNG file of one colour without its pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def mutated(data, kind, draw):
+    """A JPEG file with damage in what is behind its header."""
+    start = data.index(b"\xff\xda") + 12
+    place = int(draw.integers(start, (start + len(data)) // 2))
+    length = int(draw.integers(200, (len(data) - place) // 2))
+    if kind == "missing middle":
+        return data[:place] + data[place + length :]
+    if kind == "zeros":
+        return data[:place] + bytes(length) + data[place + length :]
+    found = bytearray(data)
+    for place in draw.integers(start, len(data) - 2, 20):
+        found[place] = int(draw.integers(256))
+    return bytes(found)

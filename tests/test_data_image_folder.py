@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from fusion.data import image_folder, load_dataset
+from fusion.data.photos import photo
 from fusion.errors import DataError
 
 REAL = "FUSION_CIFAR10_FOLDER"
@@ -142,6 +143,27 @@ def load_exact_rest(root):
     return load(root).images
 
 
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1)])
+def test_long_image_is_cut_before_it_is_scaled(root, monkeypatch, size):
+    sizes = []
+    real = Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda image, to, *rest: sizes.append(to) or real(image, to, *rest))
+    save(root / "train" / "cat" / "a.png", (1, 2, 3), size=size)
+    assert (load(root, fit="resize").images[0] == (1, 2, 3)).all()
+    assert max(sizes[0]) <= 18 * 8
+
+
+@pytest.mark.parametrize("size", [(30, 20), (8, 128), (9, 300)])
+def test_what_is_cut_off_a_long_image_is_not_missed(root, monkeypatch, size):
+    pixels = np.indices(size).sum(axis=0).astype(np.uint8)[..., None] * np.array([1, 2, 3], np.uint8)
+    Image.fromarray(pixels).save(root / "train" / "cat" / "a.png")
+    found = load(root, fit="resize").images[0]
+    monkeypatch.setattr(photo, "LONGEST", 10**9)
+    whole = load(root, fit="resize").images[0]
+    pixel = 3  # what blue rises by from one pixel to the next
+    assert np.abs(found.astype(int) - whole).max() <= (pixel if max(size) > 16 * min(size) else 0)
+
+
 @pytest.mark.parametrize("lenient", [False, True])  # GluonCV makes Pillow so
 def test_unreadable_images_are_counted_and_named(root, monkeypatch, lenient):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", lenient)
@@ -151,7 +173,9 @@ def test_unreadable_images_are_counted_and_named(root, monkeypatch, lenient):
     Image.fromarray(pixels).save(dog / "c.jpg")
     (dog / "c.jpg").write_bytes((dog / "c.jpg").read_bytes()[:-60])
     save(dog / "d.png", (0, 0, 0), size=(9, 9))  # the wrong size is reported only when all can be read
-    expected = r"2 of 5 images cannot be read: cat.a\.png \(neither JPEG nor PNG\), dog.c\.jpg \(.*truncated.*\); mend"
+    expected = (
+        r"2 of 5 images cannot be read: cat.a\.png \(neither JPEG nor PNG\), dog.c\.jpg \(JPEG without its end\); mend"
+    )
     with pytest.raises(DataError, match=expected):
         load(root)
 

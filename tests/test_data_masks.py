@@ -16,7 +16,7 @@ from fusion.data.masks.folder import VOC_CLASSES
 from fusion.data.masks.labels import IGNORE, binary_labels, class_labels, read_labels
 from fusion.data.masks.maskset import MaskSet, resized_mask
 from fusion.data.masks.palette import class_colours, colour_table, label_colours, paint
-from fusion.data.photos.decoding import BadPhotoError
+from fusion.data.photos.header import BadPhotoError
 from fusion.errors import DataError
 
 NAMES = ("sky", "road", "car")

@@ -12,7 +12,7 @@ from fusion.data.augment import Normalisation
 from fusion.data.autoaugment import POLICIES
 from fusion.data.imagenet import load
 from fusion.data.photos.batches import PhotoBatches, Targets
-from fusion.data.photos.decoding import BadPhotoError
+from fusion.data.photos.header import BadPhotoError
 from fusion.data.photos.photo import PhotoAugmentation
 from fusion.data.photos.photoset import PhotoSet, PhotoView
 from fusion.errors import DataError

@@ -12,7 +12,8 @@ from PIL import Image, ImageFile
 
 from fusion.data.autoaugment import POLICIES
 from fusion.data.photos import photo
-from fusion.data.photos.decoding import BadPhotoError, Header, decode, opencv, read_header
+from fusion.data.photos.decoding import decode_shown, opencv
+from fusion.data.photos.header import BadPhotoError, Header, read_header
 from fusion.data.photos.photo import (
     Box,
     PhotoAugmentation,
@@ -62,7 +63,7 @@ def decibels(one, other):
 def test_header_of_each_kind(mode, options, expected):
     data = saved(Image.new(mode, (30, 20)), **options)
     assert read_header(data) == expected
-    assert decode(data).shape == (20, 30, 3)
+    assert decode_shown(data).shape == (20, 30, 3)
 
 
 def test_header_is_that_of_the_photo_and_not_of_its_thumbnail():
@@ -105,7 +106,7 @@ def test_truncated_png_is_refused():
 def test_what_the_decoder_refuses_is_a_bad_photo():
     data = encoded(smooth(40, 60))
     with pytest.raises(BadPhotoError, match="cannot be decoded"):
-        decode(data[:16] + b"\0\0\0\0\0\0\0\0" + data[24:])
+        decode_shown(data[:100] + b"\0" * 8 + data[108:])
 
 
 # --- Transparency ----------------------------------------------------------------------------------------------------
@@ -134,14 +135,16 @@ def clear_and_opaque(mode):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
 def test_transparent_pixels_are_white_and_the_others_as_they_are(mode):
-    shown = decode(clear_and_opaque(mode))[0, :, ::-1].tolist()
+    shown = decode_shown(clear_and_opaque(mode))[0, :, ::-1].tolist()
     assert shown == [[255, 255, 255], [90, 90, 90] if mode in ("LA", "L") else [200, 0, 0]]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
 def test_both_readers_show_transparent_images_alike(tmp_path, mode):
     (tmp_path / "a.png").write_bytes(clear_and_opaque(mode))
-    assert (decode((tmp_path / "a.png").read_bytes())[..., ::-1] == np.asarray(on_white(tmp_path / "a.png"))).all()
+    assert (
+        decode_shown((tmp_path / "a.png").read_bytes())[..., ::-1] == np.asarray(on_white(tmp_path / "a.png"))
+    ).all()
 
 
 def on_white(path):
@@ -150,7 +153,11 @@ def on_white(path):
 
 
 def test_half_transparent_is_half_white():
-    assert decode(saved(Image.new("RGBA", (1, 1), (0, 100, 200, 128)), format="PNG"))[0, 0].tolist() == [227, 177, 127]
+    assert decode_shown(saved(Image.new("RGBA", (1, 1), (0, 100, 200, 128)), format="PNG"))[0, 0].tolist() == [
+        227,
+        177,
+        127,
+    ]
 
 
 @pytest.mark.parametrize("lenient", [False, True])  # the second as after an import of GluonCV
@@ -159,7 +166,7 @@ def test_damaged_transparent_file_is_a_bad_photo(monkeypatch, lenient):
     data = saved(Image.fromarray(np.dstack([smooth(40, 60), np.full((40, 60), 9, np.uint8)])), format="PNG")
     middle = len(data) // 2
     with pytest.raises(BadPhotoError, match="cannot be decoded"):
-        decode(data[:middle] + b"\0" * 40 + data[middle + 40 :])
+        decode_shown(data[:middle] + b"\0" * 40 + data[middle + 40 :])
 
 
 # --- Decoding --------------------------------------------------------------------------------------------------------
@@ -167,13 +174,7 @@ def test_damaged_transparent_file_is_a_bad_photo(monkeypatch, lenient):
 
 def test_pixels_are_those_of_the_file():
     picture = smooth(21, 34)
-    assert (decode(encoded(picture))[..., ::-1] == picture).all()
-
-
-def test_photo_is_taken_as_it_is_stored():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by a quarter to show
-    assert decode(saved(Image.new("RGB", (30, 20)), format="JPEG", exif=exif)).shape == (20, 30, 3)
+    assert (decode_shown(encoded(picture))[..., ::-1] == picture).all()
 
 
 @pytest.mark.parametrize(
@@ -204,16 +205,16 @@ def test_box_is_cut_out_where_it_lies():
 
 
 def encoded_by_pillow():
-    return saved(Image.new("RGB", (30, 20)), format="JPEG")
+    return saved(Image.new("RGB", (30, 20)), format="PNG")
 
 
 def test_opencv_that_cannot_be_imported_is_told(monkeypatch):
     opencv.cache_clear()
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match="opencv-python-headless"):
-        decode(encoded_by_pillow())
+        decode_shown(encoded_by_pillow())
     monkeypatch.undo()
-    assert decode(encoded_by_pillow()).shape == (20, 30, 3)
+    assert decode_shown(encoded_by_pillow()).shape == (20, 30, 3)
 
 
 # --- Boxes -----------------------------------------------------------------------------------------------------------
@@ -263,6 +264,26 @@ def test_box_takes_the_same_number_of_draws_whatever_comes_out():
 @pytest.mark.parametrize(("size", "side"), [(224, 256), (320, 366), (112, 128), (96, 110)])
 def test_shorter_side_before_the_crop(size, side):
     assert resized_side(size, 0.875) == side
+
+
+@pytest.mark.parametrize("sides", [(1, 30_000), (30_000, 1), (3, 9_999)])
+def test_long_photo_is_cut_before_it_is_scaled(monkeypatch, sides):
+    sizes = []
+    real = photo.decode_box
+    monkeypatch.setattr(photo, "decode_box", lambda *words: sizes.append(words[-2:]) or real(*words))
+    assert centre_crop(encoded(np.full((*sides, 3), 77, np.uint8)), 224, 0.875).shape == (224, 224, 3)
+    assert max(sizes[0]) <= 18 * 256
+
+
+@pytest.mark.parametrize("sides", [(40, 60), (25, 400), (400, 25), (60, 959), (8, 333), (333, 8)])
+def test_what_is_cut_off_a_long_photo_is_not_missed(monkeypatch, sides):
+    data = encoded(smooth(*sides))
+    found = centre_crop(data, 28, 0.875)
+    monkeypatch.setattr(photo, "LONGEST", 10**9)
+    whole = centre_crop(data, 28, 0.875)
+    if max(sides) <= 16 * min(sides):
+        assert (found == whole).all()
+    assert np.abs(found.astype(int) - whole).max() <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (96, 64), (64, 64), (20, 31)])

@@ -6,7 +6,7 @@ the alpha channel would give these hidden colours to the network. White is what 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterator, Tuple
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -16,6 +16,9 @@ _WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 #: A PNG file's colour type stands at this byte; these two types have an alpha channel.
 _COLOUR_TYPE = 25
 _ALPHA_TYPES = frozenset({4, 6})
+
+#: Pixels that are put on white at a time.
+_BAND = 2**20
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -34,9 +37,34 @@ def to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
+    shown = Image.new("RGB", image.size)
+    for top, band in bands_on_white(image):
+        shown.paste(band, (0, top))
+    return shown
+
+
+def bands_on_white(image: Image.Image) -> Iterator[Tuple[int, Image.Image]]:
+    """A transparent image on white from top to bottom, in bands: of a large one each step would be a copy more.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode with transparency.
+
+    Yields
+    ------
+    int, PIL.Image.Image
+        The first row of a band, and the band, of mode "RGB".
+    """
+    from PIL import Image
+
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(height, top + rows))).convert("RGBA")
+        yield top, Image.alpha_composite(Image.new("RGBA", band.size, (255, 255, 255, 255)), band).convert("RGB")
 
 
 def has_transparency(png: bytes) -> bool:

@@ -17,7 +17,7 @@ from ..compat import mx
 from ..data.masks.decoding import read_image
 from ..data.masks.labels import Labels, binary_labels, class_labels
 from ..data.masks.palette import colour_table, paint
-from ..data.photos.decoding import BadPhotoError
+from ..data.photos.header import BadPhotoError, read_file
 from ..errors import CheckpointError, ConfigError
 from ..tasks.segmentation.meters import answers
 from ..tasks.segmentation.whole import restored, shown
@@ -104,7 +104,7 @@ def predict_masks(trained: Trained, files: Sequence[Path], folder: Path) -> Iter
     labels = labels_of(trained)
     for file in files:
         try:
-            image = read_image(file.read_bytes())
+            image = read_image(read_file(file))
         except OSError as error:
             yield Unreadable(file, f"{file}: cannot be read ({error.strerror or error})")
             continue

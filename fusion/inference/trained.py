@@ -14,7 +14,7 @@ from ..data.augment import Normalisation
 from ..data.description import PHOTOS
 from ..data.image_folder import read_scaled
 from ..data.masks.decoding import read_image
-from ..data.photos.decoding import BadPhotoError
+from ..data.photos.header import BadPhotoError, read_file
 from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
@@ -78,9 +78,9 @@ class Preparation:
         """
         try:
             if self.whole:
-                return read_image(path.read_bytes())
+                return read_image(read_file(path))
             if self.photos:
-                return centre_crop(path.read_bytes(), self.size, self.share)
+                return centre_crop(read_file(path), self.size, self.share)
             return read_scaled(path, self.size)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import DataError
 from ..listing import visible
-from ..photos.decoding import BadPhotoError
+from ..photos.header import BadPhotoError
 from .labels import IGNORE
 from .rasterise import Segmentation, rasterise
 

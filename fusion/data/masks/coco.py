@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import DataError
 from ..description import MASKS, Description
 from ..listing import SHOWN, existing_folder
-from ..photos.decoding import read_header
+from ..photos.header import read_file, read_header
 from .annotations import Annotations, annotation_file, class_mask, image_folder, read_annotations
 from .decoding import read_image
 from .files import naming, split_names
@@ -61,7 +61,7 @@ class CocoMasks:
         """The image, (H, W, 3) uint8."""
         path = self._folder / self._images[number].file
         with naming(path):
-            return read_image(path.read_bytes())
+            return read_image(read_file(path))
 
     def read_mask(self, number: int) -> np.ndarray:
         """Numbers of classes, (h, w) uint8."""
@@ -73,7 +73,7 @@ class CocoMasks:
         image = self._images[number]
         path = self._folder / image.file
         with naming(path):
-            header = read_header(path.read_bytes())
+            header = read_header(read_file(path))
         classes = {0, *(self._numbers[each.category] for each in image.instances if not each.crowd)}
         return Facts((header.height, header.width), (image.height, image.width), frozenset(classes))
 

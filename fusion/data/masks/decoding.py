@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..photos.decoding import BadPhotoError, decode, opencv, read_header
+from ..photos.decoding import decode_shown, opencv
+from ..photos.header import BadPhotoError, read_header
+from ..photos.orientation import turned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,13 +36,12 @@ def read_image(data: bytes) -> np.ndarray:
     BadPhotoError
         If it is no whole image.
     """
-    read_header(data)
     cv2 = opencv()
-    return np.asarray(cv2.cvtColor(decode(data), cv2.COLOR_BGR2RGB))
+    return np.asarray(cv2.cvtColor(decode_shown(data), cv2.COLOR_BGR2RGB))
 
 
 def read_mask(data: bytes) -> np.ndarray:
-    """The values of a mask as they are stored: grey levels, or indices into a palette, whatever colours that has.
+    """The values of a mask: grey levels, or indices into a palette, whatever colours that has.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def read_mask(data: bytes) -> np.ndarray:
     """
     from PIL import Image
 
-    if read_header(data).is_jpeg:
+    header = read_header(data)
+    if header.is_jpeg:
         raise BadPhotoError("a JPEG file, which does not keep the values of a mask; expected PNG")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
@@ -72,7 +74,8 @@ def read_mask(data: bytes) -> np.ndarray:
         raise BadPhotoError(f"cannot be decoded ({error or type(error).__name__})") from None
     if data[_COLOUR_TYPE] == _GREY and data[_BITS] < 8 and values.dtype != bool:
         values = values // (255 // (2 ** data[_BITS] - 1))  # Pillow spreads 2 and 4 bits over 0 to 255
-    return values.astype(np.uint8) if values.dtype == bool else values
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    return turned(values, header.orientation)
 
 
 def _single_channel(image: Image.Image) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import DataError
 from ..listing import SHOWN, SPLIT_FOLDERS, SUFFIXES, images_below, visible
-from ..photos.decoding import BadPhotoError, read_header
+from ..photos.header import BadPhotoError, read_file, read_header
 from .decoding import read_image, read_mask
 from .labels import Labels, values_of
 from .maskset import Facts
@@ -256,19 +256,19 @@ class MaskFiles:
         """The image, (H, W, 3) uint8."""
         path = self._pairs[number].image
         with naming(path):
-            return read_image(path.read_bytes())
+            return read_image(read_file(path))
 
     def read_mask(self, number: int) -> np.ndarray:
         """Numbers of classes, (h, w) uint8."""
         path = self._pairs[number].mask
         with naming(path):
-            return self._labels.find(read_mask(path.read_bytes()))
+            return self._labels.find(read_mask(read_file(path)))
 
     def look(self, number: int) -> Facts:
         """The sizes of an image and its mask, and which classes the mask has."""
         path = self._pairs[number].image
         with naming(path):
-            header = read_header(path.read_bytes())
+            header = read_header(read_file(path))
         mask = self.read_mask(number)
         height, width = mask.shape
         return Facts((header.height, header.width), (height, width), frozenset(values_of(mask)))

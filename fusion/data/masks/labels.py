@@ -15,7 +15,7 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ...errors import DataError
-from ..photos.decoding import BadPhotoError
+from ..photos.header import BadPhotoError
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ import numpy as np
 from ...errors import DataError, nearest
 from ...progress import progress
 from ..listing import SHOWN
-from ..photos.decoding import BadPhotoError, opencv
+from ..photos.decoding import opencv
+from ..photos.header import BadPhotoError
 from ..turns import in_turn
 from .labels import IGNORE, Labels
 

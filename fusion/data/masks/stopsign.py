@@ -26,7 +26,8 @@ from ...errors import DataError
 from ...files import whole_file, write_text
 from ...progress import progress
 from ..listing import SHOWN
-from ..photos.decoding import BadPhotoError, read_header
+from ..photos.decoding import refuse_damaged
+from ..photos.header import BadPhotoError, read_file
 from ..turns import in_turn
 from .annotations import AnnotatedImage, annotation_file, class_mask, image_folder, read_annotations
 from .files import naming
@@ -174,8 +175,8 @@ def _write_image(folder: Path, image: AnnotatedImage, target: Path) -> Tuple[int
     path = folder / image.file
     try:
         with naming(path):
-            data = path.read_bytes()
-            header = read_header(data)
+            data = read_file(path)
+            header = refuse_damaged(data)
         mask = class_mask(image, {CATEGORY: 1})
     except BadPhotoError as error:
         raise DataError(f"{error}; mend it, or unpack the images and annotations of COCO again") from None

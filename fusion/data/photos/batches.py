@@ -18,7 +18,7 @@ from ...errors import DataError
 from ...words import counted
 from ..augment import Normalisation, mix, smooth_one_hot
 from ..loader import Batch, ChunkedBatches, generator
-from .decoding import BadPhotoError
+from .header import BadPhotoError
 from .photo import PhotoAugmentation
 from .photoset import CHUNK, PhotoSet, first_few
 

@@ -1,46 +1,23 @@
-"""JPEG and PNG files to pixels: what a header says, and decoding by OpenCV, which is imported when a photo needs it."""
+"""JPEG and PNG files to pixels: JPEG by TurboJPEG, PNG by OpenCV, which is imported when a photo needs it."""
 
 from __future__ import annotations
 
 import io
-import struct
 from functools import lru_cache
-from typing import Any, NamedTuple, Optional
+from typing import Any
 
 import numpy as np
 
 from ...errors import DataError
-from ..transparency import has_transparency, to_rgb
+from ..transparency import bands_on_white, has_transparency
+from .header import BadPhotoError, Header, read_header
+from .jpeg import decode_jpeg
+from .orientation import turned
 
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+#: Decoding a JPEG at its smallest size finds the same faults as at its full size.
+_CHECK_REDUCTION = 8
+
 _FIRST_CHUNK = 33  # of a PNG file, after its header
-_END_OF_JPEG = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that begin with the size
-_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-
-
-class BadPhotoError(Exception):
-    """These bytes are not a whole photo; the message says why."""
-
-
-class Header(NamedTuple):
-    """What the header of a file says of its photo.
-
-    Attributes
-    ----------
-    height, width : int
-        In pixels, as stored.
-    channels : int
-        1 is grey, 3 colour, 4 CMYK or transparent.
-    is_jpeg : bool
-        Else PNG.
-    """
-
-    height: int
-    width: int
-    channels: int
-    is_jpeg: bool
 
 
 @lru_cache(maxsize=None)
@@ -63,72 +40,15 @@ def opencv() -> Any:
     return cv2
 
 
-def read_header(data: bytes) -> Header:
-    """Size and kind of a JPEG or PNG file, without decoding it.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file: a JPEG whose end is missing is refused, as its decoder would fill the rest with grey.
-
-    Raises
-    ------
-    BadPhotoError
-        If it is empty, of another kind, or cut short.
-    """
-    if not data:
-        raise BadPhotoError("empty file")
-    if data.startswith(_JPEG):
-        return _jpeg_header(data)
-    if data.startswith(_PNG):
-        return _png_header(data)
-    raise BadPhotoError("neither JPEG nor PNG")
-
-
-def _jpeg_header(data: bytes) -> Header:
-    found: Optional[Header] = None
-    position = 2
-    while position + 4 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF:  # decoders skip what stands between two markers
-            position += 1
-            continue
-        if marker == 0xFF:  # padding
-            position += 1
-        elif marker in _BARE:
-            position += 2
-        elif marker == _START_OF_SCAN:
-            break
-        else:
-            if marker in _FRAMES and position + 10 <= len(data):
-                height, width, channels = struct.unpack_from(">HHB", data, position + 5)
-                found = Header(height, width, channels, is_jpeg=True)
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    if found is None or found.height == 0 or found.width == 0:
-        raise BadPhotoError("JPEG without a size")
-    if data.rfind(_END_OF_JPEG, position) < 0:
-        raise BadPhotoError("JPEG without its end")
-    return found
-
-
-def _png_header(data: bytes) -> Header:
-    if len(data) < 33 or data[12:16] != b"IHDR":
-        raise BadPhotoError("damaged PNG header")
-    width, height, _, kind = struct.unpack_from(">IIBB", data, 16)
-    if b"IEND" not in data[-64:]:
-        raise BadPhotoError("PNG without its end")
-    if height == 0 or width == 0:
-        raise BadPhotoError("PNG without a size")
-    return Header(height, width, {0: 1, 4: 4, 6: 4}.get(kind, 3), is_jpeg=False)
-
-
-def decode(data: bytes, reduction: int = 1) -> np.ndarray:
-    """The pixels of a JPEG or PNG file as they are stored (no rotation by EXIF), what is transparent on white.
+def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
+    """The pixels of a JPEG or PNG file as they are stored, before they are turned, what is transparent on white.
 
     Parameters
     ----------
     data : bytes
         The file.
+    header : Header
+        Of this file: it has been looked at before, so that no file of too many pixels comes here.
     reduction : {1, 2, 4, 8}
         Of a JPEG: decode at this fraction of its size, rounded up.
 
@@ -140,13 +60,51 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
     Raises
     ------
     BadPhotoError
-        If the decoder gives up.
+        If it is damaged.
     """
+    height, width = (-(-side // reduction) for side in header.stored_size)
+    found = _decode_jpeg(data, header, reduction) if header.is_jpeg else _decode_png(data, header)
+    if found.shape != (height, width, 3):
+        raise BadPhotoError(f"its header says {width}x{height}, and there are {found.shape[1]}x{found.shape[0]} pixels")
+    return found
+
+
+def decode_shown(data: bytes) -> np.ndarray:
+    """The pixels of a JPEG or PNG file as they are shown, (H, W, 3) uint8: blue, green, red.
+
+    Raises
+    ------
+    BadPhotoError
+        If it is no whole photo.
+    """
+    header = read_header(data)
+    return turned(decode(data, header), header.orientation)
+
+
+def refuse_damaged(data: bytes) -> Header:
+    """Decode a file only to see whether it is sound; its header.
+
+    Raises
+    ------
+    BadPhotoError
+        If it is no whole photo.
+    """
+    header = read_header(data)
+    decode(data, header, _CHECK_REDUCTION if header.is_jpeg else 1)
+    return header
+
+
+def _decode_jpeg(data: bytes, header: Header, reduction: int) -> np.ndarray:
+    found = decode_jpeg(data, *header.stored_size, reduction)
+    return _by_opencv(data, reduction) if found is None else found
+
+
+def _decode_png(data: bytes, header: Header) -> np.ndarray:
+    return _decode_on_white(data, header) if has_transparency(data) else _by_opencv(_without_profile(data), 1)
+
+
+def _by_opencv(data: bytes, reduction: int) -> np.ndarray:
     cv2 = opencv()
-    if data.startswith(_PNG):
-        if has_transparency(data):
-            return _decode_on_white(data)
-        data = _without_profile(data)
     flags = {
         1: cv2.IMREAD_COLOR,
         2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -173,7 +131,7 @@ def _without_profile(png: bytes) -> bytes:
     return png
 
 
-def _decode_on_white(data: bytes) -> np.ndarray:
+def _decode_on_white(data: bytes, header: Header) -> np.ndarray:
     """A transparent PNG file by Pillow, which knows every way in which PNG stores transparency; OpenCV drops some."""
     from PIL import Image
 
@@ -181,6 +139,9 @@ def _decode_on_white(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             image.verify()  # checksums too; once GluonCV is imported, Pillow would fill damaged parts with grey
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            return np.ascontiguousarray(np.asarray(to_rgb(image))[..., ::-1])
+            pixels = np.empty((*header.stored_size, 3), np.uint8)
+            for top, band in bands_on_white(image):
+                pixels[top : top + band.height] = np.asarray(band)[..., ::-1]
+            return pixels
     except Exception as error:  # for damaged files, Pillow's decoders raise nearly anything
         raise BadPhotoError(f"cannot be decoded ({error or type(error).__name__})") from None

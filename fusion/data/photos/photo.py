@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .decoding import Header, decode, opencv, read_header
+from .decoding import decode, opencv
+from .header import Header, read_header
+from .orientation import stored_place, turned
 
 if TYPE_CHECKING:
     from ..autoaugment import Policy
@@ -27,12 +29,16 @@ GREY = np.array([0.299, 0.587, 0.114])
 COLOUR_SIZES = np.array([55.46, 4.794, 1.148])
 COLOUR_AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
+#: A photo that is longer than this many times its shorter side has its ends cut off before it is scaled. Panoramas are
+#: shorter.
+LONGEST = 16
+
 #: A JPEG can be decoded at one of these fractions of its size, which takes less time.
 _REDUCTIONS = (8, 4, 2)
 
 
 class Box(NamedTuple):
-    """A rectangle of a photo, in pixels from its top left corner."""
+    """A rectangle of a photo as it is shown, in pixels from its top left corner."""
 
     top: int
     left: int
@@ -67,14 +73,16 @@ def decode_box(data: bytes, header: Header, box: Box, height: int, width: int) -
 
     A box that shrinks is scaled by area, which avoids aliasing, and a box that grows by cubic interpolation. Where one
     side shrinks and the other grows, it is scaled bilinearly, as MXNet's ImageRecordIter does with its inter_method 9.
-    A photo that is much larger than needed is decoded at a fraction of its size.
+    A photo that is much larger than needed is decoded at a fraction of its size. The box is turned once it is cut out.
     """
     cv2 = opencv()
     reduction = reduction_for(header, box, height, width)
-    image = decode(data, reduction)
-    top, bottom = round(box.top / reduction), round((box.top + box.height) / reduction)
-    left, right = round(box.left / reduction), round((box.left + box.width) / reduction)
-    part = image[top:bottom, left:right]
+    image = decode(data, header, reduction)
+    place, size = stored_place(box[:2], box[2:], (header.height, header.width), header.orientation)
+    rows, columns = (
+        slice(round(start / reduction), round((start + length) / reduction)) for start, length in zip(place, size)
+    )
+    part = turned(image[rows, columns], header.orientation)
     if part.shape[0] > height and part.shape[1] > width:
         interpolation = cv2.INTER_AREA
     elif part.shape[0] < height and part.shape[1] < width:
@@ -153,11 +161,33 @@ def centre_crop(data: bytes, size: int, share: float) -> np.ndarray:
     cv2 = opencv()
     header = read_header(data)
     shorter = resized_side(size, share)
-    scale = shorter / min(header.height, header.width)
-    height, width = max(shorter, round(header.height * scale)), max(shorter, round(header.width * scale))
-    scaled = decode_box(data, header, Box(0, 0, header.height, header.width), height, width)
+    box = middle_box(header.height, header.width)
+    scale = shorter / min(box.height, box.width)
+    height, width = max(shorter, round(box.height * scale)), max(shorter, round(box.width * scale))
+    scaled = decode_box(data, header, box, height, width)
     top, left = (height - size) // 2, (width - size) // 2
     return np.asarray(cv2.cvtColor(scaled[top : top + size, left : left + size], cv2.COLOR_BGR2RGB))
+
+
+def middle_box(height: int, width: int) -> Box:
+    """What is scaled of a photo of which only the centre is wanted: all of it, or of a very long one the middle part.
+
+    A photo of 30,000 by 1 pixels whose shorter side is scaled to 256 would take 6 GB, and the centre is one pixel of
+    it. What is left out here moves the scale and the centre by less than a pixel of the result.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the photo, in pixels.
+    """
+    longest = LONGEST * min(height, width)
+    rows, columns = _kept(height, longest), _kept(width, longest)
+    return Box((height - rows) // 2, (width - columns) // 2, rows, columns)
+
+
+def _kept(side: int, longest: int) -> int:
+    """How much of a side is kept, so that as much is left out on either end."""
+    return side if side <= longest else longest + (side - longest) % 2
 
 
 def resized_side(size: int, share: float) -> int:

@@ -14,7 +14,8 @@ from ...errors import DataError
 from ...progress import progress
 from ...words import counted
 from ..listing import SHOWN, list_files
-from .decoding import BadPhotoError, read_header
+from .chain import check_chain
+from .header import BadPhotoError, read_file, read_header
 from .photo import centre_crop
 from .records import BadRecordError, RecordFile
 
@@ -62,8 +63,7 @@ class FolderPhotos:
     def read(self, number: int) -> Tuple[bytes, int]:
         """The file of a photo, and its label."""
         try:
-            with open(self.name(number), "rb") as file:  # noqa: PTH123
-                return file.read(), int(self._labels[number])
+            return read_file(self.name(number)), int(self._labels[number])
         except OSError as error:
             raise BadPhotoError(error.strerror or type(error).__name__) from None
 
@@ -103,6 +103,10 @@ class RecordPhotos:
                 f"{self._classes - 1}: set data.classes to the number of classes, or mend {CLASSES_FILE}"
             )
         return data, int(label)
+
+    def check_chain(self) -> None:
+        """Refuse records at which MXNet's own reader would end the process: see `fusion.data.photos.chain`."""
+        check_chain(self.path, self._records.offsets)
 
     def name(self, number: int) -> str:
         """The file and the number of the record."""
@@ -188,12 +192,13 @@ class PhotoSet:
             raise DataError(f"{self.title}: {self.photos.name(number)}: {error}; mend or remove this photo") from None
 
     def check(self) -> None:
-        """Check the header and the end of every photo, so that a long run does not fail at its first evaluation.
+        """Check header, size and end of every photo, so that a long run does not fail at its first evaluation.
 
         Raises
         ------
         DataError
-            If some are empty, cut short or no photos: the message gives their number and names the first few.
+            If some are empty, cut short, too large or no photos: the message gives their number and names the first
+            few.
         """
         faults: Dict[int, str] = {}
 

@@ -16,6 +16,7 @@ from typing import List, Tuple
 import numpy as np
 
 from ...errors import DataError
+from .header import MOST_BYTES
 
 
 class BadRecordError(DataError):
@@ -23,11 +24,14 @@ class BadRecordError(DataError):
 
 
 MAGIC = 0xCED7230A
-_FRAME = struct.Struct("<II")
-_LENGTH_BITS = 29
-_WHOLE, _FIRST, _LAST = 0, 1, 3
-_IMAGE_HEADER = struct.Struct("<IfQQ")
+FRAME = struct.Struct("<II")
+LENGTH_BITS = 29
+WHOLE, FIRST, LAST = 0, 1, 3  # what the flag bits say
+IMAGE_HEADER = struct.Struct("<IfQQ")
 _FLOAT = 4
+
+#: The most bytes that are read for a record: far more may lie between two places that an index has.
+_MOST_SPAN = MOST_BYTES + 2**20
 
 
 class RecordFile:
@@ -53,21 +57,22 @@ class RecordFile:
                     f"{wanted}: no such file, and {other.name} is of no use without it; "
                     "python -m fusion prepare imagenet writes both (MXNet's tools/rec2idx.py makes an index)"
                 )
-        self._offsets = _read_index(self.index_path)
+        #: Where records begin, in the order of the index.
+        self.offsets = _read_index(self.index_path)
         self._size = path.stat().st_size
-        if self._offsets.max() + _FRAME.size > self._size:
+        if self.offsets.max() + FRAME.size > self._size:
             raise DataError(
-                f"{self.index_path} points to byte {self._offsets.max():,}, beyond the end of {path.name} "
+                f"{self.index_path} points to byte {self.offsets.max():,}, beyond the end of {path.name} "
                 f"({self._size:,} bytes): one of them is cut short or of another data set"
             )
         #: The end of each record, or a later byte where records follow that are not in the index.
-        ordered = np.append(np.unique(self._offsets), self._size)
-        self._ends = ordered[np.searchsorted(ordered, self._offsets, side="right")]
+        ordered = np.append(np.unique(self.offsets), self._size)
+        self._ends = ordered[np.searchsorted(ordered, self.offsets, side="right")]
         self._file = path.open("rb")
         self.image(0)  # the first record shows whether the two belong together
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self.offsets)
 
     def image(self, position: int) -> Tuple[bytes, float]:
         """The file of an image, and its label.
@@ -82,20 +87,20 @@ class RecordFile:
         BadRecordError
             If there is no image record at the indexed place.
         """
-        start = int(self._offsets[position])
+        start = int(self.offsets[position])
         # Unlike seek and read, pread has no position that threads would have to share.
-        span = os.pread(self._file.fileno(), int(self._ends[position]) - start, start)
+        span = os.pread(self._file.fileno(), min(int(self._ends[position]) - start, _MOST_SPAN), start)
         try:
             record = _join_parts(span)
-            flag, label, _, _ = _IMAGE_HEADER.unpack_from(record)
+            flag, label, _, _ = IMAGE_HEADER.unpack_from(record)
             if flag:  # the number of labels that follow; the first is the class
-                (label,) = struct.unpack_from("<f", record, _IMAGE_HEADER.size)
+                (label,) = struct.unpack_from("<f", record, IMAGE_HEADER.size)
         except (ValueError, struct.error):
             raise BadRecordError(
                 f"{self.path}: no image record at byte {start:,}, where {self.index_path.name} has number {position}: "
                 "the file is damaged, or the index belongs to another file"
             ) from None
-        return record[_IMAGE_HEADER.size + flag * _FLOAT :], label
+        return record[IMAGE_HEADER.size + flag * _FLOAT :], label
 
 
 def _read_index(path: Path) -> np.ndarray:
@@ -109,7 +114,7 @@ def _read_index(path: Path) -> np.ndarray:
             raise DataError(
                 f"{path}, line {number}: expected a number, a tab and an offset, not {line[:40]!r}"
             ) from None
-    if not offsets or min(offsets) < 0:
+    if not offsets or min(offsets) < 0 or max(offsets) >= 2**63:
         raise DataError(f"{path}: expected a line for each record, with its offset of at least 0")
     return np.array(offsets, np.int64)
 
@@ -119,13 +124,13 @@ def _join_parts(span: bytes) -> bytes:
     parts: List[bytes] = []
     position = 0
     while True:
-        magic, word = _FRAME.unpack_from(span, position)
-        kind, length = word >> _LENGTH_BITS, word & ((1 << _LENGTH_BITS) - 1)
-        position += _FRAME.size
+        magic, word = FRAME.unpack_from(span, position)
+        kind, length = word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
+        position += FRAME.size
         part = span[position : position + length]
-        if magic != MAGIC or len(part) < length or (kind in (_WHOLE, _FIRST)) == bool(parts):
+        if magic != MAGIC or len(part) < length or (kind in (WHOLE, FIRST)) == bool(parts):
             raise ValueError("not a record")
         parts.append(part)
-        if kind in (_WHOLE, _LAST):
+        if kind in (WHOLE, LAST):
             return struct.pack("<I", MAGIC).join(parts)
         position += length  # parts but the last have a length that is a multiple of four, so that no padding follows
