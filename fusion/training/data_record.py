@@ -1,7 +1,7 @@
 """Which data a run was started on, in data.json of its folder: a resumed run must find the same.
 
-The file has the data set's name, its number of classes, whether these have names, and for each split the number of images
-and a fingerprint of the files (`fusion.data.fingerprint`). It says nothing of where the data is, which may move.
+The file has the data set's name, its number of classes, whether these have names, and for each split the number of
+images and a fingerprint of the files (`fusion.data.fingerprint`). It says nothing of where the data is, which may move.
 """
 
 from __future__ import annotations
