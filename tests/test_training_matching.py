@@ -27,6 +27,8 @@ from fusion.training.preparation import load_initial_parameters
 from fusion.training.teacher import load_teacher
 
 TINY = ("model.name=cifar_resnet", "model.fusion=add", "model.blocks=1", "model.channel_times=1")
+DENSE = ("data.name=mask_folder", "data.batch_size=2", "data.size=32", "augment.crop_padding=0")
+DENSE += ("model.name=fpn", "model.fusion=add", "model.blocks=1", "model.tiny=true", "model.channel_times=1")
 NAMES = ("ant", "bee", "cat")
 SIDE = 16
 
@@ -134,7 +136,7 @@ def test_records_without_a_list_have_no_names(tmp_path, caplog):
 
 def test_masks_are_mapped_by_name_as_well(tmp_path, caplog):
     root = masks.make_folder(tmp_path / "data", values=(0, 1, 2), classes=("background", "cat", "dog"))
-    dense = ("model.name=fpn", "data.name=mask_folder", f"data.dir={root}", "data.batch_size=2", "data.size=32")
+    dense = (*DENSE, f"data.dir={root}")
     run = write_network(tmp_path / "run", dense, ("dog", "background", "cat", "yak"))
     trained = load_run(run)
     found = trained.load_split(trained.settings, "test")
@@ -150,7 +152,7 @@ def test_masks_are_mapped_by_name_as_well(tmp_path, caplog):
 
 def test_a_foreground_is_the_class_before_a_background(tmp_path):
     root = masks.make_folder(tmp_path / "data", classes=("cat",))
-    dense = ("model.name=fpn", "data.name=mask_folder", f"data.dir={root}", "data.batch_size=2", "data.size=32")
+    dense = (*DENSE, f"data.dir={root}")
     trained = load_run(write_network(tmp_path / "run", dense, ("dog", "cat", "background")))
     mask = trained.load_split(trained.settings, "test").read(0).mask
     assert set(np.unique(mask)) == {1, 2}
