@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 
 from .memory import keep_freed_memory
 from .processors import prepare
+from .relay import role_hidden, serve
 
 #: The modules of MXNet that read `numpy.bool` also when their functions are called, not only on import.
 _READ_BOOL_LATER = (
@@ -123,7 +124,8 @@ def import_mxnet() -> types.ModuleType:
             warnings.simplefilter("ignore")
             if sys.version_info >= (3, 12):
                 _provide_distutils()
-            mxnet = importlib.import_module("mxnet")
+            with role_hidden() as is_relay:
+                mxnet = importlib.import_module("mxnet")
     except ModuleNotFoundError as error:
         if error.name != "mxnet":
             raise
@@ -138,6 +140,8 @@ def import_mxnet() -> types.ModuleType:
                 if getattr(module, alias, None) is numpy:
                     setattr(module, alias, _NumpyWithBool(numpy))  # type: ignore[arg-type]
     _name_sparse_matrix_where_mxnet_looks()
+    if is_relay:
+        serve(mxnet)
     return mxnet
 
 

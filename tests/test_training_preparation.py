@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fusion.compat import mx
+from fusion.data.identity import Classes
 from fusion.data.imageset import ImageSet
 from fusion.errors import CheckpointError, ConfigError
 from fusion.training import checkpoint
@@ -31,7 +32,7 @@ def started(*words, classes=4, devices=CPU):
     settings = settings_of(*words)
     net = build_network(settings, classes)
     start_weights(net, settings, devices)
-    load_initial_parameters(net, settings)
+    load_initial_parameters(net, settings, Classes(tuple(map(str, range(classes))), "the data"))
     return net
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fusion import get_model
 from fusion.compat import mx, nn
+from fusion.data.identity import Classes
 from fusion.errors import CheckpointError, ConfigError, FusionError
 from fusion.training import checkpoint, teacher
 from fusion.training.config import read_config, to_yaml
@@ -44,7 +45,8 @@ def make_run(path, *words, classes=10):
 
 
 def load(*words, classes=10, devices=CPU):
-    return load_teacher(read_config(None, [*SMALL, *words]), classes, "the data set", devices)
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
+    return load_teacher(read_config(None, [*SMALL, *words]), Classes(names, "the data set"), devices)
 
 
 def refusal(*words, error=ConfigError, **options):

@@ -102,7 +102,7 @@ def load(
     about = f"{counted(len(paths), 'image')} of {counted(len(classes), 'class', 'classes')}"
     logger.info("%s: %s, %.0f MB", folder, about, len(paths) * 3e-6 * size**2)
     images = _read_all(folder, paths, size, fit, workers or processors())
-    return ImageSet(images, labels, classes, f"image folder {root.resolve().name}")
+    return ImageSet(images, labels, classes, f"image folder {root.resolve().name}", tuple(paths))
 
 
 def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers: int) -> np.ndarray:

@@ -72,7 +72,9 @@ def load(
         raise DataError(
             f"{path} has {len(names)} classes, and data.classes is {classes}: set it to {len(names)}, or to null"
         )
-    loaded = PhotoSet(photos, names, f"photos of {path.resolve().name}", PhotoView(size, crop_share, workers))
+    loaded = PhotoSet(
+        photos, names, f"photos of {path.resolve().name}", PhotoView(size, crop_share, workers), _are_names(path, names)
+    )
     if split == "test":
         loaded.check()
     return loaded
@@ -140,6 +142,12 @@ def _record_classes(root: Path, classes: Optional[int]) -> Tuple[str, ...]:
             "are with data.classes=1000"
         )
     return tuple(str(label) for label in range(classes))
+
+
+def _are_names(root: Path, names: Tuple[str, ...]) -> bool:
+    """Whether somebody has named the classes: not those of records without a list."""
+    numbers = tuple(str(label) for label in range(len(names)))
+    return names != numbers or (root / CLASSES_FILE).is_file() or (root / "train").is_dir()
 
 
 DESCRIPTION = Description(

@@ -6,12 +6,14 @@ so that the whole split fits in memory and no reader process stands between the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Iterator, Protocol, Tuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Iterator, Protocol, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import DataError
+from .fingerprint import fingerprint_of_bytes, fingerprint_of_files
 
 
 class DataSet(Protocol):
@@ -24,6 +26,16 @@ class DataSet(Protocol):
     @property
     def title(self) -> str:
         """The name for tables and logs."""
+
+    @property
+    def named(self) -> bool:
+        """Whether the data names its classes; otherwise this package has numbered them."""
+
+    def fingerprint(self) -> str:
+        """A short text that is another one for other files: see `fusion.data.fingerprint`."""
+
+    def relabelled(self, places: Sequence[int], classes: Tuple[str, ...]) -> DataSet:
+        """The same images with the labels of a network: label n becomes `places[n]`, of the network's classes."""
 
     def __len__(self) -> int:
         """Count the images."""
@@ -49,6 +61,8 @@ class ImageSet:
         Class names in label order; a class may have no images in this split.
     title : str
         The name for tables and logs, e.g. "CIFAR-100 (20 superclasses)".
+    files : tuple of Path
+        Where each image comes from, if each has a file in the folder of its class.
 
     Raises
     ------
@@ -60,6 +74,10 @@ class ImageSet:
     labels: np.ndarray
     classes: tuple[str, ...]
     title: str
+    files: tuple[Path, ...] = ()
+
+    #: Every set in memory names its classes.
+    named = True
 
     def __post_init__(self) -> None:
         """Check everything that later stages rely on."""
@@ -79,6 +97,17 @@ class ImageSet:
         rank, size = shard
         for start in range(rank * batch_size, len(self), size * batch_size):
             yield self.images[start : start + batch_size], self.labels[start : start + batch_size]
+
+    def fingerprint(self) -> str:
+        """Of the names and sizes of the files; without files, of the labels and the shape of the images."""
+        if self.files:
+            names = [f"{path.parent.name}/{path.name}" for path in self.files]
+            return fingerprint_of_files(names, self.files.__getitem__)
+        return fingerprint_of_bytes(str(self.images.shape).encode(), self.labels.tobytes())
+
+    def relabelled(self, places: Sequence[int], classes: Tuple[str, ...]) -> ImageSet:
+        """The same images with the labels of a network: label n becomes `places[n]`, of the network's classes."""
+        return replace(self, labels=np.array(places, np.int64)[self.labels], classes=classes)
 
     def _check_images(self) -> None:
         if not isinstance(self.images, np.ndarray) or self.images.dtype != np.uint8:

@@ -23,7 +23,6 @@ from ..timing import gain, interleave
 from ..training.config import read_config
 from ..training.distributed import ALONE
 from ..training.evaluation import evaluate
-from ..training.preparation import load_split
 from .optimise import Optimised, halve, optimise, quantise
 
 #: How many images INT8 is calibrated on: more of them change the ranges little.
@@ -146,7 +145,7 @@ def _split(trained: Trained, split: str, words: Sequence[str]) -> Optional[DataS
     """One split of the run's data; None for a network that comes from no run."""
     if trained.run is None:
         return None
-    return load_split(read_config(trained.run.config, words), split)
+    return trained.load_split(read_config(trained.run.config, words), split)
 
 
 def _test_set(trained: Trained, words: Sequence[str]) -> Optional[DataSet]:

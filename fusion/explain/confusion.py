@@ -12,7 +12,6 @@ from typing import Any, Dict, Optional, Sequence, Union
 from ..command import log_to_terminal
 from ..inference.trained import Trained, add_source, from_arguments
 from ..outputs import written_folder
-from ..training.preparation import load_split
 from ..words import counted
 from .answers import Answers, Pair, answer_all, format_pairs, settings_with
 from .confusion_picture import draw_confused_pairs, draw_confusion
@@ -34,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
     log_to_terminal("stderr")
     with written_folder(arguments.output, arguments.force) as folder:
         trained = from_arguments(arguments)
-        data = load_split(settings_with(trained, arguments.settings), "test")
+        data = trained.load_split(settings_with(trained, arguments.settings), "test")
         if trained.task.dense:
             _confuse_pixels(trained, data, folder, arguments)
             return

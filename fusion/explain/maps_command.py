@@ -20,7 +20,6 @@ from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
 from ..outputs import check_folder, written_folder
 from ..progress import Counter, progress
-from ..training.preparation import load_split
 from ..words import counted
 from .answers import settings_with
 from .fusion_maps import (
@@ -181,7 +180,7 @@ def _joined(
 
 def _distribution(network: Trained, arguments: argparse.Namespace) -> Tuple[List[WeightDistribution], str]:
     """The distribution of a network's weights over its test set, and how many images of which data set these are."""
-    data = load_split(settings_with(network, arguments.settings), "test")
+    data = network.load_split(settings_with(network, arguments.settings), "test")
     step = -(-len(data) // (arguments.over_data or len(data)))
     count = len(range(0, len(data), step))
     with progress("weights", count, unit="images") as meter:

@@ -15,7 +15,6 @@ from ..inference.images import read_batches, report_unreadable
 from ..inference.trained import Trained
 from ..training.history import History
 from ..training.logbook import RunDirectory, read_result
-from ..training.preparation import load_split
 from ..training.settings import Settings
 from ..words import counted
 from .answers import Answers, answer_all
@@ -67,7 +66,7 @@ class Known:
             If it cannot be found.
         """
         try:
-            return load_split(self.settings, "test")
+            return self.trained.load_split(self.settings, "test")
         except DataError as error:
             raise DataError(f"the run's data is needed: {error}. Say where it is now with data.dir=PATH") from None
 

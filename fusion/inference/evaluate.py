@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models.pretrained import find_weights, list_pretrained
@@ -35,15 +35,15 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run_command=_run)
 
 
-def _network(arguments: argparse.Namespace) -> Tuple[Settings, Path]:
-    """The settings and the file of weights that the command line names."""
+def _network(arguments: argparse.Namespace) -> Tuple[Settings, Path, Optional[RunDirectory]]:
+    """The settings, the file of weights and the run, if there is one, that the command line names."""
     if arguments.config is not None:
         if arguments.checkpoint is None:
             raise ConfigError(f"--config {arguments.config}: name the file of weights as well, by --checkpoint FILE")
         file = Path(arguments.checkpoint)
         if not file.is_file():
             raise CheckpointError(f"--checkpoint {file}: no such file; with --config, name a file of weights")
-        return read_config(find_config(arguments.config), arguments.settings), file
+        return read_config(find_config(arguments.config), arguments.settings), file, None
     unwanted = [word for word in arguments.settings if not word.startswith(("data.", "eval."))]
     if unwanted:
         raise ConfigError(
@@ -60,12 +60,12 @@ def _network(arguments: argparse.Namespace) -> Tuple[Settings, Path]:
         weights = find_weights(arguments.model)
         folder, which = weights.folder, str(weights.file)
     run = RunDirectory.existing(folder)
-    return run.settings(arguments.settings), run.weights(which)
+    return run.settings(arguments.settings), run.weights(which), run
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    settings, file = _network(arguments)
-    found = evaluate_weights(settings, file, arguments.device)
+    settings, file, run = _network(arguments)
+    found = evaluate_weights(settings, file, arguments.device, run)
     if arguments.json:
         print(json.dumps(found))
         return

@@ -9,9 +9,10 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..data import describe
+from ..data import DataSet, describe
 from ..data.augment import Normalisation
 from ..data.description import PHOTOS
+from ..data.identity import Classes
 from ..data.image_folder import read_scaled
 from ..data.masks.decoding import read_image
 from ..data.photos.header import BadPhotoError, read_file
@@ -25,7 +26,8 @@ from ..models.zoo import classifier_of, family_of
 from ..tasks import Task, find_task, list_tasks, task_of
 from ..training import checkpoint
 from ..training.logbook import RunDirectory, read_result
-from ..training.preparation import build_network, load_split, model_title
+from ..training.matching import classes_of_run, run_of_file
+from ..training.preparation import build_network, load_split, load_split_for, model_title
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 from ..words import counted
 
@@ -121,6 +123,8 @@ class Trained:
         Those of the run that it comes from.
     run : RunDirectory, optional
         That run.
+    known : Classes, optional
+        The classes that it was trained on, by name; None where nothing says which they were.
     """
 
     net: Any
@@ -132,6 +136,24 @@ class Trained:
     context: Any
     settings: Optional[Settings] = None
     run: Optional[RunDirectory] = None
+    known: Optional[Classes] = None
+
+    def load_split(self, settings: Settings, split: str) -> DataSet:
+        """Load one split of a data set for this network, with labels that are the numbers of its outputs.
+
+        Parameters
+        ----------
+        settings : Settings
+            Those of its run, with the data where it is now.
+        split : {"train", "test"}
+            Which part.
+
+        Raises
+        ------
+        DataError
+            If it cannot be loaded, or has a class that is none of the network's.
+        """
+        return load_split_for(settings, split, self.known, str(self.file))
 
     @property
     def task(self) -> Task:
@@ -168,7 +190,8 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     context = contexts(device)[0]
     arrays = checkpoint.network_arrays(file)
     outputs = count_classes(arrays, classifier_of(settings.model.name))
-    names, title = _classes_of_run(run, settings)
+    owner = run_of_file(file) or run
+    names, title = _classes_of_run(owner, settings)
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
     photos = describe(settings.data.name).kind == PHOTOS
@@ -180,7 +203,8 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
         photos=photos,
     )
     model = model_title(settings)
-    return Trained(net, _named(names, outputs), preparation, model, title, file, context, settings, run)
+    known = classes_of_run(owner)
+    return Trained(net, _named(names, outputs), preparation, model, title, file, context, settings, run, known)
 
 
 def load_model(

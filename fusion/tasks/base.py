@@ -169,6 +169,10 @@ class Task:
         """The settings of this task that are impossible: for each its name, and what was expected."""
         return iter(())
 
+    def label_names(self, classes: Sequence[str]) -> Tuple[str, ...]:
+        """Names of the numbers in targets, for the names of classes; a single class may stand before a background."""
+        return tuple(classes)
+
     # --- What is computed ---------------------------------------------------------------------------------------------
 
     def outputs(self, settings: Settings, classes: int) -> int:

@@ -142,17 +142,6 @@ def load_network(path: Path, net: Any, ctx: Any = None) -> None:
         net.load_parameters(str(path), ctx=ctx)
 
 
-def load_started(path: Path, net: Any) -> None:
-    """Load the parameters of a `.params` file or of a checkpoint into a network whose weights are initialised.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, is damaged, or belongs to another network; the network is then unchanged.
-    """
-    load_arrays(path, net, network_arrays(path))
-
-
 def network_arrays(path: Path) -> Mapping[str, Any]:
     """Read the parameters in a `.params` file or a checkpoint, by structural name, in the network's order.
 

@@ -29,11 +29,13 @@ from ..words import counted
 from . import checkpoint, distributed
 from .averaging import build_average
 from .breakdown import Supply, broken_off
+from .data_record import data_record, fingerprint_numbers, refuse_other_data, start_record
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
 from .gradients import update
 from .history import History
 from .logbook import RunDirectory
+from .matching import classes_of_data
 from .precision import input_dtype
 from .preparation import (
     build_batches,
@@ -120,13 +122,17 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
 def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
     devices = contexts(settings.runtime.device)
     train_set, test_set = load_data(settings)
+    record = data_record(settings, train_set, test_set)
+    if resume:
+        refuse_other_data(run, record, train_set)
+    workers.check_alike("files of the data set", *fingerprint_numbers(record))
     task = task_of(settings, train_set.classes)
     net = build_network(settings, len(train_set.classes))
     refuse_single_values(net, settings)
     if settings.model.sync_batch_norm:
         synchronise_batch_norm(net, devices)
     batches = build_batches(settings, train_set, devices, workers.shard)
-    teacher = load_teacher(settings, len(train_set.classes), train_set.title, devices)
+    teacher = load_teacher(settings, classes_of_data(train_set), devices)
     start_weights(net, settings, devices)
     evaluator = Evaluator(task, net, test_set, batches.part_size, devices, settings, run, workers)
     trainer = build_trainer(net, settings, workers)
@@ -135,14 +141,15 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
 
     state = checkpoint.TrainingState()
     if not (resume and run.last.exists()):
-        load_initial_parameters(net, settings)
+        load_initial_parameters(net, settings, classes_of_data(train_set))
     if resume:
         if run.last.exists():
             state = checkpoint.restore(run.last, net, trainer, average)
             state.batch = first_batch(state, batches.batch_size)
     else:
         run.create(settings)
-    run.write_classes(train_set.classes)
+    if workers.rank == 0:
+        start_record(run, record, train_set)
     workers.check_alike("step to go on at", state.epoch, state.batch)
     supply = Supply(batches, alone=workers.size == 1)
     epochs, length, clip = settings.train.epochs, len(batches), settings.optimizer.clip_gradient_norm

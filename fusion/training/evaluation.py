@@ -22,7 +22,8 @@ from .distributed import ALONE, Workers
 from .divergence import DivergedError
 from .history import History
 from .logbook import RunDirectory
-from .preparation import build_network, build_normalisation, build_twin, copy_parameters, load_split, model_title
+from .matching import classes_of_file, classes_of_run
+from .preparation import build_network, build_normalisation, build_twin, copy_parameters, load_split_for, model_title
 from .settings import Settings
 
 
@@ -213,13 +214,19 @@ def evaluate_run(run_path: Path, which: str, device: str, overrides: Sequence[st
         If the run, its checkpoint or its data is missing or does not fit.
     """
     run = RunDirectory.existing(run_path)
-    return evaluate_weights(run.settings(overrides), run.weights(which), device)
+    return evaluate_weights(run.settings(overrides), run.weights(which), device, run)
 
 
-def evaluate_weights(settings: Settings, path: Path, device: str) -> Dict[str, Any]:
-    """The same of any file of weights, with the settings of a run or of a config, which say what the network is."""
+def evaluate_weights(settings: Settings, path: Path, device: str, run: Optional[RunDirectory] = None) -> Dict[str, Any]:
+    """The same of any file of weights, with the settings of a run or of a config, which say what the network is.
+
+    Classes go by their names: a test set that has those of the network in another order, or some of them only, is
+    evaluated as if its labels were the network's. The network may give any of its answers, so that its error on some of
+    its classes is that of the images of these classes in a test set of all.
+    """
     devices = contexts(device)
-    test_set = load_split(settings, "test")
+    network = classes_of_file(path) or (None if run is None else classes_of_run(run, settings))
+    test_set = load_split_for(settings, "test", network, str(path))
     task = task_of(settings, test_set.classes)
     net = build_network(settings, len(test_set.classes))
     checkpoint.load_network(path, net, devices)

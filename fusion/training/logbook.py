@@ -3,6 +3,7 @@
 config.yaml       the value of every setting; --resume reads it
 environment.json  versions, command, commit, devices, threads
 classes.txt       class names in label order, one per line
+data.json         which data it was started on, which --resume verifies
 run.log           the lines that were printed, with their times
 metrics.csv       one row per epoch
 curves.png        a plot of metrics.csv, drawn again after each epoch

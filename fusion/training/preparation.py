@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
 from ..data import MASKS, DataSet, describe, load_dataset
 from ..data.augment import Normalisation
+from ..data.identity import Classes
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
 from ..models.normalisation import use_norm_layer
@@ -17,6 +18,7 @@ from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
 from .mask_training import mask_options
+from .matching import arrays_by_name, classes_of_data, classes_of_file, data_for
 from .photo_training import photo_options
 from .precision import cast_network
 from .settings import WITH_MOMENTUM, Settings
@@ -44,12 +46,38 @@ def load_split(settings: Settings, split: str) -> DataSet:
 
 
 def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
-    """Load the training images and the test images."""
-    return load_split(settings, "train"), load_split(settings, "test")
+    """Load the training images and the test images, whose labels are numbers of the training classes."""
+    train, test = load_split(settings, "train"), load_split(settings, "test")
+    owner = f"the training part of {train.title}"
+    return train, data_for(test, task_of(settings), classes_of_data(train, owner), owner)
 
 
-def load_initial_parameters(net: Any, settings: Settings) -> None:
+def load_split_for(settings: Settings, split: str, network: Optional[Classes], owner: str) -> DataSet:
+    """Load one split for a network that is there already, with labels that are the numbers of its outputs.
+
+    Parameters
+    ----------
+    settings : Settings
+        What the data is, and what the network answers.
+    split : {"train", "test"}
+        Which part.
+    network : Classes, optional
+        What the network was trained on, where that is known.
+    owner : str
+        What the network is called where it is not.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be loaded, or has a class that is none of the network's.
+    """
+    return data_for(load_split(settings, split), task_of(settings), network, owner)
+
+
+def load_initial_parameters(net: Any, settings: Settings, classes: Classes) -> None:
     """Load the files of `train.encoder_parameters` and `train.initial_parameters`, if set, into an initialised network.
+
+    Where the second is the file of a run, its outputs are taken by the names of the classes, of the data of this run.
 
     Raises
     ------
@@ -64,8 +92,13 @@ def load_initial_parameters(net: Any, settings: Settings) -> None:
     path = settings.train.initial_parameters
     if path is None:
         return
+    file = Path(path).expanduser()
     try:
-        checkpoint.load_started(Path(path).expanduser(), net)
+        arrays = checkpoint.network_arrays(file)
+        stored = classes_of_file(file)
+        if stored is not None:
+            arrays = arrays_by_name(arrays, settings, classes, stored, net.classes)
+        checkpoint.load_arrays(file, net, arrays)
     except CheckpointError as error:
         raise CheckpointError(
             f"train.initial_parameters: {error}\nThis run starts from the checkpoint of another run: train that "

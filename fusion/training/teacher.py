@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..compat import mx
 from ..data import describe
+from ..data.identity import Classes
 from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
 from ..models.network import count_classes, describe_mismatches, mismatches, set_parameters
@@ -16,8 +18,11 @@ from ..models.parameter_file import read_parameters
 from ..models.zoo import FAMILIES, MODELS, classifier_of
 from . import checkpoint
 from .logbook import RunDirectory
+from .matching import classes_of_file, classes_of_run, teacher_places
 from .preparation import build_network
 from .settings import CIFAR_MEAN, CIFAR_STD, Settings
+
+logger = logging.getLogger("fusion")
 
 _GLUONCV = "gluoncv:"
 
@@ -42,10 +47,20 @@ class Teacher:
         The devices on which the student trains.
     given, own : (mean, std)
         How the images that it receives are normalised, and how those were normalised that it was trained on.
+    places : sequence of int, optional
+        The network's output for each class of the student, if they are not the same in the same order.
     """
 
-    def __init__(self, net: Any, devices: Sequence[Any], given: _Statistics, own: _Statistics) -> None:
+    def __init__(
+        self,
+        net: Any,
+        devices: Sequence[Any],
+        given: _Statistics,
+        own: _Statistics,
+        places: Optional[Sequence[int]] = None,
+    ) -> None:
         self._net = net
+        self._places = {device: None if places is None else mx.nd.array(places, ctx=device) for device in devices}
         (mean, std), (own_mean, own_std) = np.array(given, np.float64), np.array(own, np.float64)
         self._same = bool((mean == own_mean).all() and (std == own_std).all())
         scale, shift = std / own_std, (mean - own_mean) / own_std
@@ -61,20 +76,19 @@ class Teacher:
             if not self._same:
                 device = images.context
                 inputs = mx.nd.broadcast_add(mx.nd.broadcast_mul(inputs, self._scale[device]), self._shift[device])
-            return self._net(inputs)
+            logits, places = self._net(inputs), self._places[images.context]
+            return logits if places is None else mx.nd.take(logits, places, axis=1)
 
 
-def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence[Any]) -> Optional[Teacher]:
+def load_teacher(settings: Settings, classes: Classes, devices: Sequence[Any]) -> Optional[Teacher]:
     """Load the teacher that `train.teacher` names; None if it names none.
 
     Parameters
     ----------
     settings : Settings
         The settings of the student's run.
-    classes : int
-        The number of classes of the student's data set.
-    title : str
-        The data set's name, for messages.
+    classes : Classes
+        Those of the student's data set. The outputs of a teacher that is a run are taken by their names.
     devices : sequence of Context
         The devices on which the student trains.
 
@@ -88,8 +102,12 @@ def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence
     if name is None:
         return None
     given = (settings.augment.mean, settings.augment.std)
+    theirs = (
+        None if settings.train.teacher_checkpoint is None else classes_of_file(Path(settings.train.teacher_checkpoint))
+    )
     if Path(name, "config.yaml").is_file():
         net, own = _of_run(settings, Path(name), devices)
+        theirs = theirs or classes_of_run(RunDirectory(Path(name)))
     elif name in FAMILIES or name in MODELS:
         net, own = _of_model(settings, name, devices), given
     else:
@@ -97,12 +115,31 @@ def load_teacher(settings: Settings, classes: int, title: str, devices: Sequence
     net.hybridize(static_alloc=True, static_shape=True)
     teacher = Teacher(net, devices, given, own)
     found = _answer(teacher, settings, devices).shape[-1]
-    if found != classes:
+    if theirs is not None and len(theirs.names) <= found:
+        places = teacher_places(classes, theirs, f"train.teacher={name}")
+        _refuse_unused_outputs(settings, len(places))
+        return teacher if places == tuple(range(found)) else Teacher(net, devices, given, own, places)
+    if found != len(classes.names):
         raise ConfigError(
-            f"train.teacher is {name!r}, which tells {found} classes apart, and {title} has {classes}: "
-            "use a teacher that was trained on the classes of this data set"
+            f"train.teacher is {name!r}, which tells {found} classes apart, and {classes.owner} has "
+            f"{len(classes.names)}: use a teacher that was trained on the classes of this data set"
         )
+    logger.warning(
+        "train.teacher is %r, which does not name its classes: class number N of %s is taken for its output number N, "
+        "and nothing shows whether that is right",
+        *(name, classes.owner),
+    )
     return teacher
+
+
+def _refuse_unused_outputs(settings: Settings, classes: int) -> None:
+    """Refuse a student with outputs for no class, which a teacher says nothing about."""
+    outputs = settings.model.outputs
+    if outputs is not None and outputs != classes:
+        raise ConfigError(
+            f"model.outputs is {outputs}, and the data has {classes} classes: a teacher answers for these only; leave "
+            "out model.outputs, or train.teacher"
+        )
 
 
 def _answer(teacher: Teacher, settings: Settings, devices: Sequence[Any]) -> Any:

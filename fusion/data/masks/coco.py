@@ -18,6 +18,7 @@ import numpy as np
 
 from ...errors import DataError
 from ..description import MASKS, Description
+from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, existing_folder
 from ..photos.header import read_file, read_header
 from .annotations import Annotations, annotation_file, class_mask, image_folder, read_annotations
@@ -56,6 +57,11 @@ class CocoMasks:
     def files(self, number: int) -> Tuple[str, str]:
         """The path of the image, and what its mask is drawn from."""
         return str(self._folder / self._images[number].file), f"its entry in {self._annotations.path}"
+
+    def fingerprint(self) -> str:
+        """Of the images' names in the order of the annotations, and of the sizes of both."""
+        files = [self._annotations.path, *(self._folder / image.file for image in self._images)]
+        return fingerprint_of_files(["", *(image.file for image in self._images)], files.__getitem__)
 
     def read_image(self, number: int) -> np.ndarray:
         """The image, (H, W, 3) uint8."""

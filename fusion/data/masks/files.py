@@ -14,6 +14,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, SPLIT_FOLDERS, SUFFIXES, images_below, visible
 from ..photos.header import BadPhotoError, read_file, read_header
 from .decoding import read_image, read_mask
@@ -251,6 +252,12 @@ class MaskFiles:
     def files(self, number: int) -> Tuple[str, str]:
         """The paths of the image and of the mask."""
         return str(self._pairs[number].image), str(self._pairs[number].mask)
+
+    def fingerprint(self) -> str:
+        """Of the names in the order of the list, and of sizes of images and masks."""
+        files = [path for pair in self._pairs for path in (pair.image, pair.mask)]
+        names = [name for pair in self._pairs for name in (f"{pair.name}{pair.image.suffix}", pair.mask.name)]
+        return fingerprint_of_files(names, files.__getitem__)
 
     def read_image(self, number: int) -> np.ndarray:
         """The image, (H, W, 3) uint8."""

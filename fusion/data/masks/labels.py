@@ -8,7 +8,7 @@ so on. With a single name, or without the file, the masks are binary.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence, Tuple
 
@@ -49,12 +49,15 @@ class Labels:
         From the number of a class to the value that stands for it in a file.
     ignore : int, optional
         The value of pixels that are not counted.
+    named : bool
+        Whether the data names the classes: not so if they are called `TARGET` for want of a name.
     """
 
     classes: Tuple[str, ...]
     numbers: Mapping[int, int]
     written: Tuple[int, ...]
     ignore: Optional[int] = None
+    named: bool = True
 
     @property
     def binary(self) -> bool:
@@ -204,7 +207,7 @@ def read_labels(root: Path, ignore: Optional[int]) -> Labels:
     """
     path = root / CLASSES_FILE
     if not path.exists():
-        return binary_labels(ignore=ignore)
+        return replace(binary_labels(ignore=ignore), named=False)
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

@@ -16,7 +16,8 @@ from ..listing import SHOWN
 from ..photos.decoding import opencv
 from ..photos.header import BadPhotoError
 from ..turns import in_turn
-from .labels import IGNORE, Labels
+from .labels import IGNORE, Labels, binary_labels, class_labels
+from .relabelled import RelabelledMasks
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,9 @@ class MaskSource(Protocol):
     def look(self, number: int) -> Facts:
         """The sizes of an image and its mask, and which classes the mask has, without decoding the image."""
 
+    def fingerprint(self) -> str:
+        """Of the files."""
+
 
 class MaskSet:
     """One split of a data set of images with masks.
@@ -144,6 +148,20 @@ class MaskSet:
     def classes(self) -> Tuple[str, ...]:
         """Class names in the order of their numbers; of binary masks, the target's alone."""
         return self.labels.classes
+
+    @property
+    def named(self) -> bool:
+        """Whether the data names its classes."""
+        return self.labels.named
+
+    def fingerprint(self) -> str:
+        """Of the files."""
+        return self.source.fingerprint()
+
+    def relabelled(self, places: Sequence[int], classes: Tuple[str, ...]) -> MaskSet:
+        """The same images with the numbers of a network: number n in masks becomes `places[n]`, of its classes."""
+        labels = binary_labels(classes[0]) if len(classes) == 1 else class_labels(classes)
+        return MaskSet(RelabelledMasks(self.source, places), labels, self.title, self.mismatch, self.workers)
 
     @property
     def binary(self) -> bool:

@@ -6,13 +6,14 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Deque, Dict, Iterator, NamedTuple, Protocol, Tuple
+from typing import Deque, Dict, Iterator, NamedTuple, Protocol, Sequence, Tuple
 
 import numpy as np
 
 from ...errors import DataError
 from ...progress import progress
 from ...words import counted
+from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, list_files
 from .chain import check_chain
 from .header import BadPhotoError, read_file, read_header
@@ -37,6 +38,9 @@ class Photos(Protocol):
 
     def name(self, number: int) -> str:
         """The name of a photo for messages."""
+
+    def fingerprint(self) -> str:
+        """Of the files."""
 
 
 class FolderPhotos:
@@ -70,6 +74,10 @@ class FolderPhotos:
     def name(self, number: int) -> str:
         """The path of the file."""
         return os.path.join(self._folder, self._names[number])  # noqa: PTH118
+
+    def fingerprint(self) -> str:
+        """Of the names in the class folders, and of sizes."""
+        return fingerprint_of_files(self._names, self.name)
 
 
 class RecordPhotos:
@@ -112,6 +120,42 @@ class RecordPhotos:
         """The file and the number of the record."""
         return f"{self.path}, record {number}"
 
+    def fingerprint(self) -> str:
+        """Of the size of the file and of its index."""
+        return self._records.fingerprint()
+
+
+class RelabelledPhotos:
+    """Photos with other labels.
+
+    Parameters
+    ----------
+    photos : Photos
+        Where they are.
+    places : sequence of int
+        The new label for each old one.
+    """
+
+    def __init__(self, photos: Photos, places: Sequence[int]) -> None:
+        self._photos = photos
+        self._places = tuple(places)
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def read(self, number: int) -> Tuple[bytes, int]:
+        """The file of a photo, and its new label."""
+        data, label = self._photos.read(number)
+        return data, self._places[label]
+
+    def name(self, number: int) -> str:
+        """As the photos have it."""
+        return self._photos.name(number)
+
+    def fingerprint(self) -> str:
+        """As the photos have it."""
+        return self._photos.fingerprint()
+
 
 class PhotoView(NamedTuple):
     """How test photos are shown to the network.
@@ -144,16 +188,29 @@ class PhotoSet:
         For tables and logs.
     view : PhotoView
         For the test split: what `in_order` gives.
+    named : bool
+        Whether the classes have names; those of records without a list have only numbers.
     """
 
-    def __init__(self, photos: Photos, classes: Tuple[str, ...], title: str, view: PhotoView) -> None:
+    def __init__(
+        self, photos: Photos, classes: Tuple[str, ...], title: str, view: PhotoView, named: bool = True
+    ) -> None:
         self.photos = photos
+        self.named = named
         self.classes = classes
         self.title = title
         self.view = view
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    def fingerprint(self) -> str:
+        """Of the files."""
+        return self.photos.fingerprint()
+
+    def relabelled(self, places: Sequence[int], classes: Tuple[str, ...]) -> PhotoSet:
+        """The same photos with the labels of a network: label n becomes `places[n]`, of the network's classes."""
+        return PhotoSet(RelabelledPhotos(self.photos, places), classes, self.title, self.view)
 
     def in_order(self, batch_size: int, shard: Tuple[int, int] = (0, 1)) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Every photo once as the test shows it: images (n, S, S, 3) uint8 and labels (n,) int64, n ≤ batch_size.

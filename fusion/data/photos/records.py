@@ -16,6 +16,7 @@ from typing import List, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ..fingerprint import fingerprint_of_bytes
 from .header import MOST_BYTES
 
 
@@ -73,6 +74,10 @@ class RecordFile:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def fingerprint(self) -> str:
+        """Of the size of the file and the places of its records."""
+        return fingerprint_of_bytes(str(self._size).encode(), self.offsets.astype("<i8").tobytes())
 
     def image(self, position: int) -> Tuple[bytes, float]:
         """The file of an image, and its label.

@@ -53,6 +53,9 @@ class Segmentation(Task):
     def bound(self, settings: Optional[Settings], classes: Sequence[str]) -> Task:
         return Segmentation(settings, max(1, len(classes)))
 
+    def label_names(self, classes: Sequence[str]) -> Tuple[str, ...]:
+        return ("background", *classes) if len(classes) == 1 else tuple(classes)
+
     @property
     def panel(self) -> Tuple[Figure, ...]:
         return (self.headline, NIOU)

@@ -59,7 +59,7 @@ class Process:
         self.output = output
         self._child = subprocess.Popen(
             list(command),
-            env={**os.environ, **environment},
+            env={**_inherited(os.environ), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
@@ -97,6 +97,14 @@ class Process:
             return []
         self.output.seek(0)
         return self.output.read().decode(errors="replace").splitlines()[-_TAIL:]
+
+
+def _inherited(environment: Mapping[str, str]) -> Dict[str, str]:
+    """The variables that children get from this process: none of the key-value store's, which are the job's own.
+
+    One of them could have the scheduler listen on every network, such as DMLC_USE_KUBERNETES.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith("DMLC_")}
 
 
 def _die_with_parent() -> None:
