@@ -7,18 +7,19 @@ by which file of the sample it takes the place of.
 from __future__ import annotations
 
 import binascii
+import io
 import json
 import random
 import struct
+import zipfile
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fuzzing.campaign import CRASH, FAULTS, HANG, Reading, fuzz, keep
-from fuzzing.child import ACCEPTED, OVER, REFUSED, TRACEBACK, judge
-from fuzzing.formats import bend_npz, bend_png
+from fuzzing.child import ACCEPTED, MOST_MEMORY, OVER, REFUSED, TRACEBACK, judge
+from fuzzing.formats import _npz_bomb, bend_npz, bend_png
 from fuzzing.inputs import KINDS, make_input, read_kept
 
 from fusion.errors import CheckpointError, DataError
@@ -210,14 +211,21 @@ def test_changed_images_have_right_checksums():
     assert sum(all(png_chunks(each)) for each in made) > 150
 
 
-def test_changed_checkpoints_are_still_archives_with_arrays(tmp_path):
+def test_changed_checkpoints_are_archives_with_right_checksums(tmp_path):
     np.savez(tmp_path / "a.npz", state=np.frombuffer(json.dumps({"epoch": 1}).encode(), np.uint8), x=np.ones(3))
     data = (tmp_path / "a.npz").read_bytes()
     states = set()
     for number in range(200):
-        (tmp_path / "b.npz").write_bytes(bend_npz(random.Random(number), data))
-        with np.load(tmp_path / "b.npz") as stored:
-            if "state" in stored.files:
-                with suppress(ValueError):
-                    states.add(stored["state"].tobytes())
+        with zipfile.ZipFile(io.BytesIO(bend_npz(random.Random(number), data))) as stored:
+            assert stored.testzip() is None
+            states.update(stored.read(name) for name in stored.namelist() if name == "state.npy")
     assert len(states) > 20
+
+
+def test_bomb_is_a_small_file_of_more_than_a_gigabyte():
+    data = _npz_bomb()
+    assert len(data) < 2 * 1024**2
+    with zipfile.ZipFile(io.BytesIO(data)) as stored:
+        assert sum(member.file_size for member in stored.infolist()) > MOST_MEMORY
+        with stored.open("param/7.npy") as array:
+            assert array.read(6) == b"\x93NUMPY"
