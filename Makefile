@@ -4,7 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
+<<<<<<< HEAD
 .PHONY: quickstart test lint bench matrix torture
+=======
+.PHONY: quickstart test lint bench matrix fuzz
+>>>>>>> w13f
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,3 +51,10 @@ torture: $(READY)
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:
 	$(PYTHON) tests/matrix.py
+
+# Damaged and hostile files of nine kinds, each read as a command would read it: how they ended, as a table.
+# SEED=7 makes others, EACH=100 fewer of each kind.
+SEED ?= 0
+EACH ?= 2500
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz.py --seed $(SEED) --each $(EACH)

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from classified import AVERAGE_COLUMNS, COLUMNS, TASK
 
 from fusion import get_model
 from fusion.compat import mx
@@ -504,15 +505,49 @@ def rewritten(path, save_all=np.savez, **changes):
         {"batch": None},
         {"sums": None},
         {"sums": {"images": "8"}},
+        {"sums": {"images": -4}},
+        {"sums": {"images": 1e300}},
+        {"sums": {"images": float("inf")}},
+        {"sums": {"loss": float("nan")}},
         {"history": None},
         {"history": [3]},
         {"history": [{"epoch": None}]},
+        {"history": [{"epoch": 10**400}]},
     ],
     ids=str,
 )
 def test_state_that_no_run_has_saved_is_refused(saved, changes):
     rewritten(saved, **changes)
     assert "damaged: " in refusal(saved)
+
+
+EPOCH = dict.fromkeys(COLUMNS, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({**EPOCH, "val_iou": 0.5}, "has 'val_iou'"),
+        ({**EPOCH, "a\x1b[2J": 0.5}, r"has 'a\\x1b\[2J'"),
+        ({name: value for name, value in EPOCH.items() if name != "seconds"}, "lacks 'seconds'"),
+        ({name: value for name, value in EPOCH.items() if name != "val_loss"}, "lacks 'val_loss'"),
+        ({**EPOCH, AVERAGE_COLUMNS[0]: 0.5}, f"lacks '{min(AVERAGE_COLUMNS[1:])}'"),
+        ({}, "lacks 'epoch'"),
+    ],
+)
+def test_history_of_another_task_is_refused_before_a_run_goes_on(trained, tmp_path, row, fault):
+    path = tmp_path / "last.npz"
+    save(path, *trained, TrainingState(epoch=2, history=[EPOCH, row]))
+    with pytest.raises(CheckpointError, match=f"another task than this run: row 2 of its history {fault};"):
+        restore(path, *pair(), task=TASK)
+
+
+def test_history_of_the_task_is_taken_with_and_without_evaluations(trained, tmp_path):
+    path = tmp_path / "last.npz"
+    unseen = {name: value for name, value in EPOCH.items() if not name.startswith("val_")}
+    history = [EPOCH, unseen, {**EPOCH, **dict.fromkeys(AVERAGE_COLUMNS, 0.25)}]
+    save(path, *trained, TrainingState(epoch=3, history=history))
+    assert restore(path, *pair(), task=TASK).history == history
 
 
 @pytest.mark.parametrize("updates", [np.array(-1), np.array([1, 2]), np.array(0.5), np.array(10**12)], ids=str)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tarfile
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Mapping
 import numpy as np
 
 from ..errors import DataError, nearest
+from .archive import DAMAGED, unpack
 from .description import IMAGES, Description
 from .download import download as fetch
 from .download import verify
@@ -32,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 SIDE = 32  # pixels
 IMAGE_BYTES = 3 * SIDE * SIDE
+
+#: Of an archive, at most: headers, names of classes and a page about the data set.
+_OTHER_BYTES = 1 << 20
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -124,6 +126,11 @@ class Archive:
     def record_bytes(self) -> int:
         """Length of one record."""
         return len(self.label_bytes) + IMAGE_BYTES
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """What all record files have together."""
+        return self.record_bytes * sum(self.records[split] * len(names) for split, names in self.members.items())
 
 
 CIFAR10 = Archive(
@@ -264,15 +271,13 @@ def _read_archive(archive: Archive, split: str, path: Path) -> dict[str, bytes]:
     wanted = {f"{archive.folder}/{name}": name for name in archive.members[split]}
     parts: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:gz") as tar:
-            for member in tar:
-                if len(parts) == len(wanted):
-                    break  # the rest need not be decompressed
-                stream = tar.extractfile(member) if member.name in wanted and member.isreg() else None
-                if stream is not None:
-                    _check_size(archive, split, f"{path}:{member.name}", member.size)
-                    parts[member.name] = stream.read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        for member, read in unpack(path, archive.unpacked_bytes + _OTHER_BYTES):
+            if member.name in wanted and member.isreg():
+                _check_size(archive, split, f"{path}:{member.name}", member.size)
+                parts[member.name] = read()
+            if len(parts) == len(wanted):
+                break  # the rest need not be decompressed
+    except DAMAGED as error:
         raise DataError(f"{path} is not a readable .tar.gz ({error}); get {archive.url} again") from error
     missing = [name for name in wanted if name not in parts]
     if missing:

@@ -21,8 +21,11 @@ from ..errors import CheckpointError
 from ..files import whole_file
 from ..models.network import describe_mismatches, mismatches
 from ..models.parameter_file import read_parameters
+from ..tasks import Task
+from ..tasks.base import AVERAGED, TEST, TRAINING
 from .array_file import read_arrays
 from .averaging import WeightAverage
+from .history import TIMINGS
 
 LAST = "last.npz"
 BEST = "best.params"
@@ -32,6 +35,9 @@ _FORMAT = 1
 
 #: No run has more epochs, batches or steps.
 _MOST_STEPS = 10**10
+
+#: No sum of an epoch is larger, nor infinite, nor something that is not a number.
+_LARGEST_SUM = 1e300
 
 #: How often the optimizer has moved the weights, by which Adam corrects its running means.
 _UPDATES = "updates"
@@ -83,7 +89,9 @@ def save(path: Path, net: Any, trainer: Any, state: TrainingState, average: Opti
         np.savez(stream, **arrays)
 
 
-def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage] = None) -> TrainingState:
+def restore(
+    path: Path, net: Any, trainer: Any, average: Optional[WeightAverage] = None, task: Optional[Task] = None
+) -> TrainingState:
     """Load a checkpoint into a network and its trainer.
 
     Parameters
@@ -96,6 +104,8 @@ def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage]
         The trainer of the network's parameters, before its first step.
     average : WeightAverage, optional
         The moving average of the network's parameters; it takes the values of the saved one.
+    task : Task, optional
+        What the run learns: the history then has to have its columns.
 
     Returns
     -------
@@ -105,9 +115,11 @@ def restore(path: Path, net: Any, trainer: Any, average: Optional[WeightAverage]
     Raises
     ------
     CheckpointError
-        If the file is missing, is damaged, or belongs to another network.
+        If the file is missing, is damaged, or belongs to another network or task.
     """
     arrays, state = _read(path)
+    if task is not None:
+        _check_columns(path, state, task)
     parameters = _below("param/", arrays)
     _check_fit(path, net, parameters)
     if average is not None:
@@ -194,20 +206,35 @@ def _typed(path: Path, state: TrainingState) -> TrainingState:
     sound = {
         "epoch": type(state.epoch) is int and 0 <= state.epoch <= _MOST_STEPS,
         "batch": type(state.batch) is int and 0 <= state.batch <= _MOST_STEPS,
-        "sums": _are_figures(state.sums),
+        "sums": _are_figures(state.sums) and all(abs(number) <= _LARGEST_SUM for number in state.sums.values()),
+        "images": _are_figures(state.sums) and 0 <= state.sums.get("images", 0) <= _MOST_STEPS,
         "history": isinstance(state.history, list) and all(map(_are_figures, state.history)),
     }
     for name, right in sound.items():
         if not right:
-            shown = repr(getattr(state, name))[:80]
+            shown = repr(getattr(state, name, state.sums))[:80]
             raise CheckpointError(f"{path}: damaged: {name} is {shown}, which no run has saved; resume another one")
     return state
 
 
 def _are_figures(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(number, (int, float)) and not isinstance(number, bool) for number in value.values()
+        type(number) is float or (type(number) is int and abs(number) <= _MOST_STEPS) for number in value.values()
     )
+
+
+def _check_columns(path: Path, state: TrainingState, task: Task) -> None:
+    """Check that each row of the history has the columns of metrics.csv, those of an evaluation all or not at all."""
+    always = {"epoch", *(figure.column(TRAINING) for figure in task.training), "learning_rate", *TIMINGS}
+    tested, averaged = ({figure.column(prefix) for figure in task.evaluation} for prefix in (TEST, AVERAGED))
+    for number, row in enumerate(state.history, start=1):
+        expected = always.union(*(part for part in (tested, averaged) if part & set(row)))
+        wrong = sorted(expected ^ set(row))
+        if wrong:
+            raise CheckpointError(
+                f"{path}: damaged, or of another task than this run: row {number} of its history "
+                f"{'lacks' if wrong[0] in expected else 'has'} {wrong[0][:80]!r}; resume another one"
+            )
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

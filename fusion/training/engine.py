@@ -144,7 +144,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         load_initial_parameters(net, settings, classes_of_data(train_set))
     if resume:
         if run.last.exists():
-            state = checkpoint.restore(run.last, net, trainer, average)
+            state = checkpoint.restore(run.last, net, trainer, average, task)
             state.batch = first_batch(state, batches.batch_size)
     else:
         run.create(settings)

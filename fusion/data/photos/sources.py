@@ -11,12 +11,12 @@ Archives are read in place: an `Entry` says where in its file a photo lies.
 from __future__ import annotations
 
 import re
-import tarfile
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...errors import DataError, nearest
 from ...words import counted
+from ..archive import DAMAGED, list_archive
 from ..listing import (
     SHOWN,
     SPLIT_FOLDERS,
@@ -105,11 +105,8 @@ def _flat_entries(folder: Path) -> List[Entry]:
 def _archive_entries(archive: Path, start: int, label: int, folder: str = "") -> Iterator[Entry]:
     """The photos of an archive that begins at a byte of a file, sorted by name."""
     try:
-        with archive.open("rb") as file:
-            file.seek(start)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                members = sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
-    except (tarfile.TarError, OSError) as error:
+        members = list_archive(archive, start)
+    except DAMAGED as error:
         raise DataError(f"{archive}: not a whole archive ({error}); download it again") from None
     for member in members:
         name = member.name.rsplit("/", 1)[-1]
@@ -120,9 +117,8 @@ def _archive_entries(archive: Path, start: int, label: int, folder: str = "") ->
 def _train_archive_entries(archive: Path) -> Tuple[Tuple[str, ...], List[Entry]]:
     """The classes and photos of an archive that holds an archive for each class."""
     try:
-        with tarfile.open(archive, mode="r:") as tar:
-            members = sorted((member for member in tar if member.name.endswith(".tar")), key=lambda m: m.name)
-    except (tarfile.TarError, OSError) as error:
+        members = [member for member in list_archive(archive) if member.name.endswith(".tar")]
+    except DAMAGED as error:
         raise DataError(f"{archive}: not a whole archive ({error}); download it again") from None
     if not members:
         raise DataError(f"{archive}: expected an archive for each class in it, such as n01440764.tar")
