@@ -4,11 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-<<<<<<< HEAD
-.PHONY: quickstart test lint bench matrix torture
-=======
-.PHONY: quickstart test lint bench matrix fuzz
->>>>>>> w13f
+.PHONY: quickstart test lint bench matrix torture fuzz
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
