@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence
 
+#: The longest value that a message shows, in characters.
+_LONGEST_SHOWN = 200
+
+
+def shortened(text: str) -> str:
+    """Text that fits in a message."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
 
 def counted(count: int, noun: str, plural: Optional[str] = None) -> str:
     """A number with its noun, such as `1 image`, `0 images` or `10,000 images`.
