@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
 
 from .errors import ConfigError, FusionError
 from .files import filled_folder
+from .printing import PrintableFormatter, printable_streams
 
 #: The exit status that shells use for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -23,8 +24,12 @@ Main = Callable[[Optional[Sequence[str]]], int]
 
 
 def reported(main: Main) -> Main:
-    """Wrap a command: an error that the user can correct gives one message on standard error, and exit status 2."""
+    """Wrap a command: an error that the user can correct gives one message on standard error, and exit status 2.
 
+    What the command prints shows no control character of a name as it is.
+    """
+
+    @printable_streams()
     def run(arguments: Optional[Sequence[str]] = None) -> int:
         try:
             return main(arguments)
@@ -103,7 +108,7 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self, name: str) -> None:
         logging.Handler.__init__(self)  # StreamHandler.__init__ would keep the current stream
         self.stream_name = name
-        self.setFormatter(logging.Formatter("%(message)s"))
+        self.setFormatter(PrintableFormatter("%(message)s"))
 
     @property
     def stream(self) -> Any:
