@@ -15,7 +15,6 @@ from fusion.published.compare import find_runs, read_run
 from fusion.training.config import read_config
 from fusion.training.history import History
 from fusion.training.logbook import RunDirectory, read_evaluations, read_result
-from fusion.training.main import main as train
 from fusion.training.run_files import (
     NoEpochError,
     RunError,
@@ -185,7 +184,7 @@ def test_config_that_was_cut_off_is_not_resumed(sealed, capsys, share):
     content = sealed.config.read_bytes()
     sealed.config.write_bytes(content[: int(share * len(content))])
     before = sorted(sealed.path.rglob("*"))
-    assert train(["--resume", str(sealed.path)]) == 2
+    assert main(["train", "--resume", str(sealed.path)]) == 2
     assert f"error: {sealed.config}: cut off" in capsys.readouterr().err
     assert sorted(sealed.path.rglob("*")) == before
 
