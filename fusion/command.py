@@ -13,6 +13,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from .errors import FusionError
 from .failures import in_words
+from .printing import PrintableFormatter, printable_streams
 from .signals import INTERRUPTED, heed_ctrl_c
 
 #: The exit status for errors that the user can correct.
@@ -25,8 +26,11 @@ def reported(main: Main) -> Main:
     """Wrap a command: what the user can correct, or the system refuses, gives one message and exit status 2.
 
     The message goes to standard error. Only a mistake in the program gives a traceback.
+
+    What the command prints shows no control character of a name as it is.
     """
 
+    @printable_streams()
     def run(arguments: Optional[Sequence[str]] = None) -> int:
         heed_ctrl_c()
         _let_streams_take_all_text()
@@ -114,7 +118,7 @@ class _Terminal(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self, name: str) -> None:
         logging.Handler.__init__(self)  # StreamHandler.__init__ would keep the current stream
         self.stream_name = name
-        self.setFormatter(logging.Formatter("%(message)s"))
+        self.setFormatter(PrintableFormatter("%(message)s"))
 
     @property
     def stream(self) -> Any:

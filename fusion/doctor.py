@@ -94,6 +94,7 @@ def examine(data: Path, environment: Mapping[str, str] = os.environ) -> List[Fin
         *check_processors(environment, _load()),
         *check_gpus(read_gpus(), _cuda_build(mxnet)),
         *check_data(data),
+        *(check_weights() if mxnet is not None else ()),
         *check_parts(_PARTS),
     ]
 
@@ -278,6 +279,14 @@ def check_data(folder: Path) -> List[Finding]:
         advice = "set data.dir to their folder, or train with data.name=cifar10, which downloads its data"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
     return findings + found
+
+
+def check_weights() -> List[Finding]:
+    """Look whether the files of the networks that come with the package are those that it was made with."""
+    from .models.pretrained import faults, list_pretrained
+
+    damaged = [Finding("weights", ADVICE, fault) for fault in faults()]
+    return damaged or [Finding("weights", OK, f"{counted(len(list_pretrained()), 'network')}, in the package")]
 
 
 def _data_sets(folder: Path) -> List[Tuple[str, Path]]:

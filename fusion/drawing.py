@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import ConfigError
 from .fonts import families_for, quiet_fonts
-from .words import readable
+from .printing import printable
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY, SKY = "#0072B2", "#D55E00", "#009E73", "#666666", "#56B4E9"
@@ -133,8 +133,8 @@ def save_page(figure: Any, path: Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: a dollar sign starts a formula, and it draws no bytes that are no text."""
-    return readable(text).replace("$", r"\$")
+    """Text that matplotlib shows as it is: a dollar sign starts a formula, and no font has control characters."""
+    return printable(text).replace("$", r"\$")
 
 
 # --- Axes of epochs --------------------------------------------------------------------------------------------------

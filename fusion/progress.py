@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, ContextManager, Protocol
 
+from .printing import printable
+
 logger = logging.getLogger(__name__)
 
 
@@ -90,7 +92,9 @@ def progress(title: str, total: int | None, *, unit: str, done: int = 0) -> Cont
         return LogLines(title, total, unit, done)
     from tqdm import tqdm
 
-    bar: ContextManager[Counter] = tqdm(desc=title, total=total, unit=unit, unit_scale=True, initial=done, leave=False)
+    bar: ContextManager[Counter] = tqdm(
+        desc=printable(title), total=total, unit=unit, unit_scale=True, initial=done, leave=False
+    )
     return bar
 
 
@@ -132,7 +136,7 @@ class EpochProgress:
 
             self._exit.enter_context(logging_redirect_tqdm([logging.getLogger("fusion")]))
             self._bar = self._exit.enter_context(
-                tqdm(desc=self._label, total=self._length, initial=self._done, unit="batch", leave=False)
+                tqdm(desc=printable(self._label), total=self._length, initial=self._done, unit="batch", leave=False)
             )
         return self
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import List, Optional, Sequence
 
-#: How Python keeps a byte of a name that is no text in UTF-8.
-_NO_TEXT = re.compile("[\ud800-\udfff]")
+#: The longest value that a message shows, in characters.
+_LONGEST_SHOWN = 200
 
 
-def readable(text: str) -> str:
-    """A text that can be drawn and written: a byte of a name that is not UTF-8 becomes a replacement character."""
-    return _NO_TEXT.sub("\ufffd", text)
+def shortened(text: str) -> str:
+    """Text that fits in a message."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def counted(count: int, noun: str, plural: Optional[str] = None) -> str:

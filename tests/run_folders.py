@@ -33,6 +33,7 @@ def write_run(path, config, errors, words=(), **facts):
             writer.writerow(row)
     known = {"model": settings.model.name, "data": "CIFAR-10", "classes": 10, "parameters": 84066}
     known.update(train_images=50_000, test_images=10_000, epochs=len(errors))
+    known.update({which: {"epoch": len(errors)} for which in ("best", "last")})
     (path / "result.json").write_text(json.dumps({**known, **facts}))
     return path
 

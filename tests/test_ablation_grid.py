@@ -256,6 +256,21 @@ def test_epochs_that_were_not_evaluated_do_not_count(tmp_path):
     assert (found.best, found.last, found.epochs, found.finished) == (30.0, 40.0, 4, True)
 
 
+@pytest.mark.parametrize("name", ["result.json", "metrics.csv", "config.yaml"])
+def test_damaged_cell_is_named_and_left_out(tmp_path, trained, caplog, name):
+    cells = plan(tmp_path)
+    ablation.run_grid(cells, tmp_path, sys.stdout)
+    trained.clear()
+    damaged = tmp_path / "add_blocks1_seed0"
+    (damaged / name).write_bytes((damaged / name).read_bytes()[:25])
+    cells = plan(tmp_path)
+    assert [cell.path for cell in cells if cell.damage] == [damaged]
+    ablation.run_grid(cells, tmp_path, sys.stdout)
+    assert not trained
+    assert f"cell 1 of 4, add_blocks1_seed0: left out: {damaged / name}: " in caplog.text
+    assert len(collect(cells)) == 3
+
+
 # --- For real --------------------------------------------------------------------------------------------------------
 
 

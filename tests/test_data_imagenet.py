@@ -240,6 +240,18 @@ def test_records_of_others_need_their_class_count(records):
     assert load(records, classes=3).classes == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_list_of_classes_of_any_editor_is_read(records, encoding):
+    (records / "classes.txt").write_bytes("cat\r\ngreat white shark\r\nzebra\r\n\r\n".encode(encoding))
+    assert load(records).classes == ("cat", "great white shark", "zebra")
+
+
+def test_list_of_classes_that_is_no_text_is_refused(records):
+    (records / "classes.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match="classes.txt: cannot be read as a text file of class names"):
+        load(records)
+
+
 def test_class_names_must_differ(records):
     (records / "classes.txt").write_text("a\nb\na\n")
     assert "a different name on each line" in refusal(records)

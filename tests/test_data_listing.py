@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from fusion.data.listing import check_classes, images_below, is_image, list_files, relative_to, visible, visible_folders
+from fusion.data.listing import (
+    check_classes,
+    class_names,
+    images_below,
+    is_image,
+    list_files,
+    relative_to,
+    visible,
+    visible_folders,
+)
 from fusion.errors import DataError
 
 
@@ -69,3 +80,12 @@ def test_other_entries_are_counted(tmp_path, caplog, others, words):
         (tmp_path / "train" / "a" / name).touch()
     list_files(tmp_path / "train", ("a", "b"), "train")
     assert f"{words} .jpg/.jpeg/.png, left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"a\rb", b"caf\xe9"])
+def test_class_whose_name_is_not_one_line_of_text_is_refused(tmp_path, name):
+    for folder in (b"a", name):
+        os.mkdir(os.path.join(os.fsencode(tmp_path), folder))  # noqa: PTH102, PTH118  a Path cannot be bytes
+    with pytest.raises(DataError, match="has a line break, or is not UTF-8, .* rename the folder") as found:
+        class_names(tmp_path)
+    assert "\n" not in str(found.value)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fusion.data import load_dataset
 from fusion.data.masks.decoding import read_image, read_mask
+from fusion.data.masks.files import read_list
 from fusion.data.masks.folder import VOC_CLASSES
 from fusion.data.masks.labels import IGNORE, binary_labels, class_labels, read_labels
 from fusion.data.masks.maskset import MaskSet, resized_mask
@@ -109,6 +110,14 @@ def test_classes_are_read_from_a_file(tmp_path, caplog):
     assert "taken for a class" not in caplog.text
     assert read_labels(tmp_path, None).classes == ("sky", "road", "Unlabelled")
     assert "'Unlabelled' is taken for a class; set data.ignore=2 if not" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_any_editor_are_read(tmp_path, encoding):
+    (tmp_path / "classes.txt").write_bytes("sky\r\ntraffic sign\r\n\r\n".encode(encoding))
+    assert read_labels(tmp_path, None).classes == ("sky", "traffic sign")
+    (tmp_path / "train.txt").write_bytes("my image 1\r\n\r\nb\u2028c\r\n".encode(encoding))
+    assert read_list(tmp_path / "train.txt") == ["my image 1", "b\u2028c"]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +335,7 @@ def test_faults_of_lists_are_refused(folder):
     assert "'scene_0' is on line 1 and again on line 3" in refusal(folder)
     (folder / "train.txt").write_text("scene_0\nscene_99\n../masks/scene_1\n")
     assert "2 names have no image in" in refusal(folder)
-    (folder / "train.txt").write_bytes(b"\xff\xfe")
+    (folder / "train.txt").write_bytes(b"\xff\xfea")
     assert "cannot be read as a text file" in refusal(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,13 @@ def test_polygon_of_two_corners_has_nothing_inside(without_library):
     [
         ({"size": [3, 2], "counts": [6]}, "run lengths of the size"),
         ({"size": [2, 3], "counts": [5]}, "run lengths of 5 pixels in an image of 6"),
+        ({"size": [2, 3], "counts": [-6, 12]}, "a run length that no image of 6 pixels has"),
+        ({"size": [2, 3], "counts": [10**15, 6]}, "a run length that no image of 6 pixels has"),
+        ({"size": [2, 3], "counts": "P" * 10_000}, "a run length without an end"),
         ([[1, 2, 3, 4, 5, 6, 7]], "a polygon of 7 numbers"),
+        ([[1, 2, 3, 4, 5, 1e9]], "a corner beyond 100,000 pixels"),
+        ([[1, 2, 3, 4, 5, math.inf]], "a corner beyond 100,000 pixels"),
+        ([[1, 2, 3, 4, 5, math.nan]], "a corner beyond 100,000 pixels"),
     ],
 )
 def test_impossible_segmentations_are_refused(segmentation, message):
@@ -156,6 +163,11 @@ def test_faults_of_annotations_are_told(coco):
     assert "not a file of COCO's instance annotations" in refusal()
     path.write_text(json.dumps({"images": []}))
     assert "not a file of COCO's instance annotations (no 'categories')" in refusal()
+    path.write_text("[" * 100_000)
+    assert "cannot be read as a file of annotations (lists and objects are nested too deeply)" in refusal()
+    for height in ("1e999", "1000000000", "0", "null"):
+        path.write_text(original.replace('"height": 60', f'"height": {height}'))
+        assert "not a file of COCO's instance annotations" in refusal()
     content["annotations"][0]["segmentation"] = [[1, 2, 3]]
     path.write_text(json.dumps(content))
     assert "000000000001.jpg: an annotation cannot be drawn (a polygon of 3 numbers" in refusal()

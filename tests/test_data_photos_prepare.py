@@ -15,7 +15,7 @@ from PIL import Image
 
 from fusion.__main__ import main
 from fusion.compat import mx
-from fusion.data import imagenet
+from fusion.data import imagenet, load_dataset
 from fusion.data.photos import prepare as prepare_imagenet
 from fusion.data.photos import sources
 from fusion.data.photos.prepare import prepare
@@ -165,6 +165,34 @@ def test_flat_folder_is_the_archive(official, tmp_path):
     assert files(tmp_path / "one") == files(tmp_path / "other")
 
 
+def test_kaggles_layout_with_photos_of_secret_classes_prepares_and_trains(official, tmp_path):
+    prepare(official, tmp_path / "one", official / "classes.csv")
+    (official / "flat").rename(official / "val")
+    (official / "test").mkdir()
+    (official / "test" / "ILSVRC2012_test_00000001.JPEG").write_bytes(encoded(smooth(20, 20), ".jpg"))
+    prepare(official, tmp_path / "other", official / "classes.csv")
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+    for number, name in enumerate(flat_names()):
+        folder = official / "val" / "bca"[number % 3]
+        folder.mkdir(exist_ok=True)
+        (official / "val" / name).rename(folder / name)
+    assert photos(official, "test") == photos(tmp_path / "one", "test")
+    assert len(load_dataset("image_folder", "test", official, size=20)) == 6
+
+
+def test_flat_photos_that_are_trained_from_are_told_of_the_list(official):
+    (official / "flat").rename(official / "val")
+    with pytest.raises(DataError, match="of 6 images in the folder itself no class is known; .*--val-classes"):
+        imagenet.load(official, "test")
+
+
+def test_flat_photos_beside_the_archive_of_those_with_classes_are_passed_over(official, tmp_path):
+    prepare(official, tmp_path / "one", official / "classes.csv")
+    (official / "flat").rename(official / "test")
+    prepare(official, tmp_path / "other", official / "classes.csv")
+    assert files(tmp_path / "one") == files(tmp_path / "other")
+
+
 def test_flat_photos_without_their_classes_are_refused(official, target):
     with pytest.raises(DataError, match="file names do not say the classes of 6 photos; .*--val-classes"):
         prepare(official, target)
@@ -201,12 +229,52 @@ def test_files_of_classes(tmp_path, text):
         ("490\n361\n", "the numbers of the development kit's ground truth are not class names"),
         ("ILSVRC2012_val_00000001 n01\n", "no class for 1 photo: ILSVRC2012_val_00000002.JPEG"),
         ("", "has 0 classes for 2 photos"),
+        (
+            "cat ILSVRC2012_val_00000001\ncat ILSVRC2012_val_00000002\n",
+            "'cat ILSVRC2012_val_00000001', of .* is none of",
+        ),
+        ("ILSVRC2012_val_00000001 n01 n02\nILSVRC2012_val_00000002 n01\n", "'n01 n02', of .* is none of"),
+        (
+            "ILSVRC2012_val_00000001 n01\nILSVRC2012_val_00000002 n01\nILSVRC2012_val_00000001 n02\n",
+            "two classes for ILSVRC2012_val_00000001",
+        ),
     ],
 )
 def test_file_of_classes_that_does_not_fit(tmp_path, text, message):
     (tmp_path / "classes").write_text(text)
     with pytest.raises(DataError, match=message):
         read_val_classes(tmp_path / "classes", flat_names(2), CLASSES)
+
+
+#: Names as people give them, with blanks, commas and figures.
+NAMED = ("cat", "great white shark", "great white shark, white shark", "size 10")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["great white shark", "great white shark, white shark", "size 10", "cat"],
+        ["class", "great white shark", "great white shark, white shark", "size 10", "cat"],
+        ["a.jpg great white shark", "b.jpg great white shark, white shark", "my c.png size 10", "d cat"],
+        ["a.jpg,great white shark", 'b.jpg,"great white shark, white shark"', "my c,size 10", "d,cat,and more"],
+        ["image\tclass", "a\tgreat white shark", "b\tgreat white shark, white shark", "my c\tsize 10", "d\tcat\t1"],
+        ["image;class", "d;cat", "my c;size 10", "b;great white shark, white shark", "a;great white shark 1 2"],
+    ],
+)
+def test_classes_of_several_words_in_files_of_any_editor(tmp_path, lines, end, encoding):
+    (tmp_path / "classes").write_bytes(end.join([*lines, ""]).encode(encoding))
+    assert read_val_classes(tmp_path / "classes", ["a.jpg", "b.jpg", "d.jpg", "my c.png"], NAMED) == (
+        [1, 2, 3, 0] if lines[0] in NAMED or lines[0] == "class" else [1, 2, 0, 3]
+    )
+
+
+def test_unknown_class_is_answered_with_the_few_nearest_of_many(tmp_path):
+    (tmp_path / "classes").write_text("a great white whale\n")
+    with pytest.raises(DataError, match="is none of the training classes: 1,000 names are known, of") as found:
+        read_val_classes(tmp_path / "classes", ["a.jpg"], tuple(f"n{number:08}" for number in range(1000)))
+    assert len(str(found.value)) < 400
 
 
 def test_file_of_classes_that_is_not_there(tmp_path):
@@ -324,6 +392,37 @@ def test_another_source_is_refused(source, target):
     with pytest.raises(DataError, match="classes.txt names other classes"):
         shutil.copy(source / "train" / "a" / "001.JPEG", source / "train" / "d")
         prepare(source, target)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[" * 10_000,
+        lambda text: "[]",
+        lambda text: text.replace('"done": 12', '"done": -1'),
+        lambda text: text.replace('"written": 12', '"written": "12"'),
+        lambda text: text.replace('".rec": ', '".rec": 1e3, "rec": '),
+        lambda text: text.replace('"lengths"', '"length"'),
+    ],
+)
+def test_damaged_journal_is_refused(source, target, change):
+    prepare(source, target)
+    journal = target / "train.journal.json"
+    text = journal.read_text()
+    assert change(text) != text
+    journal.write_text(change(text))
+    with pytest.raises(DataError, match=r"train\.journal\.json: damaged \(.*remove train\.\* there"):
+        prepare(source, target)
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_list_of_classes_that_an_editor_has_saved_again_still_fits(source, target, end):
+    prepare(source, target)
+    (target / "classes.txt").write_bytes(end.join(["a", "b", "c", ""]).encode("utf-8-sig"))
+    prepare(source, target)
+    assert imagenet.load(target, "train").classes == ("a", "b", "c")
 
 
 def test_records_of_others_are_not_overwritten(source, target):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import parity
@@ -20,11 +21,12 @@ from fusion.compat import mx, nn
 from fusion.data import load_dataset
 from fusion.data.augment import Normalisation
 from fusion.deploy.keep import keep
+from fusion.doctor import check_weights
 from fusion.errors import CheckpointError, ConfigError
 from fusion.inference.trained import load_pretrained
 from fusion.models import pretrained
 from fusion.models.network import count_parameters
-from fusion.models.pretrained import FOLDER, find_weights
+from fusion.models.pretrained import BESIDE, FOLDER, find_weights
 from fusion.models.zoo import MODELS, network_identity
 from fusion.published.rows import ROWS
 from fusion.training.config import read_config
@@ -55,11 +57,11 @@ def test_there_are_weights_of_both_data_sets():
 
 
 @pytest.mark.parametrize("name", list_pretrained())
-def test_weights_are_small_and_as_their_checksum(name):
-    file = FOLDER / name / "weights.params"
-    assert file.stat().st_size < 1_000_000
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert f"{digest}  {name}/weights.params" in (FOLDER / "SHA256SUMS").read_text().splitlines()
+def test_weights_are_small_and_every_file_is_as_its_checksum(name):
+    assert (FOLDER / name / "weights.params").stat().st_size < 1_000_000
+    sums = (FOLDER / "SHA256SUMS").read_text().splitlines()
+    for file in (FOLDER / name).iterdir():
+        assert f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {name}/{file.name}" in sums
 
 
 @pytest.mark.parametrize("name", list_pretrained())
@@ -161,17 +163,66 @@ def test_weights_that_are_not_there_are_refused(name, arguments, message):
         get_model(name, **arguments)
 
 
-def test_damaged_weights_are_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "aff_resnet8_digits"
-    folder.mkdir()
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    with pytest.raises(CheckpointError, match=r"cannot be read .+; install the package again"):
-        find_weights("aff_resnet8_digits").file  # noqa: B018  its reading is what is refused
-    data = bytearray((FOLDER / "aff_resnet8_digits" / "weights.params").read_bytes())
-    data[200_000] ^= 1
-    (folder / "weights.params").write_bytes(data)
-    with pytest.raises(CheckpointError, match="damaged"):
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A copy of the folder of weights, which may be damaged."""
+    folder = tmp_path / "pretrained"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    for cached in (pretrained._checksums, pretrained._find):
+        cached.cache_clear()
+    yield folder
+    for cached in (pretrained._checksums, pretrained._find):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["weights.params", *BESIDE])
+def test_damaged_file_of_a_model_is_refused_and_the_others_are_not(installed, capsys, caplog, name):
+    file = installed / "aff_resnet8_digits" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf"{file}: damaged, by its SHA-256; install the package again"):
         get_model("aff_resnet8_digits", pretrained=True)
+    (finding,) = check_weights()
+    assert finding.says == f"{file}: damaged, by its SHA-256; install the package again"
+    assert get_model("resnet8_cifar10", pretrained=True).classes == 10
+    assert main(["models", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["pretrained"]
+    assert ("aff_resnet8_digits" in listed) == (name not in ("result.json", "classes.txt"))
+    assert "resnet8_cifar10" in listed
+    file.unlink()
+    pretrained._find.cache_clear()
+    with pytest.raises(CheckpointError, match=rf"{file}: cannot be read .+; install the package again"):
+        get_model("aff_resnet8_digits", pretrained=True)
+
+
+@pytest.mark.parametrize("line", ["damaged", "", "x" * 64 + "  a/b", "\udcff", "  ", "0" * 64 + "  ../../etc/passwd"])
+def test_damaged_line_of_checksums_concerns_its_file_alone(installed, line):
+    sums = installed / "SHA256SUMS"
+    lines = sums.read_text().splitlines()
+    number = next(place for place, text in enumerate(lines) if text.endswith("aff_resnet8_digits/classes.txt"))
+    lines[number] = line
+    sums.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    assert "aff_resnet8_digits" in list_pretrained()
+    assert [finding.says for finding in check_weights()] == [
+        f"{sums}, line {number + 1}: damaged; install the package again"
+    ]
+    assert get_model("resnet8_cifar10", pretrained=True).classes == 10
+    with pytest.raises(CheckpointError, match=r"classes\.txt: .*SHA256SUMS has no checksum of it, or is damaged"):
+        get_model("aff_resnet8_digits", pretrained=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", None])
+def test_without_checksums_there_are_no_weights_and_nothing_else_is_lost(installed, content):
+    (installed / "SHA256SUMS").unlink()
+    if content is not None:
+        (installed / "SHA256SUMS").write_bytes(content)
+    assert list_pretrained() == ()
+    assert get_model("aff_resnet32", classes=10).classes == 10
+    with pytest.raises(CheckpointError):
+        get_model("aff_resnet8_digits", pretrained=True)
+    assert [finding.state for finding in check_weights()] == ["advice"]
 
 
 def test_network_goes_on_with_classes_of_its_own():

@@ -581,7 +581,13 @@ def test_alias_is_refused_with_its_line(write):
     assert "a.yaml, line 4: an alias such as *x0 is not read here" in refusal(path=write("a.yaml", text))
 
 
-@pytest.mark.parametrize("depth", [MOST_NESTED, 90_000])
+@pytest.mark.parametrize("text", ["!!bool maybe", "!!int 5", "!!python/object/apply:os.system [ls]", "!mine a"])
+def test_tag_is_refused_with_its_line(write, text):
+    message = refusal(path=write("a.yaml", f"augment:\n  flip: {text}\n"))
+    assert "a.yaml, line 2: a tag such as !" in message
+
+
+@pytest.mark.parametrize("depth", [MOST_NESTED, 500, 90_000])
 def test_value_nested_too_deeply_is_refused_with_its_line(write, depth):
     message = refusal(path=write("a.yaml", "schedule:\n  lr: " + "[" * depth))
     assert f"a.yaml, line 2: there are more than {MOST_NESTED} levels" in message

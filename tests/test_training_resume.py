@@ -451,9 +451,12 @@ def test_truncated_checkpoint_is_refused(stopped, capsys, share):
 def test_damaged_config_of_a_run_is_refused(stopped, capsys):
     config = stopped / "config.yaml"
     config.write_text(config.read_text().replace("weight_decay:", "weight_decoy:"))
-    message = refusal(capsys, stopped)
-    assert str(config) in message
-    assert "weight_decay" in message
+    assert f"{config}: cut off, or changed since the run started, by its checksum" in refusal(capsys, stopped)
+    config.write_text(config.read_text().split("\n", 1)[1])  # as of an older version
+    status, printed = answer(capsys, "--resume", stopped)
+    assert status == 2
+    assert f"error: {config}, line " in printed.err
+    assert "weight_decay" in printed.err
 
 
 # --- The digits themselves -------------------------------------------------------------------------------------------

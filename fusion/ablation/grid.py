@@ -23,9 +23,10 @@ from ..outputs import check_place
 from ..signals import Forwarding
 from ..training.config import differing_keys, read_config
 from ..training.configs import find_config
-from ..training.logbook import RunDirectory, read_result
+from ..training.logbook import RunDirectory, read_evaluations, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
+from ..training.run_files import RunError, refuse_changed
 from ..training.settings import Settings
 from .report import CellResult, write_report
 
@@ -76,7 +77,21 @@ class Cell:
     def finished(self) -> bool:
         """Whether all epochs of the run are finished."""
         run = RunDirectory(self.path)
-        return run.result.is_file() and read_result(run)["epochs"] >= self.settings.train.epochs
+        return run.result.is_file() and bool(read_result(run)["epochs"] >= self.settings.train.epochs)
+
+    @property
+    def damage(self) -> Optional[RunError]:
+        """What is damaged in the files of its run; None of a sound run, and of one that has not started."""
+        run = RunDirectory(self.path)
+        try:
+            if run.config.is_file():
+                refuse_changed(run.config)
+            if run.result.is_file():
+                read_result(run)
+                read_evaluations(run)
+        except RunError as error:
+            return error
+        return None
 
     @property
     def command(self) -> List[str]:
@@ -170,7 +185,7 @@ def _check_cell(cell: Cell) -> None:
     if cell.seed == 0:
         build_network(cell.settings, _SOME_CLASSES)
     run = RunDirectory(cell.path)
-    if run.config.is_file():
+    if run.config.is_file() and cell.damage is None:
         found = read_config(run.config)
         changed = [key for key in differing_keys(found, cell.settings) if not key.startswith(RESUMABLE)]
         if changed:
@@ -185,6 +200,8 @@ def _check_cell(cell: Cell) -> None:
 
 def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
     """Train the cells that are not finished, and write the table again after each cell.
+
+    A cell whose run is damaged is named in a warning and left out.
 
     Parameters
     ----------
@@ -206,6 +223,9 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_report(folder, collect(cells))
     for number, cell in enumerate(cells, start=1):
+        if cell.damage is not None:
+            logger.warning("cell %d of %d, %s: left out: %s", number, len(cells), cell.path.name, cell.damage)
+            continue
         if cell.finished:
             logger.info("cell %d of %d, %s: finished already", number, len(cells), cell.path.name)
             continue
@@ -232,12 +252,12 @@ def _train(cell: Cell, output: TextIO) -> None:
 
 
 def collect(cells: Sequence[Cell]) -> List[CellResult]:
-    """The results of the cells so far, without those that have not finished an epoch."""
+    """The results of the cells so far, without those that have not finished an epoch or are damaged."""
     results = []
     for cell in cells:
         run = RunDirectory(cell.path)
-        if run.result.is_file():
-            facts, history = read_result(run), run.history()
+        if run.result.is_file() and cell.damage is None:
+            facts, history = read_result(run), read_evaluations(run)
             headline, rows = history.task.headline, history.evaluated
             best, last = (headline.shown(row) for row in (headline.best(rows), rows[-1]))
             results.append(

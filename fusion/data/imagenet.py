@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple
 
 from ..errors import DataError, nearest
+from ..reading import ReadingError, read_lines
 from .description import PHOTOS, Description
 from .listing import SPLIT_FOLDERS, class_names, existing_folder, refuse_single_class, split_folder
 from .photos.photoset import CLASSES_FILE, FolderPhotos, Photos, PhotoSet, PhotoView, RecordPhotos
@@ -131,9 +132,11 @@ def record_path(root: Path, split: str) -> Path:
 def _record_classes(root: Path, classes: Optional[int]) -> Tuple[str, ...]:
     path = root / CLASSES_FILE
     if path.is_file():
-        names = tuple(path.read_text(encoding="utf-8").split("\n"))
-        names = names[:-1] if names[-1] == "" else names
-        if len(set(names)) != len(names) or not all(names):
+        try:
+            names = tuple(line.strip() for line in read_lines(path))
+        except ReadingError as error:
+            raise DataError(f"{path}: cannot be read as a text file of class names ({error})") from None
+        if len(set(names)) != len(names) or not all(names) or not names:
             raise DataError(f"{path}: expected a different name on each line, one for each class")
         return names
     if classes is None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import DataError, nearest
-from ..words import counted, readable
+from ..words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
 SUFFIXES = (".jpg", ".jpeg", ".png")
 SHOWN = 5  # names that a message lists
+
+
+#: Line breaks, and what Python makes of bytes that are not UTF-8.
+_NOT_ON_A_LINE = re.compile("[\n\r\ud800-\udfff]")
 
 
 def visible(folder: Path) -> List[Path]:
@@ -32,6 +37,12 @@ def visible(folder: Path) -> List[Path]:
 def visible_folders(folder: Path) -> List[Path]:
     """The folders in a folder that are not hidden, sorted by name."""
     return [path for path in visible(folder) if path.is_dir()]
+
+
+def has_folders(folder: Path) -> bool:
+    """Whether there is a visible folder in a folder; of many files none is asked what it is."""
+    with os.scandir(folder) as entries:
+        return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
 
 
 def is_image(name: str) -> bool:
@@ -77,12 +88,26 @@ def split_folder(root: Path, split: str) -> Path:
     if split not in SPLIT_FOLDERS:
         raise DataError(f"an image folder has no split {split!r}; expected one of {', '.join(SPLIT_FOLDERS)}")
     existing_folder(root)
-    for name in SPLIT_FOLDERS[split]:
-        if (root / name).is_dir():
-            return root / name
+    chosen = first_with_classes(root, split)
+    if chosen is not None:
+        return chosen
     wanted = " or ".join(f"{name}/<class>/*.jpg" for name in SPLIT_FOLDERS[split])
     found = ", ".join(path.name for path in visible_folders(root)[:SHOWN])
     raise DataError(f"{root} has no {split} part; expected {wanted} in it (found: {found or 'no folders'})")
+
+
+def first_with_classes(root: Path, split: str) -> Optional[Path]:
+    """The first folder of a split that has class folders; if none has, the last that exists, and None without any.
+
+    Kaggle's ImageNet has a `test/` of photos whose classes are secret beside the `val/` whose classes are known. So one
+    that has no class folder is passed over, and of folders without any, the last counts: a flat `val/` may have a list.
+    """
+    there = [root / name for name in SPLIT_FOLDERS[split] if (root / name).is_dir()]
+    with_classes = [folder for folder in there if has_folders(folder)]
+    chosen = next(iter([*with_classes, *reversed(there)]), None)
+    for folder in there[: there.index(chosen)] if chosen is not None else ():
+        logger.info("%s: no class folders, so not read; %s is", folder, chosen)
+    return chosen
 
 
 def class_names(train: Path) -> Tuple[str, ...]:
@@ -91,18 +116,19 @@ def class_names(train: Path) -> Tuple[str, ...]:
     Raises
     ------
     DataError
-        If there are none, or only one: a network that can give only one answer learns nothing. Or if one is no text.
+        If there are none, or only one: a network that can give only one answer learns nothing. Also for a name that
+        cannot be written on a line.
     """
     classes = tuple(path.name for path in visible_folders(train))
     if not classes:
         raise DataError(f"{train} has no folders; expected one for each class, with its images in it")
-    for name in classes:
-        if readable(name) != name:
-            raise DataError(
-                f"{train} has a folder whose name is not UTF-8, {readable(name)!r}: its class could not be written "
-                "anywhere; rename the folder"
-            )
     refuse_single_class(train, classes)
+    impossible = [name for name in classes if _NOT_ON_A_LINE.search(name)]
+    if impossible:
+        raise DataError(
+            f"{train}: the name of the folder {impossible[0]!r} has a line break, or is not UTF-8, and the names of "
+            "classes are written one per line: rename the folder"
+        )
     return classes
 
 
@@ -147,7 +173,9 @@ def list_files(folder: Path, classes: Tuple[str, ...], split: str) -> Tuple[List
             f"({len(strange)} such folders); {nearest(strange[0], classes)}"
         )
     if not present:
-        raise DataError(f"{folder} has no folders; expected one for each class, with its images in it")
+        raise DataError(
+            f"{folder} has no folders; expected one for each class, with its images in it{_of_flat(folder)}"
+        )
     paths: List[Path] = []
     labels: List[int] = []
     for path in present:
@@ -156,6 +184,17 @@ def list_files(folder: Path, classes: Tuple[str, ...], split: str) -> Tuple[List
         labels += [classes.index(path.name)] * len(files)
     check_classes(folder, classes, labels, split)
     return paths, np.array(labels, np.int64)
+
+
+def _of_flat(folder: Path) -> str:
+    """What to do about images that are in no class folder, as the end of a message."""
+    flat = sum(is_image(path.name) for path in visible(folder))
+    if not flat:
+        return ""
+    return (
+        f" (of {counted(flat, 'image')} in the folder itself no class is known; with a list of their classes, such as "
+        "LOC_val_solution.csv, python -m fusion prepare imagenet makes records: --val-classes)"
+    )
 
 
 def check_classes(where: Path, classes: Sequence[str], labels: Sequence[int], split: str) -> None:

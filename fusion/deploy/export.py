@@ -27,7 +27,6 @@ from ..inference.trained import Trained
 from ..outputs import check_place
 from ..training.logbook import environment, read_result
 from ..training.settings import EvalSettings
-from ..words import readable
 from . import onnx as onnx_format
 from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
 from .verify import differences, run_symbol
@@ -321,8 +320,12 @@ def _check_new(output: Path, force: bool) -> None:
     if output.name in ("", ".."):
         raise ConfigError(f"--output {output}: names no new folder; expected one, such as exported")
     check_place(output)
-    if readable(str(output.absolute())) != str(output.absolute()):
-        raise ConfigError(f"--output {output}: MXNet opens no file whose path is not UTF-8; name another folder")
+    try:
+        str(output.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"--output {output}: MXNet opens no file whose path is not UTF-8; name another folder"
+        ) from None
     if output.exists():
         if not force:
             raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another folder")

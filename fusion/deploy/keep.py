@@ -14,7 +14,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import whole_file, write_json, write_text
 from ..models import pretrained
 from ..models.parameter_file import save_network
-from ..models.pretrained import FILE, NETWORKS, SUMS, network_in_name
+from ..models.pretrained import BESIDE, FILE, NETWORKS, SUMS, network_in_name
 from ..models.zoo import network_identity
 from ..training import checkpoint
 from ..training.config import model_keywords, to_yaml
@@ -86,7 +86,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
 
 
 def _write_checksums(folder: Path) -> None:
-    """Write the checksums of all weights: the digits' last, then by network, AFF's before those of other fusions."""
+    """Write the checksums of all files: the digits' last, then by network, AFF's before those of other fusions."""
     names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
     networks = list(NETWORKS)
     names.sort(
@@ -96,8 +96,8 @@ def _write_checksums(folder: Path) -> None:
             not name.startswith("aff_"),
         )
     )
-    digests = {name: hashlib.sha256((folder / name / FILE).read_bytes()).hexdigest() for name in names}
-    lines = [f"{digest}  {name}/{FILE}\n" for name, digest in digests.items()]
+    files = [f"{name}/{file}" for name in names for file in (FILE, *BESIDE)]
+    lines = [f"{hashlib.sha256((folder / file).read_bytes()).hexdigest()}  {file}\n" for file in files]
     write_text(folder / SUMS, "".join(lines))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, List
 
 from ..outputs import written_picture
-from ..training.logbook import RunDirectory, read_result
+from ..training.logbook import RunDirectory, read_evaluations, read_result
 from ..words import counted
 from .curves_picture import RunCurve, draw_run_curves
 from .output import add_output_file
@@ -22,7 +22,7 @@ def read_run_curve(path: Path) -> RunCurve:
         If the folder is not a run's, or no epoch is finished.
     """
     run = RunDirectory.existing(path)
-    return RunCurve(path, read_result(run), run.history())
+    return RunCurve(path, read_result(run), read_evaluations(run))
 
 
 # --- The command -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from ..inference.images import find_images
 from ..inference.trained import load_run
 from ..outputs import written_file
 from ..training.logbook import RunDirectory, read_result
-from ..words import readable
 from .answers import settings_with
 from .output import add_output_file
 from .report_facts import Known
@@ -48,7 +47,7 @@ def make_report(known: Known, sections: Sequence[Section] = SECTIONS) -> str:
     str
         A whole document, which needs no other file.
     """
-    return readable(page_as_html(known.title, known.run.path, [_shown(known, *section) for section in sections]))
+    return page_as_html(known.title, known.run.path, [_shown(known, *section) for section in sections])
 
 
 def _shown(known: Known, heading: str, make: Any) -> Shown:

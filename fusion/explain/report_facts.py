@@ -13,8 +13,10 @@ from ..data.imageset import DataSet
 from ..errors import DataError
 from ..inference.images import read_batches, report_unreadable
 from ..inference.trained import Trained
+from ..tasks.base import TEST
 from ..training.history import History
-from ..training.logbook import RunDirectory, read_result
+from ..training.logbook import RunDirectory, read_evaluations, read_result
+from ..training.run_files import damaged
 from ..training.settings import Settings
 from ..words import counted
 from .answers import Answers, answer_all
@@ -49,12 +51,17 @@ class Known:
     @cached_property
     def result(self) -> Dict[str, Any]:
         """Its result.json."""
-        return read_result(self.run)
+        facts = read_result(self.run)
+        for which in ("best", "last"):
+            lacking = [name for name in self.history.last or () if name.startswith(TEST) and name not in facts[which]]
+            if lacking:
+                raise damaged(self.run.result, f"its {which} epoch has no {lacking[0]}")
+        return facts
 
     @cached_property
     def history(self) -> History:
         """Its finished epochs."""
-        return self.run.history()
+        return read_evaluations(self.run)
 
     @cached_property
     def data(self) -> DataSet:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from .. import __version__
+from ..printing import printable
 
 _TEMPLATE = "report.html.jinja"
 
@@ -114,4 +115,10 @@ def _template() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(_TEMPLATE).module
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, finalize=_shown)
+    return environment.get_template(_TEMPLATE).module
+
+
+def _shown(value: Any) -> Any:
+    """A value of the page without control characters; what the template has made of values already is left alone."""
+    return value if hasattr(value, "__html__") else printable(str(value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Callable, List, Sequence, Tuple
 
@@ -15,6 +14,7 @@ from ..published.picture import draw_comparison
 from ..published.rows import ROWS, Row
 from ..training.config import to_yaml
 from ..training.picture import draw_training_curves
+from ..training.run_files import read_environment
 from ..words import counted
 from .answers import format_pairs
 from .browse_picture import draw_fed_images
@@ -200,10 +200,9 @@ def config_section(known: Known) -> List[Part]:
 
 def environment_section(known: Known) -> List[Part]:
     """The machine and the versions that it ran on."""
-    file = known.run.path / "environment.json"
-    if not file.is_file():
+    facts = read_environment(known.run.environment)
+    if not facts:
         return [Paragraph("The run has no environment.json.")]
-    facts = json.loads(file.read_text(encoding="utf-8"))
     return [Table([(name.replace("_", " "), _in_words(value)) for name, value in facts.items()])]
 
 

@@ -7,11 +7,11 @@ import json
 from dataclasses import asdict
 from typing import Any, Dict, List
 
-import yaml
-
 from ..compat import mx
 from ..errors import ConfigError
 from ..models.zoo import get_model
+from ..training.typed_yaml import YamlError, compose, read_freely
+from ..words import shortened
 from .summary import format_table, summarise
 
 
@@ -56,7 +56,8 @@ def _keywords(words: List[str]) -> Dict[str, Any]:
         if not equals:
             raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
         try:
-            keywords[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):  # a ValueError for a date that does not exist
-            raise ConfigError(f"command line, {word!r}: the value is not valid YAML") from None
+            node = compose(value)
+        except YamlError as error:
+            raise ConfigError(f"command line, {shortened(repr(word))}: {error}") from None
+        keywords[key] = None if node is None else read_freely(node)
     return keywords

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import logging
+from typing import Any, Dict, Mapping, Sequence
 
+from ..errors import CheckpointError
 from ..fuse import fusion_aliases
 from ..tables import text_columns
-from .pretrained import find_weights, list_pretrained
+from .pretrained import Weights, find_weights, list_pretrained
 from .zoo import FAMILIES, MODELS
+
+logger = logging.getLogger(__name__)
 
 #: How the figures of weights are shown.
 _FIGURES = {"accuracy": lambda value: f"{100 * value:.2f} %", "iou": lambda value: f"IoU {value:.4f}"}
@@ -24,12 +28,27 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     aliases = fusion_aliases()
-    weights = {name: find_weights(name) for name in list_pretrained()}
+    weights = _sound_weights()
     if arguments.json:
         named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
         known = {name: {found.figure: found.value, "data": found.trained_on} for name, found in weights.items()}
         print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases, "pretrained": known}))
         return
+    _print(aliases, weights)
+
+
+def _sound_weights() -> Dict[str, Weights]:
+    """The weights that come with the package; those whose files are damaged are told and left out."""
+    found = {}
+    for name in list_pretrained():
+        try:
+            found[name] = find_weights(name)
+        except CheckpointError as error:
+            logger.warning("left out: %s", error)
+    return found
+
+
+def _print(aliases: Mapping[str, Sequence[str]], weights: Mapping[str, Weights]) -> None:
     print(f"families  {', '.join(FAMILIES)}")
     print("models")
     described = {

@@ -17,7 +17,7 @@ from .cifar_resnext import CIFARResNeXt
 from .fpn import FPN
 from .network import Network, count_classes
 from .parameter_file import read_parameters
-from .pretrained import find_weights, list_pretrained, network_in_name
+from .pretrained import data_of, find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
 from .unet import UNet
@@ -157,22 +157,20 @@ def classifier_of(name: str) -> str:
 
 def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool, str, Path]) -> Path:
     """The file that the argument `pretrained` names."""
-    stored = [find_weights(known) for known in list_pretrained()]
-    if pretrained is not True and str(pretrained) not in {weights.data for weights in stored}:
+    stored = list_pretrained()
+    if pretrained is not True and str(pretrained) not in map(data_of, stored):
         return Path(str(pretrained)).expanduser()
     identity = network_identity(name, {key: keywords[key] for key in keywords if key not in ("prefix", "params")})
     fitting = [
-        weights
-        for weights in stored
-        if network_identity(weights.name, {}) == identity and pretrained in (True, weights.data)
+        known for known in stored if network_identity(known, {}) == identity and pretrained in (True, data_of(known))
     ]
     if not fitting:
         asked = "" if pretrained is True else f" from {pretrained}"
         raise CheckpointError(
             f"no weights of this {name}{asked} come with the package; expected a .params file, pretrained=PATH, or one "
-            f"of the models that have them: {', '.join(list_pretrained())}"
+            f"of the models that have them: {', '.join(stored)}"
         )
-    return next((weights for weights in fitting if weights.name == name), fitting[0]).file
+    return find_weights(name if name in fitting else fitting[0]).file
 
 
 def list_models() -> List[str]:

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..command import log_to_terminal
 from ..errors import ConfigError
 from ..outputs import check_picture, written_picture
 from ..tables import text_table
@@ -43,6 +44,7 @@ def add_command(commands: Any) -> None:
 
 def reproduce(arguments: argparse.Namespace) -> None:
     """List the rows, or compare a run with one of them, as the command line says."""
+    log_to_terminal("stderr")
     if arguments.row is None and (arguments.run or arguments.output):
         raise ConfigError("say which row to compare the run with: python -m fusion reproduce ROW --run DIR")
     if arguments.output and not arguments.run:

@@ -6,6 +6,7 @@ What within, above and below mean is in `fusion.published.verdict`.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -17,12 +18,15 @@ from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.configs import packaged_config
 from ..training.history import History
-from ..training.logbook import RunDirectory, read_result
+from ..training.logbook import RunDirectory, read_evaluations, read_result
+from ..training.run_files import NoEpochError
 from ..training.settings import Settings
 from ..words import counted
 from .curves import Curve, read_curve
 from .rows import Row, labellings
 from .verdict import Verdict, judge, judge_best
+
+logger = logging.getLogger(__name__)
 
 #: Settings that are not compared: those in which runs of the same recipe may differ, and those that have a sentence of
 #: their own.
@@ -85,7 +89,7 @@ def read_run(path: Path) -> OwnRun:
     """
     run = RunDirectory.existing(path)
     facts, settings = read_result(run), run.settings()
-    history = run.history(settings)
+    history = read_evaluations(run, settings)
     return OwnRun(path, settings, facts, Curve(_errors(history), history.epochs))
 
 
@@ -98,14 +102,19 @@ def _errors(history: History) -> Tuple[float, ...]:
 
 
 def find_runs(folder: Path) -> Iterator[OwnRun]:
-    """The runs in a folder, and in the folders in it such as that of an ablation, that have a finished epoch."""
+    """The runs in a folder, and in the folders in it such as that of an ablation, that have a finished epoch.
+
+    One that is damaged, or of another version, is named in a warning and left out.
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; --runs expects a folder with runs in it, such as runs")
     for config in sorted([*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]):
         try:
             yield read_run(config.parent)
-        except FusionError:  # no epoch is finished, or another version wrote it: nothing that the user did wrong
+        except NoEpochError:  # nothing that the user did wrong
             continue
+        except FusionError as error:
+            logger.warning("left out: %s", error)
 
 
 # --- What can be compared --------------------------------------------------------------------------------------------

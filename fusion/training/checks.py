@@ -11,10 +11,11 @@ from ..data import describe
 from ..errors import ConfigError, nearest
 from ..models.zoo import FAMILIES, family_of, model_arguments
 from ..tasks import list_tasks, settings_of_other_tasks, task_of
+from ..words import shortened
 from .mask_training import mask_problems
 from .photo_training import photo_problems
 from .settings import KEYS, Settings, model_keywords, value_of
-from .typed_yaml import plain, shortened
+from .typed_yaml import plain
 
 
 @dataclass(frozen=True)

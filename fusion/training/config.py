@@ -19,10 +19,11 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 import yaml
 
 from ..errors import ConfigError, nearest
+from ..words import shortened
 from .checks import Place, check
 from .configs import find_config
 from .settings import KEYS, Settings, model_keywords, value_of
-from .typed_yaml import MOST_BYTES, YamlError, compose, flow_node, read_freely, read_value, shortened, shown, text_node
+from .typed_yaml import MOST_BYTES, YamlError, compose, flow_node, read_freely, read_value, shown, text_node
 
 __all__ = ["differing_keys", "model_keywords", "read_config", "to_yaml", "value_of"]
 

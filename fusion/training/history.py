@@ -6,13 +6,23 @@ Everything that looks at a run's figures reads them here: the log, the pictures,
 from __future__ import annotations
 
 import csv
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..reading import ReadingError, read_text
 from ..tasks import Task
 from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
+from ..words import counted
+from .run_files import damaged
+
+#: In bytes; 10,000 epochs have a tenth of it.
+_LARGEST_FILE = 20_000_000
+
+#: Columns besides the figures that pictures and reports read of every epoch.
+_OF_EVERY_EPOCH = ("learning_rate", "seconds")
 
 #: Columns that time the machine, and so differ between identical runs.
 TIMINGS = ("images_per_second", "seconds")
@@ -55,8 +65,20 @@ class History:
             Of the run.
         path : Path
             The file. An empty cell, of an epoch without an evaluation, is read as not a number.
+
+        Raises
+        ------
+        RunError
+            If it is damaged, or of another task.
         """
-        return cls(task, read_metrics(path))
+        rows, headline = read_metrics(path), task.headline.column()
+        lacking = [name for name in ("epoch", headline, *_OF_EVERY_EPOCH) if name not in rows[0]]
+        if lacking:
+            raise damaged(path, f"it has no column {lacking[0]}")
+        epochs = [row["epoch"] for row in rows]
+        if not all(epoch >= 1 and epoch.is_integer() for epoch in epochs) or epochs != sorted(set(epochs)):
+            raise damaged(path, "its epochs do not count up from 1")
+        return cls(task, rows)
 
     def write(self, path: Path) -> None:
         """Write it as a metrics.csv."""
@@ -123,6 +145,27 @@ class History:
 
 
 def read_metrics(path: Path) -> List[Dict[str, float]]:
-    """The rows of a metrics.csv as numbers, whatever the task; an empty cell is not a number."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(stream)]
+    """The rows of a metrics.csv as numbers, whatever the task; an empty cell is not a number.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read, has no row, or a row that is cut off or holds no numbers.
+    """
+    try:
+        text = read_text(path, _LARGEST_FILE)
+        names, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (ReadingError, csv.Error, ValueError) as error:  # a ValueError where there is no line at all
+        raise damaged(path, str(error) if isinstance(error, ReadingError) else "it is no table") from None
+    if not rows or not text.endswith("\n"):
+        raise damaged(path, "it is cut off")
+    return [_numbers(path, names, row, line) for line, row in enumerate(rows, start=2)]
+
+
+def _numbers(path: Path, names: Sequence[str], row: Sequence[str], line: int) -> Dict[str, float]:
+    if len(row) != len(names):
+        raise damaged(path, f"line {line} has {counted(len(row), 'cell')}, and the first {len(names)}")
+    try:
+        return {name: float(value or "nan") for name, value in zip(names, row)}
+    except ValueError as error:
+        raise damaged(path, f"line {line}: {error}") from None

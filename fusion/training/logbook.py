@@ -17,7 +17,6 @@ run.lock          while a process trains the run: its number
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 import platform
 import shlex
@@ -36,6 +35,16 @@ from ..tasks import Task, task_of
 from . import checkpoint
 from .config import read_config, to_yaml
 from .history import History
+from .run_files import (
+    NoEpochError,
+    RunError,
+    damaged,
+    read_class_names,
+    read_environment,
+    read_facts,
+    seal,
+    tell_changed,
+)
 from .run_log import logged_to
 from .settings import Settings
 
@@ -69,6 +78,11 @@ class RunDirectory:
     def config(self) -> Path:
         """The file with the value of every setting."""
         return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """The file with versions, devices and threads."""
+        return self.path / "environment.json"
 
     @property
     def classes(self) -> Path:
@@ -137,6 +151,7 @@ class RunDirectory:
         ConfigError
             If config.yaml cannot be read, or an override is impossible.
         """
+        tell_changed(self.config)
         return read_config(self.config, overrides)
 
     def task(self, settings: Optional[Settings] = None) -> Task:
@@ -153,11 +168,13 @@ class RunDirectory:
 
         Raises
         ------
-        ConfigError
+        NoEpochError
             If no epoch is finished yet.
+        RunError
+            If metrics.csv is damaged.
         """
         if not self.metrics.is_file():
-            raise ConfigError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
+            raise NoEpochError(f"{self.path}: no epoch of this run is finished yet (it has no metrics.csv)")
         return History.read(self.task(settings), self.metrics)
 
     def weights(self, which: str) -> Path:
@@ -196,7 +213,7 @@ class RunDirectory:
             self.last.parent.mkdir(parents=True, exist_ok=True)
             self.hold()
             self._refuse_run()  # that another process has started, and ended, since
-            write_text(self.config, to_yaml(settings))
+            write_text(self.config, seal(to_yaml(settings)))
         except OSError as error:
             raise ConfigError(f"{self.path}: cannot hold a run ({error.strerror})") from None
         self.write_environment(settings)
@@ -251,16 +268,17 @@ class RunDirectory:
         For a resumed run, the record keeps the number of threads that it was started with. If it now has another
         number, a message is logged, because sums are then computed in another order.
         """
-        file, facts = self.path / "environment.json", environment(settings.runtime.device)
+        facts = environment(settings.runtime.device)
         try:
-            earlier = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # the run is new; or the record is damaged, but no run needs it
+            earlier = read_environment(self.environment)
+        except RunError:  # the record is damaged, but no run needs it
             earlier = {}
-        if "threads" in earlier:
-            facts["threads_resumed"] = [*earlier.get("threads_resumed", []), facts["threads"]]
-            facts["threads"] = earlier["threads"]
-            _tell_threads(facts["threads"]["count"], facts["threads_resumed"][-1]["count"], settings.runtime.device)
-        write_json(file, facts)
+        first, later = earlier.get("threads"), earlier.get("threads_resumed", [])
+        if isinstance(first, dict) and type(first.get("count")) is int and isinstance(later, list):
+            _tell_threads(first["count"], facts["threads"]["count"], settings.runtime.device)
+            facts["threads_resumed"] = [*later, facts["threads"]]
+            facts["threads"] = first
+        write_json(self.environment, facts)
 
     def write_classes(self, names: Sequence[str]) -> None:
         """Write the class names, so that the network can be used without the data set."""
@@ -268,7 +286,7 @@ class RunDirectory:
 
     def read_classes(self) -> List[str]:
         """Read the class names in label order; empty for a run of an older version, which did not write them."""
-        return self.classes.read_text(encoding="utf-8").splitlines() if self.classes.is_file() else []
+        return read_class_names(self.classes)
 
     def log(self) -> ContextManager[None]:
         """Within this context, append log messages to run.log as well as to the terminal."""
@@ -368,10 +386,23 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
 
     Raises
     ------
-    ConfigError
+    NoEpochError
         If no epoch is finished and evaluated yet.
+    RunError
+        If it is damaged.
     """
-    try:
-        return json.loads(run.result.read_text(encoding="utf-8"))
-    except OSError:
-        raise ConfigError(f"{run.path}: no epoch of this run is finished yet (it has no result.json)") from None
+    return read_facts(run.result)
+
+
+def read_evaluations(run: RunDirectory, settings: Optional[Settings] = None) -> History:
+    """The history of a run that has a result.json, and so at least one epoch with an evaluation.
+
+    Raises
+    ------
+    NoEpochError, RunError
+        As `RunDirectory.history`; the second also where no epoch has an evaluation.
+    """
+    history = run.history(settings)
+    if history.last is None:
+        raise damaged(run.metrics, "no epoch has an evaluation, and result.json has the figures of one")
+    return history

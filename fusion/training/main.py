@@ -16,6 +16,7 @@ from .config import differing_keys, read_config, to_yaml
 from .configs import WHAT_IT_TAKES, find_config
 from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
+from .run_files import refuse_changed
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
             "--resume continues a run in its folder, with its own settings: leave out --config and --run-dir"
         )
     run = RunDirectory.existing(arguments.resume)
+    refuse_changed(run.config)
     settings = run.settings(overrides)
     fixed = draws_depend_on(settings)
     differing = differing_keys(run.settings(), settings)

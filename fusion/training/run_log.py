@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator
 
+from ..printing import PrintableFormatter
+
 logger = logging.getLogger("fusion")
 
 
@@ -17,7 +19,7 @@ class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
     def __init__(self, path: Path) -> None:
         # Names of files may hold bytes that are no text.
         super().__init__(path.open("a", encoding="utf-8", errors="backslashreplace"))
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self._path = path
         self._told = False
 

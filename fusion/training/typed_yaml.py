@@ -19,6 +19,7 @@ from typing import Any, Dict, Optional, get_args, get_origin
 import yaml
 
 from ..errors import FusionError
+from ..words import shortened
 
 #: A config of ours has less than 3,000 bytes. A file of this size is read in a second, or in four at the worst.
 MOST_BYTES = 100_000
@@ -28,9 +29,6 @@ MOST_NESTED = 10
 
 #: The longest number, in characters. Python refuses to read some thousands of digits, and older versions take minutes.
 _LONGEST_NUMBER = 60
-
-#: The longest value that a message shows, in characters.
-_LONGEST_SHOWN = 200
 
 _NULL = ("", "~", "null", "Null", "NULL")
 _TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -229,11 +227,6 @@ def read_freely(node: yaml.Node) -> Any:
 def shown(node: yaml.Node) -> str:
     """A node in a message."""
     return shortened(repr(read_freely(node)))
-
-
-def shortened(text: str) -> str:
-    """Text that fits in a message."""
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -6,22 +6,28 @@ https://cocodataset.org/#format-data.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from ...errors import DataError
+from ...reading import ReadingError, read_json
 from ..listing import visible
 from ..photos.header import BadPhotoError
 from .labels import IGNORE
 from .rasterise import Segmentation, rasterise
 
 _ANNOTATIONS, _PREFIX = "annotations", "instances_"
+
+#: In bytes. That of COCO's training images of 2017 has 450 million.
+_LARGEST_FILE = 2 * 1024**3
+
+#: Of an image; a photo has a twentieth of it.
+_MOST_PIXELS = 2**28
 
 
 @dataclass(frozen=True)
@@ -146,12 +152,12 @@ def read_annotations(path: Path) -> Annotations:
         If it cannot be read, or is no such file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = read_json(path, _LARGEST_FILE)
+    except ReadingError as error:
         raise DataError(f"{path}: cannot be read as a file of annotations ({error})") from None
     try:
         return _annotations(path, content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise DataError(f"{path}: not a file of COCO's instance annotations ({reason})") from None
 
@@ -167,12 +173,19 @@ def _annotations(path: Path, content: Any) -> Annotations:
             Instance(each["category_id"], each["segmentation"], float(each["area"]), crowd)
         )
     images = [
-        AnnotatedImage(each["file_name"], int(each["height"]), int(each["width"]), instances.pop(each["id"], []))
+        AnnotatedImage(str(each["file_name"]), *_size(each), instances.pop(each["id"], []))
         for each in content["images"]
     ]
     if instances:
         raise ValueError(f"annotations of image {next(iter(instances))}, which is not in the list of images")
     return Annotations(path, dict(sorted(categories.items())), sorted(images, key=lambda image: image.file))
+
+
+def _size(image: Dict[str, Any]) -> Tuple[int, int]:
+    height, width = int(image["height"]), int(image["width"])
+    if min(height, width) < 1 or height * width > _MOST_PIXELS:
+        raise ValueError(f"an image of {height}x{width} pixels")
+    return height, width
 
 
 def class_mask(image: AnnotatedImage, numbers: Dict[int, int]) -> np.ndarray:
@@ -215,5 +228,5 @@ def class_mask(image: AnnotatedImage, numbers: Dict[int, int]) -> np.ndarray:
 def _pixels(instance: Instance, image: AnnotatedImage) -> np.ndarray:
     try:
         return rasterise(instance.segmentation, image.height, image.width)
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, KeyError, OverflowError, TypeError, StopIteration) as error:
         raise BadPhotoError(f"{image.file}: an annotation cannot be drawn ({error})") from None

@@ -14,6 +14,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ...reading import ReadingError, read_lines
 from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, SPLIT_FOLDERS, SUFFIXES, images_below, visible
 from ..photos.header import BadPhotoError, read_file, read_header
@@ -101,8 +102,8 @@ def read_list(path: Path) -> List[str]:
         If it cannot be read, has no name, or has a name twice.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in read_lines(path)]
+    except ReadingError as error:
         raise DataError(f"{path}: cannot be read as a text file of names ({error})") from None
     first: Dict[str, int] = {}
     for number, name in enumerate(lines, start=1):

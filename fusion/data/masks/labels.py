@@ -15,6 +15,7 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ...reading import ReadingError, read_lines
 from ..photos.header import BadPhotoError
 
 logger = logging.getLogger(__name__)
@@ -209,11 +210,9 @@ def read_labels(root: Path, ignore: Optional[int]) -> Labels:
     if not path.exists():
         return replace(binary_labels(ignore=ignore), named=False)
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in read_lines(path)]
+    except ReadingError as error:
         raise DataError(f"{path}: cannot be read as a text file of class names ({error})") from None
-    while names and not names[-1]:
-        names.pop()
     if not names or not all(names) or len(set(names)) < len(names):
         raise DataError(f"{path}: expected a different name on each line, one for each value from 0 on")
     if len(names) > MOST_CLASSES:

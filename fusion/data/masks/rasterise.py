@@ -18,6 +18,12 @@ Segmentation = Union[Sequence[Sequence[float]], Mapping[str, Any]]
 #: Numbers of a polygon of three corners.
 _LEAST = 6
 
+#: No corner is farther from an image's, in pixels: the library keeps a number for each step of the outline.
+_FARTHEST = 100_000
+
+#: Of a run length; an image has fewer pixels than their numbers.
+_MOST_BITS = 60
+
 #: The outline is followed in steps of this part of a pixel.
 _STEPS = 5
 
@@ -53,6 +59,8 @@ def rasterise(segmentation: Segmentation, height: int, width: int) -> np.ndarray
     for polygon in segmentation:
         if len(polygon) % 2:
             raise ValueError(f"a polygon of {len(polygon)} numbers; expected x and y of each corner")
+        if not all(abs(number) <= _FARTHEST for number in polygon):  # nor is any that is not a number
+            raise ValueError(f"a polygon with a corner beyond {_FARTHEST:,} pixels")
         if len(polygon) >= _LEAST:  # with two corners or one, nothing is inside
             mask |= _of_polygon(polygon, height, width)
     return mask
@@ -77,11 +85,12 @@ def _of_polygon(polygon: Sequence[float], height: int, width: int) -> np.ndarray
 
 def _of_runs(runs: Sequence[int], height: int, width: int) -> np.ndarray:
     """Runs of pixels down the columns, in turn outside and inside, the first of them outside."""
-    values = np.arange(len(runs)) % 2 == 1
-    flat = np.repeat(values, np.asarray(runs, np.int64))
-    if flat.size != height * width:
-        raise ValueError(f"run lengths of {flat.size} pixels in an image of {height * width}")
-    return flat.reshape(width, height).T
+    lengths = np.asarray(runs, np.int64)
+    if lengths.ndim != 1 or not all(0 <= length <= height * width for length in runs):
+        raise ValueError(f"a run length that no image of {height * width} pixels has")
+    if lengths.sum() != height * width:
+        raise ValueError(f"run lengths of {lengths.sum()} pixels in an image of {height * width}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, lengths).reshape(width, height).T
 
 
 def _uncompressed(text: Union[str, bytes]) -> List[int]:
@@ -94,6 +103,8 @@ def _uncompressed(text: Union[str, bytes]) -> List[int]:
         while bits & 32:
             bits, place = next(letters) - 48, place + 5
             value |= (bits & 31) << place
+            if place > _MOST_BITS:
+                raise ValueError("a run length without an end")
         if bits & 16:
             value -= 1 << (place + 5)
         runs.append(value + runs[-2] if len(runs) > 2 else value)

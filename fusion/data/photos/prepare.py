@@ -23,6 +23,7 @@ from ...errors import DataError
 from ...files import write_text
 from ...locks import HeldError, Lock
 from ...progress import progress
+from ...reading import ReadingError, read_json, read_lines
 from ..listing import SHOWN
 from .decoding import refuse_damaged
 from .header import MOST_BYTES, UPRIGHT, BadPhotoError
@@ -33,6 +34,12 @@ from .sources import Entry, list_parts
 STRETCH = 512
 
 _CMYK = 4
+
+#: In bytes.
+_LARGEST_JOURNAL = 100_000
+
+#: No part has more bytes, nor more photos.
+_MOST = 2**60
 
 #: The files of a part, the records last: where the records exist, so do all the others.
 _SUFFIXES = (".idx", ".lst", ".report.txt", ".rec")
@@ -162,9 +169,30 @@ def _read(entry: Entry) -> bytes:
 
 def _write_classes(path: Path, classes: Tuple[str, ...]) -> None:
     text = "".join(f"{name}\n" for name in classes)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.exists() and _content(path) != text:
         raise DataError(f"{path} names other classes than the source: empty the folder, or name another --target")
     write_text(path, text)
+
+
+def _content(path: Path) -> str:
+    try:
+        return "".join(f"{line}\n" for line in read_lines(path))
+    except ReadingError as error:
+        raise DataError(f"{path}: cannot be read as a text file of class names ({error}); remove it") from None
+
+
+def _is_state(value: Any) -> bool:
+    """Whether a value of a journal has the fields of a state, each of its type and in its range."""
+    if not isinstance(value, dict):
+        return False
+    counts, lengths = [value.get("done"), value.get("written")], value.get("lengths")
+    return (
+        isinstance(value.get("fingerprint"), str)
+        and isinstance(value.get("finished"), bool)
+        and isinstance(lengths, dict)
+        and sorted(lengths) == sorted(_SUFFIXES)
+        and all(type(number) is int and 0 <= number < _MOST for number in (*counts, *lengths.values()))
+    )
 
 
 class _Part:
@@ -199,7 +227,7 @@ class _Part:
     def _state(self) -> Dict[str, Any]:
         """Where an earlier run stopped, with its files cut to that length; else the beginning."""
         if self.journal.exists():
-            state: Dict[str, Any] = json.loads(self.journal.read_text(encoding="utf-8"))
+            state = self._noted()
             if state["fingerprint"] != self.fingerprint:
                 raise DataError(
                     f"{self.journal} is of other photos than the source has now: remove {self.part}.* there, "
@@ -215,6 +243,20 @@ class _Part:
         for path in self.asides.values():
             path.write_bytes(b"")
         return state
+
+    def _noted(self) -> Dict[str, Any]:
+        """What the journal says."""
+        reason = "it is no state that this command has written"
+        try:
+            state: Dict[str, Any] = read_json(self.journal, _LARGEST_JOURNAL)
+            if _is_state(state):
+                return state
+        except ReadingError as error:
+            reason = str(error)
+        raise DataError(
+            f"{self.journal}: damaged ({reason}): remove {self.part}.* there and run this command again, or name "
+            "another --target"
+        )
 
     def _cut(self, state: Dict[str, Any]) -> None:
         for suffix, length in state["lengths"].items():

@@ -12,25 +12,30 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Container, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ...errors import DataError, nearest
-from ...words import counted
+from ...reading import ReadingError, read_lines
+from ...words import counted, shortened
 from ..archive import DAMAGED, list_archive
 from ..listing import (
     SHOWN,
-    SPLIT_FOLDERS,
     check_classes,
     class_names,
+    first_with_classes,
+    has_folders,
     is_image,
     list_files,
     refuse_single_class,
     split_folder,
     visible,
-    visible_folders,
 )
 
 TRAIN_ARCHIVE, VAL_ARCHIVE = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+
+
+#: What ends a class in a list: the next column, or a blank and a number, as of Kaggle's boxes.
+_END = re.compile(r"\s*[,;\t]|\s+(?=[0-9])")
 
 
 class Entry(NamedTuple):
@@ -71,22 +76,21 @@ def list_parts(source: Path, val_classes: Optional[Path]) -> Tuple[Tuple[str, ..
         If the source has another layout, an archive is damaged, or a training class has no photo.
     """
     if (source / "train").is_dir():
-        folder = split_folder(source, "train")
-        classes = class_names(folder)
-        parts = {"train": _folder_entries(folder, classes, "train")}
+        training = split_folder(source, "train")
+        classes = class_names(training)
+        parts = {"train": _folder_entries(training, classes, "train")}
     elif (source / TRAIN_ARCHIVE).is_file():
         classes, entries = _train_archive_entries(source / TRAIN_ARCHIVE)
         parts = {"train": entries}
     else:
         raise DataError(f"{source} has neither train/ with a folder for each class nor {TRAIN_ARCHIVE}")
-    folders = [source / name for name in SPLIT_FOLDERS["test"] if (source / name).is_dir()]
-    if folders and visible_folders(folders[0]):
-        parts["val"] = _folder_entries(folders[0], classes, "test")
-    elif folders:
-        parts["val"] = _with_classes(_flat_entries(folders[0]), folders[0], val_classes, classes)
-    elif (source / VAL_ARCHIVE).is_file():
-        archive = source / VAL_ARCHIVE
+    folder, archive = first_with_classes(source, "test"), source / VAL_ARCHIVE
+    if folder is not None and has_folders(folder):
+        parts["val"] = _folder_entries(folder, classes, "test")
+    elif archive.is_file() and (folder is None or folder.name == "test"):
         parts["val"] = _with_classes(list(_archive_entries(archive, 0, 0)), archive, val_classes, classes)
+    elif folder is not None:
+        parts["val"] = _with_classes(_flat_entries(folder), folder, val_classes, classes)
     return classes, parts
 
 
@@ -159,9 +163,10 @@ def read_val_classes(path: Path, names: Sequence[str], classes: Tuple[str, ...])
     Parameters
     ----------
     path : Path
-        A line for each photo: its name, with or without suffix, and its class, with a comma, tab or blank between them
-        (the rest of the line is not read, so that Kaggle's LOC_val_solution.csv can be given); or its class alone, in
-        the order of the photos' names. A first line `ImageId,...` is skipped.
+        A line for each photo: its name, with or without suffix, and its class, with a tab, comma or blank between them;
+        or its class alone, in the order of the photos' names. A class may have blanks and commas in its name. What
+        follows a class is not read, so that Kaggle's LOC_val_solution.csv can be given, and neither is a first line of
+        headings.
     names : sequence of str
         Of the photos.
     classes : tuple of str
@@ -175,33 +180,82 @@ def read_val_classes(path: Path, names: Sequence[str], classes: Tuple[str, ...])
     Raises
     ------
     DataError
-        If the file is missing, names an unknown class, or has no class for a photo.
+        If the file is missing, names an unknown class, or has no class for a photo or two.
     """
     try:
-        lines = [re.split(r"[,\s]+", line.strip()) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in read_lines(path) if line.strip()]
+    except ReadingError as error:
         raise DataError(f"{path}: cannot be read as a text file of classes ({error})") from None
-    rows = [line for line in lines if line != [""] and line[0] != "ImageId"]
-    in_order = all(len(row) == 1 for row in rows)
-    if in_order and len(rows) != len(names):
-        found_rows = f"{counted(len(rows), 'class', 'classes')} for {counted(len(names), 'photo')}"
-        raise DataError(f"{path} has {found_rows}; expected one line per photo")
-    short = sorted(names)
-    keys = [_stem(name) for name in short] if in_order else [_stem(row[0]) for row in rows]
     known = {name: label for label, name in enumerate(classes)}
-    found: Dict[str, int] = {}
-    for key, row in zip(keys, rows):
-        name = row[0] if in_order else row[min(1, len(row) - 1)]
-        if name not in known:
-            raise DataError(
-                f"{path}: {name!r}, of {key}, is none of the training classes: {nearest(name, classes)} (the numbers "
-                "of the development kit's ground truth are not class names)"
-            )
-        found[key] = known[name]
+    stems = {_stem(name) for name in names}
+    rows = [_split_row(line, stems) for line in lines]
+    if all(key is None for key, _ in rows):
+        found = _in_order(path, lines, names, known)
+    else:
+        found = _by_name(path, rows, known)
     missing = [name for name in names if _stem(name) not in found]
     if missing:
         raise DataError(f"{path} has no class for {counted(len(missing), 'photo')}: {', '.join(missing[:SHOWN])}")
     return [found[_stem(name)] for name in names]
+
+
+def _split_row(line: str, stems: Container[str]) -> Tuple[Optional[str], str]:
+    """The photo's name in a line, without its suffix, and the rest of the line; None where no photo is named."""
+    for separator in ("\t", ",", ";"):
+        first, _, rest = line.partition(separator)
+        key = _stem(_unquoted(first))
+        if key in stems:
+            return key, _unquoted(rest)
+    for blanks in re.finditer(r"\s+", line):
+        key = _stem(_unquoted(line[: blanks.start()]))
+        if key in stems:
+            return key, _unquoted(line[blanks.end() :])
+    return None, line
+
+
+def _in_order(path: Path, lines: List[str], names: Sequence[str], known: Mapping[str, int]) -> Dict[str, int]:
+    """The label of each photo, from classes in the order of the photos' names."""
+    lines = [_unquoted(line) for line in lines]
+    if len(lines) == len(names) + 1 and lines[0] not in known:
+        lines = lines[1:]  # headings
+    if len(lines) != len(names):
+        found = f"{counted(len(lines), 'class', 'classes')} for {counted(len(names), 'photo')}"
+        raise DataError(f"{path} has {found}; expected one line per photo, or lines that begin with a photo's name")
+    return {key: _label(path, key, line, line, known) for key, line in zip(map(_stem, sorted(names)), lines)}
+
+
+def _by_name(path: Path, rows: List[Tuple[Optional[str], str]], known: Mapping[str, int]) -> Dict[str, int]:
+    """The label of each photo that is named; lines about other photos are not read."""
+    found: Dict[str, int] = {}
+    for key, rest in rows:
+        if key is None:
+            continue
+        label = _label(path, key, rest, _class_in(rest, known), known)
+        if found.setdefault(key, label) != label:
+            raise DataError(f"{path} has two classes for {key}: remove one of the lines")
+    return found
+
+
+def _label(path: Path, key: str, text: str, name: str, known: Mapping[str, int]) -> int:
+    if name not in known:
+        shown = shortened(text)
+        raise DataError(
+            f"{path}: {shown!r}, of {key}, is none of the training classes: {nearest(name, known)} (the numbers of the "
+            "development kit's ground truth are not class names)"
+        )
+    return known[name]
+
+
+def _class_in(text: str, known: Container[str]) -> str:
+    """The class that a text is, or begins with, the longest of several; without any, what should have been one."""
+    ends = [found.start() for found in _END.finditer(text)]
+    candidates = [_unquoted(text), *(_unquoted(text[:end]) for end in reversed(ends))]
+    return next((name for name in candidates if name in known), candidates[-1])
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _stem(name: str) -> str:
