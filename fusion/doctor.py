@@ -12,9 +12,9 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from .errors import ConfigError
+from .errors import ConfigError, FusionError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
@@ -272,28 +272,62 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
 def check_data(folder: Path) -> List[Finding]:
     """List the data sets in a folder, in addition to the one that comes with the package."""
     findings = [Finding("data", OK, "UCI digits, in the package")]
-    found = [Finding("data", OK, f"{title} in {path}") for title, path in _data_sets(folder)]
+    found = [Finding("data", OK, f"{each.title} in {each.path}") for each in _data_sets(folder)]
     if not found:
         advice = "set data.dir to their folder, or train with data.name=cifar10, which downloads its data"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
     return findings + found
 
 
-def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
-    """The title and the folder of each data set that is recognised in a folder, or in the folders directly in it."""
-    found: List[Tuple[str, Path]] = []
+def check_images(folder: Path) -> List[Finding]:
+    """Compare all images of each data set in a folder: see `fusion.data.soundness`.
+
+    Copies are told apart from other files by their bytes, so that nothing is decoded. Of a large data set this takes
+    minutes, or longer from a slow disk.
+    """
+    return [finding for each in _data_sets(folder) for finding in _about_images(each)]
+
+
+def _about_images(each: _Found) -> List[Finding]:
+    from .data import load_dataset
+    from .data.soundness import look_over
+
+    about = f"images of {each.path}"
+    try:
+        train, test = (load_dataset(each.name, split, each.path, download=False) for split in ("train", "test"))
+        doubts = look_over(train, test, most_files=None)
+    except FusionError as error:
+        return [Finding(about, ADVICE, str(error))]
+    if doubts:
+        return [Finding(about, ADVICE, doubt) for doubt in doubts]
+    counts = f"{counted(len(train), 'training image')} and {counted(len(test), 'test image')}"
+    return [Finding(about, OK, f"{counts}: none is in both, and none has two labels")]
+
+
+class _Found(NamedTuple):
+    """A data set that was recognised: what to call it, its folder, and the name by which it is loaded."""
+
+    title: str
+    path: Path
+    name: str
+
+
+def _data_sets(folder: Path) -> List[_Found]:
+    """The data sets that are recognised in a folder, or in the folders directly in it."""
+    found: List[_Found] = []
     inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for place in [folder, *inside]:
         if (place / "data_batch_1.bin").is_file() or any(place.glob("cifar-10-binary.tar.gz")):
-            found.append(("CIFAR-10", place))
+            found.append(_Found("CIFAR-10", place, "cifar10"))
         if (place / "train.bin").is_file() or any(place.glob("cifar-100-binary.tar.gz")):
-            found.append(("CIFAR-100", place))
+            found.append(_Found("CIFAR-100", place, "cifar100"))
         if (place / "train.rec").is_file() and (place / "val.rec").is_file():
-            found.append(("ImageNet as RecordIO", place))
+            found.append(_Found("ImageNet as RecordIO", place, "imagenet"))
         for test in ("test", "val"):
             if _class_folders(place / "train") and _class_folders(place / test):
                 classes = _class_folders(place / "train")
-                found.append((f"image folders (train and {test}, {counted(classes, 'class', 'classes')})", place))
+                title = f"image folders (train and {test}, {counted(classes, 'class', 'classes')})"
+                found.append(_Found(title, place, "imagenet"))
     return found
 
 
@@ -355,6 +389,9 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `doctor`."""
     parser = commands.add_parser("doctor")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument(
+        "--images", action="store_true", help="look for test images that are training images, and for wrong labels"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # the former name of data.dir
     where = "the folder in which to look for data sets (default: data.dir=data)"
     parser.add_argument("settings", nargs="*", metavar="data.dir=PATH", help=where)
@@ -372,7 +409,8 @@ def _data_folder(arguments: argparse.Namespace) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    findings = examine(_data_folder(arguments))
+    folder = _data_folder(arguments)
+    findings = [*examine(folder), *(check_images(folder) if arguments.images else [])]
     broken = [finding for finding in findings if finding.state == BROKEN]
     if arguments.json:
         print(json.dumps({"works": not broken, "findings": [asdict(finding) for finding in findings]}))

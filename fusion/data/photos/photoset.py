@@ -14,6 +14,7 @@ from ...errors import DataError
 from ...progress import progress
 from ...words import counted
 from ..listing import SHOWN, list_files
+from ..span import Span, file_span
 from .decoding import BadPhotoError, read_header
 from .photo import centre_crop
 from .records import BadRecordError, RecordFile
@@ -36,6 +37,9 @@ class Photos(Protocol):
 
     def name(self, number: int) -> str:
         """The name of a photo for messages."""
+
+    def span(self, number: int) -> Span:
+        """Where the file of a photo is."""
 
 
 class FolderPhotos:
@@ -70,6 +74,10 @@ class FolderPhotos:
     def name(self, number: int) -> str:
         """The path of the file."""
         return os.path.join(self._folder, self._names[number])  # noqa: PTH118
+
+    def span(self, number: int) -> Span:
+        """The whole file."""
+        return file_span(self.name(number))
 
 
 class RecordPhotos:
@@ -107,6 +115,10 @@ class RecordPhotos:
     def name(self, number: int) -> str:
         """The file and the number of the record."""
         return f"{self.path}, record {number}"
+
+    def span(self, number: int) -> Span:
+        """The record without its header, which has a label and a number of its own."""
+        return self._records.span(number)
 
 
 class PhotoView(NamedTuple):

@@ -16,6 +16,7 @@ from typing import List, Tuple
 import numpy as np
 
 from ...errors import DataError
+from ..span import Span
 
 
 class BadRecordError(DataError):
@@ -96,6 +97,12 @@ class RecordFile:
                 "the file is damaged, or the index belongs to another file"
             ) from None
         return record[_IMAGE_HEADER.size + flag * _FLOAT :], label
+
+    def span(self, position: int) -> Span:
+        """Where the file of an image is, if its header has a single label; up to three zeros may follow it."""
+        start, end = int(self._offsets[position]), int(self._ends[position])
+        header = min(_FRAME.size + _IMAGE_HEADER.size, end - start)
+        return Span(str(self.path), start + header, end - start - header)
 
 
 def _read_index(path: Path) -> np.ndarray:
