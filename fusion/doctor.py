@@ -12,8 +12,9 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from .data.recognise import Recognised, recognised
 from .errors import ConfigError, FusionError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
@@ -272,7 +273,7 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
 def check_data(folder: Path) -> List[Finding]:
     """List the data sets in a folder, in addition to the one that comes with the package."""
     findings = [Finding("data", OK, "UCI digits, in the package")]
-    found = [Finding("data", OK, f"{each.title} in {each.path}") for each in _data_sets(folder)]
+    found = [Finding("data", OK, f"{each.title} in {each.path}") for each in recognised(folder)]
     if not found:
         advice = "set data.dir to their folder, or train with data.name=cifar10, which downloads its data"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
@@ -285,10 +286,10 @@ def check_images(folder: Path) -> List[Finding]:
     Copies are told apart from other files by their bytes, so that nothing is decoded. Of a large data set this takes
     minutes, or longer from a slow disk.
     """
-    return [finding for each in _data_sets(folder) for finding in _about_images(each)]
+    return [finding for each in recognised(folder) for finding in _about_images(each)]
 
 
-def _about_images(each: _Found) -> List[Finding]:
+def _about_images(each: Recognised) -> List[Finding]:
     from .data import load_dataset
     from .data.soundness import look_over
 
@@ -302,37 +303,6 @@ def _about_images(each: _Found) -> List[Finding]:
         return [Finding(about, ADVICE, doubt) for doubt in doubts]
     counts = f"{counted(len(train), 'training image')} and {counted(len(test), 'test image')}"
     return [Finding(about, OK, f"{counts}: none is in both, and none has two labels")]
-
-
-class _Found(NamedTuple):
-    """A data set that was recognised: what to call it, its folder, and the name by which it is loaded."""
-
-    title: str
-    path: Path
-    name: str
-
-
-def _data_sets(folder: Path) -> List[_Found]:
-    """The data sets that are recognised in a folder, or in the folders directly in it."""
-    found: List[_Found] = []
-    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in [folder, *inside]:
-        if (place / "data_batch_1.bin").is_file() or any(place.glob("cifar-10-binary.tar.gz")):
-            found.append(_Found("CIFAR-10", place, "cifar10"))
-        if (place / "train.bin").is_file() or any(place.glob("cifar-100-binary.tar.gz")):
-            found.append(_Found("CIFAR-100", place, "cifar100"))
-        if (place / "train.rec").is_file() and (place / "val.rec").is_file():
-            found.append(_Found("ImageNet as RecordIO", place, "imagenet"))
-        for test in ("test", "val"):
-            if _class_folders(place / "train") and _class_folders(place / test):
-                classes = _class_folders(place / "train")
-                title = f"image folders (train and {test}, {counted(classes, 'class', 'classes')})"
-                found.append(_Found(title, place, "imagenet"))
-    return found
-
-
-def _class_folders(folder: Path) -> int:
-    return sum(1 for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else 0
 
 
 def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
