@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .errors import ConfigError
+from .data.recognise import Recognised, recognised
+from .errors import ConfigError, FusionError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
@@ -274,7 +275,7 @@ def _check_gpu(number: int, gpu: GPU, cuda: Optional[bool]) -> Finding:
 def check_data(folder: Path) -> List[Finding]:
     """List the data sets in a folder, in addition to the one that comes with the package."""
     findings = [Finding("data", OK, "UCI digits, in the package")]
-    found = [Finding("data", OK, f"{title} in {path}") for title, path in _data_sets(folder)]
+    found = [Finding("data", OK, f"{each.title} in {each.path}") for each in recognised(folder)]
     if not found:
         advice = "set data.dir to their folder, or train with data.name=cifar10, which downloads its data"
         found = [Finding("data", OK if not folder.exists() else ADVICE, f"no data set in {folder}: {advice}")]
@@ -289,26 +290,29 @@ def check_weights() -> List[Finding]:
     return damaged or [Finding("weights", OK, f"{counted(len(list_pretrained()), 'network')}, in the package")]
 
 
-def _data_sets(folder: Path) -> List[Tuple[str, Path]]:
-    """The title and the folder of each data set that is recognised in a folder, or in the folders directly in it."""
-    found: List[Tuple[str, Path]] = []
-    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in [folder, *inside]:
-        if (place / "data_batch_1.bin").is_file() or any(place.glob("cifar-10-binary.tar.gz")):
-            found.append(("CIFAR-10", place))
-        if (place / "train.bin").is_file() or any(place.glob("cifar-100-binary.tar.gz")):
-            found.append(("CIFAR-100", place))
-        if (place / "train.rec").is_file() and (place / "val.rec").is_file():
-            found.append(("ImageNet as RecordIO", place))
-        for test in ("test", "val"):
-            if _class_folders(place / "train") and _class_folders(place / test):
-                classes = _class_folders(place / "train")
-                found.append((f"image folders (train and {test}, {counted(classes, 'class', 'classes')})", place))
-    return found
+def check_images(folder: Path) -> List[Finding]:
+    """Compare all images of each data set in a folder: see `fusion.data.soundness`.
+
+    Copies are told apart from other files by their bytes, so that nothing is decoded. Of a large data set this takes
+    minutes, or longer from a slow disk.
+    """
+    return [finding for each in recognised(folder) for finding in _about_images(each)]
 
 
-def _class_folders(folder: Path) -> int:
-    return sum(1 for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else 0
+def _about_images(each: Recognised) -> List[Finding]:
+    from .data import load_dataset
+    from .data.soundness import look_over
+
+    about = f"images of {each.path}"
+    try:
+        train, test = (load_dataset(each.name, split, each.path, download=False) for split in ("train", "test"))
+        doubts = look_over(train, test, most_files=None)
+    except FusionError as error:
+        return [Finding(about, ADVICE, str(error))]
+    if doubts:
+        return [Finding(about, ADVICE, doubt) for doubt in doubts]
+    counts = f"{counted(len(train), 'training image')} and {counted(len(test), 'test image')}"
+    return [Finding(about, OK, f"{counts}: none is in both, and none has two labels")]
 
 
 def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
@@ -365,6 +369,9 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `doctor`."""
     parser = commands.add_parser("doctor")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument(
+        "--images", action="store_true", help="look for test images that are training images, and for wrong labels"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help=argparse.SUPPRESS)  # the former name of data.dir
     where = "the folder in which to look for data sets (default: data.dir=data)"
     parser.add_argument("settings", nargs="*", metavar="data.dir=PATH", help=where)
@@ -382,7 +389,8 @@ def _data_folder(arguments: argparse.Namespace) -> Path:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    findings = examine(_data_folder(arguments))
+    folder = _data_folder(arguments)
+    findings = [*examine(folder), *(check_images(folder) if arguments.images else [])]
     broken = [finding for finding in findings if finding.state == BROKEN]
     if arguments.json:
         print(json.dumps({"works": not broken, "findings": [asdict(finding) for finding in findings]}))

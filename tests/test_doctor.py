@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from photos import make_folders
 
 from fusion import doctor, gpus
 from fusion.__main__ import main
@@ -266,3 +268,17 @@ def test_overview_needs_no_mxnet(run_without_mxnet):
     found = run_without_mxnet(*NEW_NUMPY, "-m", "fusion", "--help")
     assert found.returncode == 0, found.stderr
     assert "python -m fusion doctor" in found.stdout
+
+
+def test_images_are_compared_where_it_is_asked_for(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "examine", lambda folder: doctor.check_data(folder))
+    make_folders(tmp_path / "pets")
+    assert main(["doctor", f"data.dir={tmp_path}", "--images"]) == 0
+    assert "12 training images and 12 test images: none is in both, and none has two labels" in capsys.readouterr().out
+    shutil.copy(tmp_path / "pets/train/a/001.JPEG", tmp_path / "pets/val/b/again.JPEG")
+    assert main(["doctor", f"data.dir={tmp_path}"]) == 0
+    assert "again" not in capsys.readouterr().out
+    assert main(["doctor", f"data.dir={tmp_path}", "--images"]) == 0
+    said = capsys.readouterr().out
+    assert f"DO   images of {tmp_path / 'pets'}" in said
+    assert "1 of 13 test images (7.69 %) is among the training images too" in said

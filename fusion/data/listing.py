@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -132,7 +132,7 @@ def class_names(train: Path) -> Tuple[str, ...]:
     return classes
 
 
-def refuse_single_class(where: Path, classes: Sequence[str]) -> None:
+def refuse_single_class(where: Union[Path, str], classes: Sequence[str]) -> None:
     """Refuse a data set of one class: its loss is 0 from the first step, so that training would change nothing."""
     if len(classes) == 1:
         raise DataError(

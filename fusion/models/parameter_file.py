@@ -93,11 +93,11 @@ def read_parameters(filename: str) -> Dict[str, np.ndarray]:
     ------
     CheckpointError
         If the file is missing, truncated, or not a parameter file of MXNet, or holds what no network here has, such as
-        sparse arrays.
+        sparse arrays or values that are not a number.
     """
     try:
         with _opened(filename) as stream:
-            return _Reader(stream).arrays()
+            arrays = _Reader(stream).arrays()
     except OSError as error:
         raise CheckpointError(f"{filename}: cannot be read ({error.strerror or error})") from None
     except _CutError as reason:
@@ -109,6 +109,40 @@ def read_parameters(filename: str) -> Dict[str, np.ndarray]:
         raise CheckpointError(f"{filename}: {reason}; save the network again with save_parameters") from None
     except MemoryError:
         raise CheckpointError(f"{filename}: its arrays do not fit into the memory of this machine") from None
+    refuse_not_finite(filename, arrays)
+    return arrays
+
+
+def refuse_not_finite(filename: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse parameters with values that are infinite or not a number: a network with one answers nothing but those.
+
+    Parameters
+    ----------
+    filename : str
+        Where they come from.
+    arrays : mapping of str to numpy.ndarray
+        By name.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first such array.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or _has_finite_sum(array):
+            continue
+        count = int(np.count_nonzero(~np.isfinite(array)))
+        if count:
+            raise CheckpointError(
+                f"{filename}: {name} has {count:,} of {array.size:,} values that are infinite or not a number: the "
+                "network had diverged before it was saved, or the file is damaged; take another checkpoint"
+            )
+
+
+def _has_finite_sum(array: np.ndarray) -> bool:
+    """Whether the sum is finite, so that all values are. It is faster to compute; large values may overflow it."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum(dtype=np.float64 if array.dtype.itemsize > 4 else np.float32)))
 
 
 def write_parameters(path: Path, arrays: Mapping[str, Any]) -> None:

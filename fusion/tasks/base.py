@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 #: What stands before a figure's name in metrics.csv: in training, on the test set, and of the averaged weights there.
 TRAINING, TEST, AVERAGED = "train", "val", "ema"
 
+#: After so many steps at the full learning rate, or so many over so many epochs of a small data set, a network that
+#: answers no better than at random learns nothing. The slowest of the published runs is far from chance by then.
+MANY_STEPS, FEWER_STEPS, MANY_EPOCHS = 1000, 200, 10
+
+#: So many evaluations in turn have to look wrong before it is said.
+IN_TURN = 3
+
 #: One row of metrics.csv.
 EpochRow = Mapping[str, float]
 
@@ -90,6 +97,34 @@ class StepOutput:
     losses: List[Any]
     outputs: List[Any]
     targets: np.ndarray
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a run besides the figures of its epochs.
+
+    Attributes
+    ----------
+    steps : int
+        That were taken since the warm-up ended.
+    test_images : int
+        How many.
+    counts : ndarray, optional
+        (classes,): how often each class was a target in the first epoch; None if nothing was counted.
+    """
+
+    steps: int
+    test_images: int
+    counts: Optional[np.ndarray]
+
+    def is_long(self, epochs: int) -> bool:
+        """Whether a network that learns anything has learnt something in these steps, which are so many epochs."""
+        return self.steps >= MANY_STEPS or (self.steps >= FEWER_STEPS and epochs >= MANY_EPOCHS)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The same as shares of all targets; empty if nothing was counted."""
+        return np.zeros(0) if self.counts is None else self.counts / max(1, self.counts.sum())
 
 
 def part_losses(loss: Any, outputs: Sequence[Any], targets: Sequence[Any], images: Sequence[Any]) -> List[Any]:
@@ -228,7 +263,8 @@ class Task:
         -------
         callable
             From the outputs and targets of the part of a batch that one device has to an NDArray (B,). If it has an
-            attribute `needs_images` that is true, it takes the images as a third argument.
+            attribute `needs_images` that is true, it takes the images as a third argument. If it has a method `doubt`,
+            that is asked once, after the first images, what there is to say of them; None, as a rule.
         """
         raise NotImplementedError
 
@@ -241,6 +277,38 @@ class Task:
             The epochs so far. It is asked once after each epoch, and says it once.
         """
         return None
+
+    def count_classes(self, targets: np.ndarray) -> np.ndarray:
+        """How often each class is a target.
+
+        Parameters
+        ----------
+        targets : ndarray
+            Of a batch of training.
+
+        Returns
+        -------
+        ndarray
+            (classes,) int64; of pixels some rows and columns are enough. By default it is empty: nothing is counted.
+        """
+        return np.zeros(0, np.int64)
+
+    def doubts(self, rows: Sequence[EpochRow], seen: Seen) -> Dict[str, str]:
+        """What looks wrong in the figures, although nothing failed: none, as a rule.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+            The epochs so far.
+        seen : Seen
+            What else is known of the run.
+
+        Returns
+        -------
+        dict of str to str
+            By a name of what is wrong, which is said once in a run, what to say.
+        """
+        return {}
 
     def training_meter(self) -> Meter:
         """The meter of a training step."""

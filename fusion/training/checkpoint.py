@@ -20,7 +20,7 @@ from ..compat import mx
 from ..errors import CheckpointError
 from ..files import whole_file
 from ..models.network import describe_mismatches, mismatches
-from ..models.parameter_file import read_parameters
+from ..models.parameter_file import read_parameters, refuse_not_finite
 from ..tasks import Task
 from ..tasks.base import AVERAGED, TEST, TRAINING
 from .array_file import read_arrays
@@ -182,6 +182,7 @@ def _read(path: Path) -> Tuple[Dict[str, np.ndarray], TrainingState]:
     """Read the arrays and the position in a checkpoint."""
     try:
         arrays = read_arrays(path)
+        refuse_not_finite(str(path), arrays)
         fields = json.loads(arrays.pop("state").tobytes().decode())
         version = fields.pop("format")
         state = _typed(path, TrainingState(**fields)) if version == _FORMAT else None

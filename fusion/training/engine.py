@@ -52,6 +52,7 @@ from .schedule import learning_rate
 from .settings import Settings
 from .sums import RunningSums
 from .teacher import load_teacher
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         refuse_other_data(run, record, train_set)
     workers.check_alike("files of the data set", *fingerprint_numbers(record))
     task = task_of(settings, train_set.classes)
+    watch = Watch(task, settings, train_set, test_set)
     net = build_network(settings, len(train_set.classes))
     refuse_single_values(net, settings)
     if settings.model.sync_batch_norm:
@@ -163,6 +165,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         if resume:
             run.write_environment(settings)
             logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)
+        watch.begin(net, loss, length, state.epoch * length + state.batch)
         if state.history:
             run.write_epoch(History(task, state.history), title, facts)  # it may have ended before it wrote these
         while state.epoch < epochs and not workers.any(interruption.requested):
@@ -181,6 +184,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                     if average is not None:
                         average.update(step)
                     state.batch += 1
+                    watch.step(batch, step + 1, trainer.learning_rate)
                     progress.advance(sums.mean_loss)
                     if workers.any(interruption.requested):
                         break
@@ -200,9 +204,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             run.write_epoch(history, title, facts)
             log_epoch(history, train_set.title, epochs, is_best)
             log_company(company, run, devices)
-            advice = task.advice(state.history)
-            if advice:
-                logger.warning("%s: %s", train_set.title, advice)
+            watch.epoch(state.history)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
         workers.barrier()  # all may read what the first worker has written

@@ -15,6 +15,7 @@ from ...progress import progress
 from ...words import counted
 from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, list_files
+from ..span import Span, file_span
 from .chain import check_chain
 from .header import BadPhotoError, read_file, read_header
 from .photo import centre_crop
@@ -41,6 +42,9 @@ class Photos(Protocol):
 
     def fingerprint(self) -> str:
         """Of the files."""
+
+    def span(self, number: int) -> Span:
+        """Where the file of a photo is."""
 
 
 class FolderPhotos:
@@ -78,6 +82,10 @@ class FolderPhotos:
     def fingerprint(self) -> str:
         """Of the names in the class folders, and of sizes."""
         return fingerprint_of_files(self._names, self.name)
+
+    def span(self, number: int) -> Span:
+        """The whole file."""
+        return file_span(self.name(number))
 
 
 class RecordPhotos:
@@ -124,6 +132,10 @@ class RecordPhotos:
         """Of the size of the file and of its index."""
         return self._records.fingerprint()
 
+    def span(self, number: int) -> Span:
+        """The record without its header, which has a label and a number of its own."""
+        return self._records.span(number)
+
 
 class RelabelledPhotos:
     """Photos with other labels.
@@ -155,6 +167,10 @@ class RelabelledPhotos:
     def fingerprint(self) -> str:
         """As the photos have it."""
         return self._photos.fingerprint()
+
+    def span(self, number: int) -> Span:
+        """As the photos have it."""
+        return self._photos.span(number)
 
 
 class PhotoView(NamedTuple):

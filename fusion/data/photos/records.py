@@ -17,6 +17,7 @@ import numpy as np
 
 from ...errors import DataError
 from ..fingerprint import fingerprint_of_bytes
+from ..span import Span
 from .header import MOST_BYTES
 
 
@@ -106,6 +107,12 @@ class RecordFile:
                 "the file is damaged, or the index belongs to another file"
             ) from None
         return record[IMAGE_HEADER.size + flag * _FLOAT :], label
+
+    def span(self, position: int) -> Span:
+        """Where the file of an image is, if its header has a single label; up to three zeros may follow it."""
+        start, end = int(self.offsets[position]), int(self._ends[position])
+        header = min(FRAME.size + IMAGE_HEADER.size, end - start)
+        return Span(str(self.path), start + header, end - start - header)
 
 
 def _read_index(path: Path) -> np.ndarray:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+import math
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
 
 from ...data.augment import Normalisation
-from ..base import EpochRow, Figure, Meter, Task
+from ..base import TRAINING, EpochRow, Figure, Meter, Seen, Task
+from .advice import find_doubts
 from .batches import count_outputs, training_batches
 from .loss import CrossEntropy, Distillation, DistillationLoss
 from .meters import EvaluationMeter, TrainingMeter
@@ -38,6 +42,12 @@ class Classification(Task):
     panel_title = "error"
     loss_title = "cross-entropy"
 
+    def __init__(self, settings: Optional[Settings] = None) -> None:
+        self._run = settings
+
+    def bound(self, settings: Optional[Settings], classes: Sequence[str]) -> Task:
+        return Classification(settings)
+
     def outputs(self, settings: Settings, classes: int) -> int:
         return count_outputs(settings, classes)
 
@@ -51,6 +61,17 @@ class Classification(Task):
         loss = CrossEntropy() if teacher is None else DistillationLoss(weight, temperature)
         loss.hybridize(static_alloc=True, static_shape=True)
         return loss if teacher is None else Distillation(teacher, loss)
+
+    def count_classes(self, targets: np.ndarray) -> np.ndarray:
+        return np.bincount(targets.argmax(axis=1), minlength=targets.shape[1])
+
+    def doubts(self, rows: Sequence[EpochRow], seen: Seen) -> Dict[str, str]:
+        train = None if self._run is None else self._run.train
+        smoothing, has_teacher = (0.0, False) if train is None else (train.label_smoothing, train.teacher is not None)
+        evaluated = [row for row in rows if not math.isnan(row.get(TOP1.column(), math.nan))]
+        losses = [row[LOSS.column(TRAINING)] for row in evaluated]
+        tested = [(row[TOP1.column()], row[LOSS.column()]) for row in evaluated]
+        return find_doubts(losses, tested, len(rows), seen, smoothing, has_teacher)
 
     def training_meter(self) -> Meter:
         return TrainingMeter()

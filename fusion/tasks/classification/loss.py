@@ -6,9 +6,10 @@ a Neural Network", arXiv 1503.02531.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from ...compat import HybridBlock, mx
+from .agreement import Agreement
 
 
 class CrossEntropy(HybridBlock):
@@ -77,7 +78,14 @@ class Distillation:
     def __init__(self, teacher: Any, loss: DistillationLoss) -> None:
         self._teacher = teacher
         self._loss = loss
+        self._agreement = Agreement()
 
     def __call__(self, logits: Any, targets: Any, images: Any) -> Any:
         """The loss (B,) of one device's part; the teacher sees the images (B, 3, H, W) of the student."""
-        return self._loss(logits, targets, self._teacher(images))
+        answers = self._teacher(images)
+        self._agreement.add(answers, targets)
+        return self._loss(logits, targets, answers)
+
+    def doubt(self) -> Optional[str]:
+        """What to say about the teacher after the first images: see `Agreement`."""
+        return self._agreement.doubt()

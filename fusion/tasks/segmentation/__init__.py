@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
 
 from ...data.augment import Normalisation
 from ...data.loader import Batch
 from ...data.masks.labels import IGNORE
 from ...errors import ConfigError
-from ..base import EpochRow, Figure, Meter, Task
-from .advice import dead_loss
+from ..base import EpochRow, Figure, Meter, Seen, Task
+from .advice import dead_loss, find_doubts
 from .batches import training_batches
 from .figures import ACCURACY, FA, IOU, LOSS, MIOU, NIOU, PD
 from .losses import build_loss, parse_loss
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 #: What is minimised unless the settings say otherwise: of a foreground, and of several classes.
 DEFAULT_LOSSES = ("soft_iou", "cross_entropy")
+
+#: Of the pixels of targets, those of every fourth row and column are counted.
+_EVERY = 4
 
 
 class Segmentation(Task):
@@ -130,6 +135,13 @@ class Segmentation(Task):
 
     def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:
         return dead_loss(rows, [name for _, name in parse_loss(self._loss_text)]) if self._outputs == 1 else None
+
+    def count_classes(self, targets: np.ndarray) -> np.ndarray:
+        pixels = targets[:, ::_EVERY, ::_EVERY]
+        return np.bincount(pixels[pixels != IGNORE], minlength=max(2, self._outputs))
+
+    def doubts(self, rows: Sequence[EpochRow], seen: Seen) -> Dict[str, str]:
+        return find_doubts(rows, seen, self.headline, self._outputs == 1)
 
 
 TASK = Segmentation()
