@@ -235,11 +235,9 @@ def check_gpus(gpus: Any, cuda: Optional[bool]) -> List[Finding]:
     """
     if isinstance(gpus, str):
         return [Finding("GPUs", ADVICE, gpus)]
+    if not gpus and cuda:
+        return [Finding("GPUs", ADVICE, "none found, though this MXNet is built for GPUs: is the driver installed?")]
     if not gpus:
-        if cuda:
-            return [
-                Finding("GPUs", ADVICE, "none found, though this MXNet is built for GPUs: is the driver installed?")
-            ]
         return [Finding("GPUs", OK, "none: training runs on the CPU")]
     return [_check_gpu(number, gpu, cuda) for number, gpu in enumerate(gpus)]
 
@@ -334,11 +332,8 @@ def check_parts(parts: Sequence[Tuple[str, str, str, str]]) -> List[Finding]:
         elif word == "ok":
             findings.append(Finding(name, OK, f"{rest or 'installed'}, for {purpose}"))
         else:
-            findings.append(
-                Finding(
-                    name, BROKEN if state == BROKEN else ADVICE, f"cannot be imported ({rest}); for {purpose}: {advice}"
-                )
-            )
+            says = f"cannot be imported ({rest}); for {purpose}: {advice}"
+            findings.append(Finding(name, BROKEN if state == BROKEN else ADVICE, says))
     return findings
 
 

@@ -23,8 +23,9 @@ from fusion.processors import Threads, chosen
 from fusion.training import logbook
 from fusion.training.config import read_config
 from fusion.training.history import TIMINGS, History, read_metrics
-from fusion.training.logbook import RunDirectory, default_run_directory, environment, read_result
+from fusion.training.logbook import RunDirectory, default_run_directory, read_result
 from fusion.training.picture import draw_training_curves
+from fusion.training.run_environment import environment
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = {"model": "aff_resnet32", "data": "noise", "classes": 100, "parameters": 9}

@@ -25,7 +25,8 @@ from ..files import whole_folder
 from ..inference.images import find_images
 from ..inference.trained import Trained
 from ..outputs import check_place
-from ..training.logbook import environment, read_result
+from ..training.logbook import read_result
+from ..training.run_environment import environment
 from ..training.settings import EvalSettings
 from . import onnx as onnx_format
 from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
