@@ -28,6 +28,14 @@ def quiet_terminal():
     forget_the_terminal()
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test logs may hold names that are not UTF-8, which pytest-xdist cannot pass on to its first process."""
+    made = yield
+    report = made.get_result()
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+
+
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that are written."""
