@@ -20,7 +20,8 @@ from fusion.command import reported
 from fusion.data.augment import cutmix, mixup
 from fusion.data.autoaugment import MAGNITUDES, OPERATIONS, apply_operation, auto_augment, named_policy
 from fusion.data.loader import generator
-from fusion.explain.output import add_output_file, written_picture
+from fusion.explain.output import add_output_file
+from fusion.outputs import written_picture
 
 SIDE = 64
 POLICIES = (("CIFAR-10", "cifar10"), ("ImageNet", "imagenet"), ("RandAugment 2, 9", "randaugment"))

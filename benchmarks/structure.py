@@ -21,7 +21,7 @@ GROUND = "ground"
 _GROUND = (
     *("errors", "files", "machine", "memory", "processors", "progress", "signals", "words", "command", "compat"),
     *("devices", "drawing", "fonts", "native_log", "tables", "timing", "gpus"),
-    *("failures", "locks", "outputs", "printing", "reading", "relay"),
+    *("failures", "locks", "outputs", "printing", "reading", "recognise", "relay"),
 )
 
 #: Files that only pass a command on; they are not rooms.

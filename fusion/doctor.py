@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .data.recognise import Recognised, recognised
 from .errors import ConfigError, FusionError
 from .gpus import GPU, WHEEL_CAPABILITIES, read_gpus, runs_on
 from .machine import Usable, usable
 from .processors import Threads, chosen
+from .recognise import Recognised, recognised
 from .words import counted
 
 OK, ADVICE, BROKEN = "ok", "advice", "broken"

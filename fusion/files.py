@@ -167,7 +167,7 @@ def _cleared(path: Path, aside: Path) -> Iterator[None]:
         yield
     except OSError as error:
         # A full disk names no file, and what is aside says nothing to whoever reads the message.
-        if error.filename is None or str(error.filename).startswith(str(aside)):
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(aside))):
             error.filename = str(path)
         raise
     finally:

@@ -477,7 +477,7 @@ def test_records_that_a_full_disk_cut_off_are_not_taken(source, target, monkeypa
     close = mx.recordio.MXIndexedRecordIO.close
 
     def cut(self):
-        uri = self.uri
+        uri = self.uri if isinstance(self.uri, str) else self.uri.value.decode()
         close(self)
         if self.flag == "w" and Path(uri).exists():
             os.truncate(uri, max(0, Path(uri).stat().st_size - 5))

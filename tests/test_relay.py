@@ -90,8 +90,8 @@ def listening():
 from fusion.compat import mx
 store = mx.kv.create("dist_sync")
 if os.environ["DMLC_TASK_ID"] == "0":
-    found = []
-    while len(found) < 4:  # scheduler, server and two workers
+    end, found = time.monotonic() + 5, []
+    while len(found) < 4 and time.monotonic() < end:  # scheduler, server and two workers, where each has a port
         found = list(listening())
     pathlib.Path(sys.argv[1], "listening").write_text("\\n".join(found))
     store._send_command_to_servers(0, pickle.dumps(MakesFile(), 0).decode())

@@ -106,6 +106,7 @@ def test_run_goes_to_a_folder_named_after_the_config(workplace, run):
         "classes.txt",
         "config.yaml",
         "curves.png",
+        "data.json",
         "environment.json",
         "metrics.csv",
         "result.json",

@@ -20,7 +20,7 @@ from fusion import command
 from fusion.compat import mx
 from fusion.errors import ConfigError
 from fusion.processors import Threads, chosen
-from fusion.training import logbook
+from fusion.training import run_environment
 from fusion.training.config import read_config
 from fusion.training.history import TIMINGS, History, read_metrics
 from fusion.training.logbook import RunDirectory, default_run_directory, read_result
@@ -317,7 +317,7 @@ def threads(monkeypatch):
     """Pretends a number of threads."""
 
     def use(count):
-        monkeypatch.setattr(logbook, "chosen", lambda: Threads(count, f"{count} made up"))
+        monkeypatch.setattr(run_environment, "chosen", lambda: Threads(count, f"{count} made up"))
 
     return use
 

@@ -186,7 +186,7 @@ def test_native_run_is_resumed_on_as_many_threads(config, sources, tmp_path, cap
     capsys.readouterr()
     assert train(None, tmp_path / "native", "data.workers=4") == 2
     assert "data.workers differs from the run" in capsys.readouterr().err
-    assert train(None, tmp_path / "python", "data.workers=4", f"data.dir={sources / 'folders'}") == 0
+    assert train(None, tmp_path / "python", "data.workers=4") == 0
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_averaged_weights_of_the_best_epoch_evaluate_to_its_figures(tmp_path, mo
     run, _ = go(tmp_path / "run", *PARTS["average"])
     from fusion.training import evaluation
 
-    monkeypatch.setattr(evaluation, "load_split", lambda settings, split: digits("test", 20))
+    monkeypatch.setattr(evaluation, "load_split_for", lambda *_: digits("test", 20))
     best = read_result(run)["best_average"]
     found = evaluate_run(run.path, "average", "cpu")
     assert found["top1_error"] == pytest.approx(best["ema_top1_error"])

@@ -76,7 +76,8 @@ def read_parameters(folder: Path) -> None:
     """As `evaluate --model` and `train.initial_parameters` do."""
     net = Small()
     net.load_parameters(str(folder / "net.params"), cast_dtype=True)
-    checkpoint.load_started(folder / "net.params", net)
+    path = folder / "net.params"
+    checkpoint.load_arrays(path, net, checkpoint.network_arrays(path))
 
 
 def read_graph(folder: Path) -> None:

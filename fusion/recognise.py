@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List, NamedTuple
 
-from ..words import counted
+from .words import counted
 
 
 class Recognised(NamedTuple):
