@@ -62,5 +62,5 @@ data: {{name: mask_folder, dir: {folder}, ignore: 3, size: 32, batch_size: 2}}
 augment: {{crop_padding: 0, flip: true}}
 optimizer: {{name: adam, weight_decay: 0}}
 schedule: {{mode: poly, power: 0.9, lr: 0.01}}
-train: {{epochs: 4}}
+train: {{epochs: 12}}
 """
