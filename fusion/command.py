@@ -8,7 +8,7 @@ import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .errors import ConfigError, FusionError
 from .files import filled_folder
@@ -62,6 +62,28 @@ def split_settings(words: Sequence[str]) -> Tuple[List[str], List[str]]:
     """Separate settings, such as data.dir=PATH, from the other words of a command line."""
     settings = [word for word in words if _SETTING.match(word)]
     return settings, [word for word in words if not _SETTING.match(word)]
+
+
+def keyword_values(words: Sequence[str]) -> Dict[str, Any]:
+    """The keyword arguments of a model that words such as `fusion=iaff` give, each value as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If a word is none of these.
+    """
+    import yaml  # not at the top: few commands need it
+
+    keywords: Dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
+        try:
+            keywords[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):  # a ValueError for a date that does not exist
+            raise ConfigError(f"command line, {word!r}: the value is not valid YAML") from None
+    return keywords
 
 
 # --- Output ----------------------------------------------------------------------------------------------------------

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any, Dict, List
+from typing import Any
 
-import yaml
-
+from ..command import keyword_values
 from ..compat import mx
 from ..errors import ConfigError
 from ..models.zoo import get_model
@@ -28,7 +27,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     try:
-        net = get_model(arguments.model, **_keywords(arguments.arguments))
+        net = get_model(arguments.model, **keyword_values(arguments.arguments))
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
     if arguments.input_size is not None and arguments.input_size < 1:
@@ -45,16 +44,3 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps({"model": arguments.model, **counts, "layers": [asdict(row) for row in rows[1:]]}))
     else:
         print(format_table(rows, max(1, arguments.depth)))
-
-
-def _keywords(words: List[str]) -> Dict[str, Any]:
-    keywords = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
-        try:
-            keywords[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):  # a ValueError for a date that does not exist
-            raise ConfigError(f"command line, {word!r}: the value is not valid YAML") from None
-    return keywords

@@ -24,8 +24,10 @@ from ..models.pretrained import find_weights
 from ..models.zoo import classifier_of, family_of
 from ..tasks import Task, find_task, list_tasks, task_of
 from ..training import checkpoint
+from ..training.config import read_config
+from ..training.configs import find_config
 from ..training.logbook import RunDirectory, read_result
-from ..training.preparation import build_network, load_split, model_title
+from ..training.preparation import build_network, load_initial_parameters, load_split, model_title, start_weights
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 from ..words import counted
 
@@ -171,16 +173,50 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     names, title = _classes_of_run(run, settings)
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
+    model = model_title(settings)
+    return Trained(net, _named(names, outputs), _preparation(settings), model, title, file, context, settings, run)
+
+
+def load_config(path: Path, words: Sequence[str] = (), device: str = "cpu") -> Trained:
+    """The network of an experiment with the weights that its training begins from.
+
+    Parameters
+    ----------
+    path : Path
+        A config, or the name of one that comes with the package.
+    words : sequence of str
+        Settings such as `model.fusion=iaff`, which win over it.
+    device : str
+        As on the command line of training; of several devices the first one is used.
+
+    Raises
+    ------
+    FusionError
+        If the config is impossible, its classes are not known without its data, or a file of weights does not fit.
+    """
+    file = find_config(path)
+    settings = read_config(file, words)
+    settings.runtime.hybridize = False
+    known = describe(settings.data.name)
+    names = known.classes.get(settings.data.labels) or load_split(settings, "train").classes
+    net = build_network(settings, len(names))
+    context = contexts(device)[0]
+    start_weights(net, settings, [context])
+    load_initial_parameters(net, settings)
+    title = model_title(settings)
+    return Trained(net, _named(names, net.classes), _preparation(settings), title, "", file, context, settings)
+
+
+def _preparation(settings: Settings) -> Preparation:
+    """How images become the input of a network that was trained by some settings."""
     photos = describe(settings.data.name).kind == PHOTOS
-    preparation = Preparation(
+    return Preparation(
         size=settings.data.size,
         share=settings.data.crop_share if photos else 1.0,
         mean=tuple(settings.augment.mean),
         std=tuple(settings.augment.std),
         photos=photos,
     )
-    model = model_title(settings)
-    return Trained(net, _named(names, outputs), preparation, model, title, file, context, settings, run)
 
 
 def load_model(
@@ -264,13 +300,18 @@ def _named(names: Sequence[str], outputs: int) -> Tuple[str, ...]:
     return (*names, *(f"(unused {number})" for number in range(len(names), outputs)))
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser) -> Any:
     """Add the options that say which network a command is about.
 
     Parameters
     ----------
     parser : ArgumentParser
         Of the command.
+
+    Returns
+    -------
+    argument group
+        The options of which one is given, for commands that take networks from elsewhere too.
     """
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
@@ -278,6 +319,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--model", metavar="NAME", help=words)
     parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="(default: best of the run)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
+    return source
 
 
 def from_arguments(arguments: argparse.Namespace) -> Trained:

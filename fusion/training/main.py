@@ -13,12 +13,12 @@ from ..errors import ConfigError
 from ..words import counted
 from .config import differing_keys, read_config, to_yaml
 from .configs import WHAT_IT_TAKES, find_config
-from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
 from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Outcome
+    from .logbook import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(to_yaml(settings, reasons=True), end="")
         return 0
     log_to_terminal()
+    from .logbook import RunDirectory  # not at the top: a config can be read where there is no MXNet
+
     named = arguments.resume or arguments.run_dir
     run = RunDirectory(named) if named else RunDirectory.unnamed(arguments.config)
     from .engine import train
@@ -120,6 +122,8 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         raise ConfigError(
             "--resume continues a run in its folder, with its own settings: leave out --config and --run-dir"
         )
+    from .logbook import RunDirectory
+
     run = RunDirectory.existing(arguments.resume)
     settings = run.settings(overrides)
     fixed = draws_depend_on(settings)
@@ -135,6 +139,8 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
 
 
 def _tell_result(run: RunDirectory) -> None:
+    from .logbook import read_result
+
     result, history = read_result(run), run.history()
     (name, best), (_, last) = (history.task.result_words(result[which]) for which in ("best", "last"))
     epochs = (result["best"]["epoch"], result["last"]["epoch"])

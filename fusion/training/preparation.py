@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import MASKS, DataSet, describe, load_dataset
-from ..data.augment import Normalisation
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
 from ..models.normalisation import use_norm_layer
@@ -16,36 +14,30 @@ from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
-from .mask_training import mask_options
-from .photo_training import photo_options
+from .inputs import build_normalisation, load_data, load_split, model_title
 from .precision import cast_network
 from .settings import WITH_MOMENTUM, Settings
+
+__all__ = [
+    "build_batches",
+    "build_network",
+    "build_normalisation",
+    "build_trainer",
+    "build_twin",
+    "copy_parameters",
+    "load_data",
+    "load_initial_parameters",
+    "load_split",
+    "model_title",
+    "refuse_single_values",
+    "split_over",
+    "start_weights",
+]
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
 #: Parameters whose names end so have no weight decay under `decay_norm_and_bias: false`.
 _UNDECAYED = ("gamma", "beta", "bias")
-
-
-def model_title(settings: Settings) -> str:
-    """The name of the model in tables and log lines."""
-    model = settings.model
-    return f"{model.name} ({model.fusion})" if model.fusion else model.name
-
-
-def load_split(settings: Settings, split: str) -> DataSet:
-    """Load one split of the data set, 'train' or 'test'."""
-    data = settings.data
-    options: Dict[str, Any] = {"labels": data.labels, "url": data.url, "fit": data.fit}
-    options.update(photo_options(settings), **mask_options(settings))
-    if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
-        options["size"] = data.size
-    return load_dataset(data.name, split, data.dir, **options)
-
-
-def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
-    """Load the training images and the test images."""
-    return load_split(settings, "train"), load_split(settings, "test")
 
 
 def load_initial_parameters(net: Any, settings: Settings) -> None:
@@ -154,11 +146,6 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
     if optimizer.name in WITH_MOMENTUM:
         arguments["momentum"] = optimizer.momentum
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
-
-
-def build_normalisation(settings: Settings) -> Normalisation:
-    """Build the normalisation that turns stored images into the network's input."""
-    return Normalisation(settings.augment.mean, settings.augment.std)
 
 
 def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: Tuple[int, int] = (0, 1)) -> Any:

@@ -1,0 +1,78 @@
+"""What the process with PyTorch does, in whichever interpreter has it; it knows nothing of the package.
+
+    PYTHON program.py answers FOLDER INPUTS OUTPUTS    what FOLDER/model.py answers, and its gradients
+    PYTHON program.py state FILE OUTPUTS               the tensors of a file that torch.save wrote
+
+INPUTS and OUTPUTS are files of NumPy.
+"""
+
+import importlib.util
+import sys
+
+sys.path.pop(0)  # this file's folder, none of whose modules PyTorch may take for one of its own
+
+import numpy as np
+import torch
+
+#: Of a training step in float64: what goes in, and the gradient of what comes out.
+IMAGES, DIRECTION = "step.images", "step.direction"
+
+#: What comes out of it, each before the name of a parameter, and what has no name.
+LOGITS, OF_IMAGES, OF_PARAMETER, STATISTIC = "step.logits", "step.of_images", "step.of.", "step.after."
+
+#: Keys under which training programs keep a state dict among other things.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
+
+
+def load(folder):
+    """The network of an export, with its weights."""
+    from safetensors.torch import load_file
+
+    spec = importlib.util.spec_from_file_location("model", f"{folder}/model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    net = module.build()
+    net.load_state_dict(load_file(f"{folder}/model.safetensors"))
+    return net
+
+
+def training_step(net, images, direction):
+    """Outputs, gradients and running statistics of one step in float64, without dropout."""
+    net = net.double().train()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    images = torch.from_numpy(images).requires_grad_()
+    forward = super(type(net), net).forward if type(net).__name__ == "FromPixels" else net
+    logits = forward(images)
+    logits.backward(torch.from_numpy(direction))
+    found = {LOGITS: logits.detach(), OF_IMAGES: images.grad}
+    found.update({OF_PARAMETER + name: one.grad for name, one in net.named_parameters() if one.grad is not None})
+    found.update({STATISTIC + name: one for name, one in net.named_buffers() if "running_" in name})
+    return {name: one.numpy() for name, one in found.items()}
+
+
+def answers(folder, inputs, outputs):
+    """Answer the batches of a file, and take a training step."""
+    with np.load(inputs) as stored:
+        batches = dict(stored)
+    step = [batches.pop(name) for name in (IMAGES, DIRECTION)]
+    net = load(folder).eval()
+    with torch.no_grad():
+        found = {name: net(torch.from_numpy(batch)).numpy() for name, batch in batches.items()}
+    np.savez(outputs, **found, **training_step(net, *step))
+
+
+def state(file, outputs):
+    """Read a state dict, without running what a pickle may hold."""
+    stored = torch.load(file, map_location="cpu", weights_only=True)
+    for key in _WRAPPERS:
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    tensors = {name: one for name, one in stored.items() if isinstance(one, torch.Tensor)}
+    halves = (torch.bfloat16, torch.float16)
+    np.savez(outputs, **{name: (one.float() if one.dtype in halves else one).numpy() for name, one in tensors.items()})
+
+
+if __name__ == "__main__":
+    {"answers": answers, "state": state}[sys.argv[1]](*sys.argv[2:])
