@@ -28,10 +28,11 @@ from ..inference.trained import Trained
 from ..training.logbook import environment, read_result
 from ..training.settings import EvalSettings
 from . import onnx as onnx_format
+from .pytorch.compare import rounding
 from .pytorch.interpreter import require_torch, torch_release
 from .pytorch.write import described, write_torch
 from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
-from .verify import differences, run_symbol
+from .verify import TOLERANCE, differences, relative_difference, run_symbol
 
 logger = logging.getLogger("fusion")
 
@@ -51,6 +52,9 @@ _RANDOM = 4
 
 #: By how many pixels another image is higher and wider, where a network takes images of any size.
 _MORE = (13, 6)
+
+#: How many times its own rounding in float32 a network that is right in float64 may differ from its export.
+_TIMES_ROUNDING = 10
 
 #: The names of the constants of normalisation in the graph.
 _SCALE, _SHIFT = "preparation_scale", "preparation_shift"
@@ -265,7 +269,13 @@ def _write_torch(
     normalisation = trained.preparation.normalisation
     pixels = (normalisation.scale, normalisation.shift) if traced.dtype == "uint8" else None
     answers, step = write_torch(trained.net, folder, batches, trained.model, pixels, traced.torch_python)
-    return {**differences("torch", answers, expected), **step}
+    allowed = TOLERANCE
+    if max(relative_difference(answers[name], wanted) for name, wanted in expected.items()) > allowed:
+        # In float64 it has been found to compute the same: a network that magnifies rounding differs from itself.
+        name, wanted = next(iter(expected.items()))
+        images = batches[name] if pixels is None else trained.preparation.normalise(batches[name])
+        allowed = max(allowed, _TIMES_ROUNDING * rounding(trained.net, images, wanted))
+    return {**differences("torch", answers, expected, allowed), **step}
 
 
 Writer = Callable[[_Traced, Path, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Dict[str, float]]

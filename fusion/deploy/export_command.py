@@ -53,7 +53,7 @@ def _images(arguments: argparse.Namespace) -> List[Path]:
     """The images that the command line names: --images takes one word, and the words without an option join it."""
     settings, further = split_settings(arguments.words)
     if settings and arguments.config is None:
-        raise ConfigError(f"{settings[0]}: export takes settings with --config only; leave it out")
+        raise ConfigError(f"{settings[0]}: export reads no data set, and takes settings with --config; leave it out")
     if further and not arguments.images:
         raise ConfigError(f"{further[0]}: export knows no such word; images to compare the answers on follow --images")
     return [Path(word) for word in (*arguments.images, *further)]

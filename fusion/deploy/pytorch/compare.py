@@ -13,6 +13,7 @@ from ...errors import ExportError
 from ...models.network import set_parameters
 from ...models.normalisation import use_norm_layer
 from ...models.zoo import FAMILIES
+from ..verify import relative_difference
 from .interpreter import run_program
 from .names import fixed_layers, torch_name
 
@@ -30,10 +31,12 @@ _SIDE = 64
 
 # The names of `program`, which cannot be imported without PyTorch.
 _STEP_IMAGES, _DIRECTION = "step.images", "step.direction"
-_LOGITS, _OF_IMAGES, _OF_PARAMETER, _STATISTIC = "step.logits", "step.of_images", "step.of.", "step.after."
+_PREDICTIONS, _LOGITS, _OF_IMAGES = "step.predictions", "step.logits", "step.of_images"
+_OF_PARAMETER, _STATISTIC = "step.of.", "step.after."
 
 #: The kinds of numbers of a step, by what their names begin with.
 _KINDS = {
+    "predictions in float64": _PREDICTIONS,
     "logits of a training step": _LOGITS,
     "gradients of images": _OF_IMAGES,
     "gradients of parameters": _OF_PARAMETER,
@@ -74,7 +77,7 @@ def run_torch(
 
 
 def training_step(net: Any) -> Tuple[Arrays, Arrays]:
-    """One step of training in float64, without dropout, on random images.
+    """Predictions and one step of training in float64, without dropout, on random images.
 
     Parameters
     ----------
@@ -90,13 +93,14 @@ def training_step(net: Any) -> Tuple[Arrays, Arrays]:
     draw = np.random.default_rng(1)
     pixels = min(net.input_size, _SIDE)
     images = mx.nd.array(draw.standard_normal((_IMAGES, 3, pixels, pixels)), dtype="float64")
+    predictions = twin(images).asnumpy()
     images.attach_grad()
     with mx.autograd.record():
         logits = twin(images)
     direction = draw.standard_normal(logits.shape)
     logits.backward(mx.nd.array(direction, dtype="float64"))
     mx.nd.waitall()  # the running statistics are written behind the engine's back
-    found = {_LOGITS: logits.asnumpy(), _OF_IMAGES: images.grad.asnumpy()}
+    found = {_PREDICTIONS: predictions, _LOGITS: logits.asnumpy(), _OF_IMAGES: images.grad.asnumpy()}
     fixed = fixed_layers(twin)
     for name, parameter in twin._collect_params_with_prefix().items():
         layer, _, word = name.rpartition(".")
@@ -118,6 +122,11 @@ def _twin(net: Any) -> Any:
     set_parameters(twin, arrays, mx.cpu(), cast_dtype=True)
     twin.cast("float64")
     return twin
+
+
+def rounding(net: Any, images: np.ndarray, answers: np.ndarray) -> float:
+    """How far a network's answers are from its own in float64, as a share of the largest."""
+    return relative_difference(answers, _twin(net)(mx.nd.array(images, dtype="float64")).asnumpy())
 
 
 def step_differences(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Dict[str, float]:

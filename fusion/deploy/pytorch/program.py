@@ -18,7 +18,8 @@ import torch
 IMAGES, DIRECTION = "step.images", "step.direction"
 
 #: What comes out of it, each before the name of a parameter, and what has no name.
-LOGITS, OF_IMAGES, OF_PARAMETER, STATISTIC = "step.logits", "step.of_images", "step.of.", "step.after."
+PREDICTIONS, LOGITS, OF_IMAGES = "step.predictions", "step.logits", "step.of_images"
+OF_PARAMETER, STATISTIC = "step.of.", "step.after."
 
 #: Keys under which training programs keep a state dict among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
@@ -37,16 +38,19 @@ def load(folder):
 
 
 def training_step(net, images, direction):
-    """Outputs, gradients and running statistics of one step in float64, without dropout."""
-    net = net.double().train()
+    """Predictions in float64, and outputs, gradients and running statistics of one step, without dropout."""
+    net = net.double().eval()
     for module in net.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    images = torch.from_numpy(images).requires_grad_()
     forward = super(type(net), net).forward if type(net).__name__ == "FromPixels" else net
+    with torch.no_grad():
+        predictions = forward(torch.from_numpy(images))
+    net.train()
+    images = torch.from_numpy(images).requires_grad_()
     logits = forward(images)
     logits.backward(torch.from_numpy(direction))
-    found = {LOGITS: logits.detach(), OF_IMAGES: images.grad}
+    found = {PREDICTIONS: predictions, LOGITS: logits.detach(), OF_IMAGES: images.grad}
     found.update({OF_PARAMETER + name: one.grad for name, one in net.named_parameters() if one.grad is not None})
     found.update({STATISTIC + name: one for name, one in net.named_buffers() if "running_" in name})
     return {name: one.numpy() for name, one in found.items()}
