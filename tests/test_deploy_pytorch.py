@@ -145,6 +145,7 @@ def check(place, expected, step):
     assert max(shares["gradients of images"], shares["gradients of parameters"]) <= 1e-10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", CASES)
 def test_pytorch_computes_the_same_and_its_gradients(title, answered):
     check(*answered[title])
@@ -334,6 +335,7 @@ torch.save({"state_dict": {"module." + name: one for name, one in net.state_dict
 """
 
 
+@pytest.mark.slow
 def test_export_in_pytorch(trained, tmp_path, capsys):
     """The whole command; what PyTorch makes of its files; and back, from what PyTorch saves."""
     python = torch_python()

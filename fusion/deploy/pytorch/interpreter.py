@@ -10,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from typing import Optional
 
 from ...errors import ConfigError, ExportError
@@ -58,18 +59,26 @@ def require_torch(python: Optional[str], why: str) -> str:
     found = find_torch(python)
     if found is None:
         raise ConfigError(f"{why} needs PyTorch, and this interpreter cannot import it: {_ADVICE}")
-    try:
-        asked = subprocess.run([found, "-c", _NEEDED], capture_output=True, text=True)
-    except OSError as error:
-        raise ConfigError(f"--torch-python {found}: cannot be run ({error.strerror})") from None
-    if asked.returncode:
-        raise ConfigError(f"--torch-python {found}: {_last_line(asked.stderr)}; {_ADVICE}")
+    torch_release(found)
     return found
 
 
+@lru_cache(maxsize=None)
 def torch_release(python: str) -> str:
-    """The release of PyTorch that an interpreter of `require_torch` has."""
-    return subprocess.run([python, "-c", _NEEDED], capture_output=True, text=True, check=True).stdout.strip()
+    """The release of PyTorch that an interpreter has. It is asked once, since PyTorch takes seconds to start.
+
+    Raises
+    ------
+    ConfigError
+        As `require_torch`.
+    """
+    try:
+        asked = subprocess.run([python, "-c", _NEEDED], capture_output=True, text=True)
+    except OSError as error:
+        raise ConfigError(f"--torch-python {python}: cannot be run ({error.strerror})") from None
+    if asked.returncode:
+        raise ConfigError(f"--torch-python {python}: {_last_line(asked.stderr)}; {_ADVICE}")
+    return asked.stdout.strip()
 
 
 def run_program(python: str, *words: str) -> None:

@@ -8,6 +8,7 @@ INPUTS and OUTPUTS are files of NumPy.
 
 import importlib.util
 import sys
+from typing import Any, Dict
 
 sys.path.pop(0)  # this file's folder, none of whose modules PyTorch may take for one of its own
 
@@ -25,19 +26,19 @@ OF_PARAMETER, STATISTIC = "step.of.", "step.after."
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module")
 
 
-def load(folder):
+def load(folder: str) -> Any:
     """The network of an export, with its weights."""
     from safetensors.torch import load_file
 
-    spec = importlib.util.spec_from_file_location("model", f"{folder}/model.py")
-    module = importlib.util.module_from_spec(spec)
+    spec: Any = importlib.util.spec_from_file_location("model", f"{folder}/model.py")
+    module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     net = module.build()
     net.load_state_dict(load_file(f"{folder}/model.safetensors"))
     return net
 
 
-def training_step(net, images, direction):
+def training_step(net: Any, images: np.ndarray, direction: np.ndarray) -> Dict[str, np.ndarray]:
     """Predictions in float64, and outputs, gradients and running statistics of one step, without dropout."""
     net = net.double().eval()
     for module in net.modules():
@@ -47,16 +48,16 @@ def training_step(net, images, direction):
     with torch.no_grad():
         predictions = forward(torch.from_numpy(images))
     net.train()
-    images = torch.from_numpy(images).requires_grad_()
-    logits = forward(images)
+    leaf = torch.from_numpy(images).requires_grad_()
+    logits = forward(leaf)
     logits.backward(torch.from_numpy(direction))
-    found = {PREDICTIONS: predictions, LOGITS: logits.detach(), OF_IMAGES: images.grad}
+    found = {PREDICTIONS: predictions, LOGITS: logits.detach(), OF_IMAGES: leaf.grad}
     found.update({OF_PARAMETER + name: one.grad for name, one in net.named_parameters() if one.grad is not None})
     found.update({STATISTIC + name: one for name, one in net.named_buffers() if "running_" in name})
     return {name: one.numpy() for name, one in found.items()}
 
 
-def answers(folder, inputs, outputs):
+def answers(folder: str, inputs: str, outputs: str) -> None:
     """Answer the batches of a file, and take a training step."""
     with np.load(inputs) as stored:
         batches = dict(stored)
@@ -67,7 +68,7 @@ def answers(folder, inputs, outputs):
     np.savez(outputs, **found, **training_step(net, *step))
 
 
-def state(file, outputs):
+def state(file: str, outputs: str) -> None:
     """Read a state dict, without running what a pickle may hold."""
     stored = torch.load(file, map_location="cpu", weights_only=True)
     for key in _WRAPPERS:
