@@ -4,8 +4,7 @@
     python torch_train.py exported --config cifar10_aff_resnet32 data.dir=PATH               where PyTorch is
     python -m fusion import-torch exported/trained.safetensors                               where MXNet is
 
-It needs torch, safetensors, numpy, PyYAML, Pillow, SciPy, and this package, of which it takes what needs no MXNet
-(`pip install --no-deps attentional-feature-fusion`). Words such as train.epochs=20 change the config's settings.
+It needs torch, safetensors, numpy, PyYAML, Pillow, SciPy, and of this package what needs no MXNet (pip's --no-deps).
 """
 
 import argparse
@@ -47,9 +46,10 @@ class Momentum(torch.optim.Optimizer):
             moving = [self.state[weight].setdefault("v", torch.zeros_like(weight)) for weight in weights]
             torch._foreach_mul_(moving, momentum)
             torch._foreach_add_(moving, steps)
-            torch._foreach_add_(weights, moving, alpha=momentum if group["nesterov"] else 1.0)
             if group["nesterov"]:
-                torch._foreach_add_(weights, steps)
+                torch._foreach_add_(steps, moving, alpha=momentum)
+                torch._foreach_add_(moving, steps, alpha=-rate * decay)  # MXNet decays v by the weights after the step
+            torch._foreach_add_(weights, steps if group["nesterov"] else moving)
 
 
 def load(folder, settings, device):
