@@ -83,11 +83,12 @@ def _formats(arguments: argparse.Namespace) -> Tuple[str, ...]:
 def _run(arguments: argparse.Namespace) -> None:
     images = _images(arguments)
     log_to_terminal("stderr" if arguments.json else "stdout")
+    size = input_shape(arguments.input_shape) if arguments.input_shape else None
     done = export(
         _network(arguments),
         arguments.output,
         _formats(arguments),
-        input_shape(arguments.input_shape) if arguments.input_shape else None,
+        size,
         arguments.with_preprocess,
         images,
         arguments.force,
