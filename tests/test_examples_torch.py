@@ -26,7 +26,7 @@ model: {name: cifar_resnet, fusion: aff, blocks: 1, channel_times: 1, r: 4}
 data: {name: image_folder, dir: %s, size: 16, batch_size: 32}
 augment: {crop_padding: 2, mixup_alpha: 1, mixup_off_epochs: 5}
 optimizer: {name: nag, decay_norm_and_bias: false}
-schedule: {mode: cosine, lr: 0.01, warmup_epochs: 5}
+schedule: {mode: cosine, lr: 0.0005, warmup_epochs: 5}
 train: {epochs: %d, label_smoothing: 0.1, evaluate_every: %d, seed: 3}
 """
 

@@ -114,8 +114,8 @@ def training_step(net: Any) -> Tuple[Arrays, Arrays]:
 def _twin(net: Any) -> Any:
     """The same network in float64 on the CPU, without dropout."""
     family, arguments = net.made_of
-    kept = {key: 0.0 if key.endswith("_drop") else value for key, value in arguments.items()}
-    twin = FAMILIES[family](**kept)
+    kept: Dict[str, Any] = {key: 0.0 if key.endswith("_drop") else value for key, value in arguments.items()}
+    twin: Any = FAMILIES[family](**kept)
     use_norm_layer(twin, net.norm_layer)
     twin.initialize(mx.init.Zero())
     arrays = {name: one._reduce().asnumpy() for name, one in net._collect_params_with_prefix().items()}

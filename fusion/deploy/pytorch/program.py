@@ -80,4 +80,5 @@ def state(file: str, outputs: str) -> None:
 
 
 if __name__ == "__main__":
-    {"answers": answers, "state": state}[sys.argv[1]](*sys.argv[2:])
+    commands: Dict[str, Any] = {"answers": answers, "state": state}
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -93,7 +93,7 @@ class CIFARResNet(nn.Module):
             layers.append(nn.Sequential(*stage))
         self.features = nn.Sequential(*layers, *norm_relu(width), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(width, classes) if classes else None
+        self.output = nn.Linear(width, classes) if classes else nn.Identity()
 
     def levels(self, x: Tensor) -> list:
         """The maps after each stage, the finest first."""
@@ -184,7 +184,7 @@ class CIFARInception(nn.Module):
             layers.append(nn.Sequential(*stage))
         self.features = nn.Sequential(*layers, *norm_relu(before), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(before, classes) if classes else None
+        self.output = nn.Linear(before, classes) if classes else nn.Identity()
 
     def levels(self, x: Tensor) -> list:
         """The maps after each stage, the finest first."""

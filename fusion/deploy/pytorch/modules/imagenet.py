@@ -20,7 +20,7 @@ class Bottleneck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, planes: int, stride: int, dilation: int, shortcut: object, attention: nn.Module
+        self, in_channels: int, planes: int, stride: int, dilation: int, shortcut: nn.Module, attention: nn.Module
     ) -> None:
         super().__init__()
         self.conv1 = convolution1x1(in_channels, planes)
@@ -89,7 +89,7 @@ class ResNet(nn.Module):
             self.add_module(f"layer{index + 1}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(drop)
-        self.fc = nn.Linear(width, classes) if classes else None
+        self.fc = nn.Linear(width, classes) if classes else nn.Identity()
 
     def levels(self, x: Tensor) -> list:
         """The maps after each stage, the finest first."""
@@ -126,8 +126,8 @@ class ResNeXtBlock(nn.Module):
         grouped: int,
         cardinality: int,
         stride: int,
-        squeeze: object,
-        shortcut: object,
+        squeeze: nn.Module,
+        shortcut: nn.Module,
         attention: nn.Module,
     ) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class CIFARResNeXt(nn.Module):
             channels, width = 4 * width, 2 * width
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(channels, classes) if classes else None
+        self.output = nn.Linear(channels, classes) if classes else nn.Identity()
 
     def levels(self, x: Tensor) -> list:
         """The maps after each stage, the finest first."""
@@ -272,7 +272,7 @@ class ResNeXt(nn.Module):
             channels = 4 * width
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(channels, classes) if classes else None
+        self.output = nn.Linear(channels, classes) if classes else nn.Identity()
 
     def levels(self, x: Tensor) -> list:
         """The maps after each stage, the finest first."""
