@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "torch_train.py"
 STEPS = 20
 
-#: One batch is an epoch, so that the loss of each epoch is that of a step. Rates rise and then fall. They are low: each
-#: step at a rate of 0.2 magnifies a difference in these weights a thousand times, that of rounding too.
+#: One batch is an epoch, so that the loss of each epoch is that of a step. Rates rise and then fall. They are low: at 0.2
+#: each step magnifies any difference in these weights a thousand times, that of rounding too.
 CONFIG = """
 model: {name: cifar_resnet, fusion: aff, blocks: 1, channel_times: 1, r: 4}
 data: {name: image_folder, dir: %s, size: 16, batch_size: 32}
 augment: {crop_padding: 2, mixup_alpha: 1, mixup_off_epochs: 5}
 optimizer: {name: nag, decay_norm_and_bias: false}
-schedule: {mode: cosine, lr: 0.0005, warmup_epochs: 5}
+schedule: {mode: cosine, lr: 0.0003, warmup_epochs: 5}
 train: {epochs: %d, label_smoothing: 0.1, evaluate_every: %d, seed: 3}
 """
 
@@ -57,6 +57,14 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+def picture(draw, light):
+    """A picture (16, 16, 3) of waves on a colour of its own, so that the pooled vectors of a batch differ."""
+    y, x = np.mgrid[0:16, 0:16] / 16
+    waves = [np.sin(2 * np.pi * (draw.uniform(-2, 2) * x + draw.uniform(-2, 2) * y)) for _ in range(3)]
+    colour, strength = draw.uniform(60, 130, 3) + 60 * light, draw.uniform(5, 60, 3)
+    return np.clip(colour + strength * np.stack(waves, axis=-1), 0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("torch_train")
@@ -65,8 +73,7 @@ def config(tmp_path_factory):
         for label in ("dark", "light"):
             (folder / "data" / split / label).mkdir(parents=True)
             for number in range(count):
-                pixels = draw.integers(0, 160, (16, 16, 3), dtype=np.uint8) + (90 if label == "light" else 0)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / split / label / f"{number}.png")
+                Image.fromarray(picture(draw, label == "light")).save(folder / "data" / split / label / f"{number}.png")
     file = folder / "config.yaml"
     file.write_text(CONFIG % (folder / "data", STEPS, STEPS))
     return file
