@@ -61,14 +61,17 @@ CASES = {
 
 #: Networks of several seconds each.
 LARGE = {
-    "resnet": ("resnet", {"fusion": "aff", "classes": 3}),
+    "resnet": ("resnet", {"scale": 0.4, "fusion": "aff", "classes": 3}),
     "resnet dilated": (
         "resnet",
-        {"fusion": "iaff", "deep_stem": False, "avg_down": False, "dilated": True, "classes": 3},
+        {"scale": 0.4, "fusion": "iaff", "deep_stem": False, "avg_down": False, "dilated": True, "classes": 3},
     ),
-    "resnext50": ("resnext", {"fusion": "aff", "use_se": True, "classes": 3}),
-    "resnext50 strided": ("resnext", {"fusion": "aff", "deep_stem": False, "avg_down": False, "classes": 3}),
-    "fpn of a resnet": ("fpn", {"fusion": "aff", "encoder": "aff_resnet50", "decoder_width": 8, **DENSE}),
+    "resnext50": ("resnext", {"scale": 0.4, "fusion": "aff", "use_se": True, "classes": 3}),
+    "resnext50 strided": (
+        "resnext",
+        {"scale": 0.4, "fusion": "aff", "deep_stem": False, "avg_down": False, "classes": 3},
+    ),
+    "fpn of a resnet": ("fpn", {"scale": 0.4, "fusion": "aff", "encoder": "aff_resnet50", "decoder_width": 8, **DENSE}),
 }
 
 ANSWER_ALL = """
@@ -83,8 +86,8 @@ for folder in folders:
 """
 
 
-def make(name, norm_layer="batch", **arguments):
-    """A network whose norms are not the identity."""
+def make(name, norm_layer="batch", scale=1, **arguments):
+    """A network whose norms are not the identity; a small scale keeps a deep one from magnifying rounding."""
     mx.random.seed(3)
     net = get_model(name, **arguments)
     use_norm_layer(net, norm_layer)
@@ -93,7 +96,8 @@ def make(name, norm_layer="batch", **arguments):
     draw = np.random.default_rng(0)
     for key, parameter in net._collect_params_with_prefix().items():
         if key.endswith(("gamma", "running_var")) and parameter.lr_mult:
-            parameter.set_data(mx.nd.array(draw.uniform(0.5, 1.5, parameter.shape)))
+            scales = draw.uniform(0.5, 1.5, parameter.shape)
+            parameter.set_data(mx.nd.array(scales * (scale if key.endswith("gamma") else 1)))
         elif key.endswith("running_mean") or (key.endswith(("beta", "bias")) and parameter.grad_req != "null"):
             parameter.set_data(mx.nd.array(draw.normal(0, 0.2, parameter.shape)))
     return net
@@ -135,12 +139,13 @@ def answered_large(tmp_path_factory):
     return answer(LARGE, torch_python(), tmp_path_factory.mktemp("exports"))
 
 
-def check(place, expected, step):
+def check(place, expected, step, rounding=1e-5):
     with np.load(str(place / "outputs.npz")) as stored:
         found = dict(stored)
     for key, wanted in expected.items():
-        assert relative_difference(found.pop(key), wanted) < 1e-5
+        assert relative_difference(found.pop(key), wanted) < rounding
     shares = step_differences(found, step)
+    assert shares["predictions in float64"] <= 1e-10
     assert {"gradients of images", "gradients of parameters", "running statistics"} <= set(shares)
     assert max(shares["gradients of images"], shares["gradients of parameters"]) <= 1e-10
 
@@ -154,7 +159,7 @@ def test_pytorch_computes_the_same_and_its_gradients(title, answered):
 @pytest.mark.slow
 @pytest.mark.parametrize("title", LARGE)
 def test_pytorch_computes_the_same_of_large_networks(title, answered_large):
-    check(*answered_large[title])
+    check(*answered_large[title], rounding=1e-3)
 
 
 # --- What is written -------------------------------------------------------------------------------------------------
