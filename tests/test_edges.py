@@ -180,7 +180,7 @@ def test_class_whose_name_is_no_text_is_refused(place, capsys):
             Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(place / "data" / part / name / "a.png")
     words = ["--config", str(QUICKSTART), "data.name=image_folder", "data.dir=data", "--run-dir", "new"]
     assert train("", words) == 2
-    assert "or is not UTF-8" in capsys.readouterr().err
+    assert r"the name of the folder 'b\udcff' has a line break, or is not UTF-8" in capsys.readouterr().err
     assert not Path("new").exists()
 
 

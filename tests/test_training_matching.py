@@ -279,6 +279,11 @@ def test_run_of_an_older_version_is_still_checked_by_what_it_says(again):
         resume(again)
 
 
+def test_record_that_is_nested_without_end_is_taken_for_a_missing_one(again):
+    (again / "run" / "data.json").write_text("[" * 50_000)
+    assert data_record.read_record(RunDirectory(again / "run")) == {}
+
+
 def test_fingerprints_are_numbers_that_workers_can_compare(finished):
     numbers = data_record.fingerprint_numbers(json.loads((finished / "run" / "data.json").read_text()))
     assert all(number == int(number) < 2**53 for number in numbers)

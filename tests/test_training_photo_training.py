@@ -187,6 +187,9 @@ def test_native_run_is_resumed_on_as_many_threads(config, sources, tmp_path, cap
     assert train(None, tmp_path / "native", "data.workers=4") == 2
     assert "data.workers differs from the run" in capsys.readouterr().err
     assert train(None, tmp_path / "python", "data.workers=4") == 0
+    capsys.readouterr()
+    assert train(None, tmp_path / "python", f"data.dir={sources / 'folders'}") == 2  # the same photos in other files
+    assert "was started on other data than photos of folders" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

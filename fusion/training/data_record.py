@@ -6,15 +6,16 @@ images and a fingerprint of the files (`fusion.data.fingerprint`). It says nothi
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import Any, Dict, List
 
 from ..data import DataSet
 from ..errors import ConfigError
 from ..files import write_json
+from ..reading import ReadingError, read_json
 from ..words import counted
 from .logbook import RunDirectory, read_result
+from .run_files import LARGEST_FACTS
 from .settings import Settings
 
 logger = logging.getLogger("fusion")
@@ -47,8 +48,8 @@ def fingerprint_numbers(record: Dict[str, Any]) -> List[float]:
 def read_record(run: RunDirectory) -> Dict[str, Any]:
     """The record of a run; empty for one of an older version, or if the file is damaged."""
     try:
-        found = json.loads((run.path / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(run.path / FILE, LARGEST_FACTS)
+    except ReadingError:
         return {}
     return found if isinstance(found, dict) else {}
 

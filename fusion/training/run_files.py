@@ -20,7 +20,7 @@ from .typed_yaml import MOST_BYTES
 logger = logging.getLogger(__name__)
 
 #: In bytes; a result.json and an environment.json have 2,000.
-_LARGEST_FACTS = 1_000_000
+LARGEST_FACTS = 1_000_000
 
 #: In bytes; 20,000 classes with names of 100 letters have a tenth of it.
 _LARGEST_CLASSES = 20_000_000
@@ -154,7 +154,7 @@ def read_class_names(path: Path) -> List[str]:
 
 def _object(path: Path) -> Dict[str, Any]:
     try:
-        found = read_json(path, _LARGEST_FACTS)
+        found = read_json(path, LARGEST_FACTS)
     except ReadingError as error:
         raise damaged(path, str(error)) from None
     if not isinstance(found, dict):

@@ -8,15 +8,18 @@ it: they were checked when they were written, and their journal says how long th
 
 from __future__ import annotations
 
-import json
 import mmap
 from pathlib import Path
 
 import numpy as np
 
 from ...errors import DataError
+from ...reading import ReadingError, read_json
 from .header import MOST_PIXELS
 from .records import FIRST, FRAME, IMAGE_HEADER, LAST, LENGTH_BITS, MAGIC, WHOLE
+
+#: Of the journal that `fusion.data.photos.prepare` writes, in bytes.
+LARGEST_JOURNAL = 100_000
 
 _WORD = 4
 _LENGTH = (1 << LENGTH_BITS) - 1
@@ -62,13 +65,13 @@ def _is_believed(path: Path) -> bool:
     """Whether `prepare` has written these records, and nothing has changed them since."""
     index, journal = path.with_suffix(".idx"), path.with_suffix(".journal.json")
     try:
-        state = json.loads(journal.read_text(encoding="utf-8"))
+        state = read_json(journal, LARGEST_JOURNAL)
         noted = journal.stat().st_mtime_ns
         return bool(state["finished"]) and all(
             file.stat().st_size == state["lengths"][file.suffix] and file.stat().st_mtime_ns <= noted
             for file in (path, index)
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ReadingError, OSError, KeyError, TypeError):
         return False
 
 

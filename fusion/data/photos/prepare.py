@@ -25,6 +25,7 @@ from ...locks import HeldError, Lock
 from ...progress import progress
 from ...reading import ReadingError, read_json, read_lines
 from ..listing import SHOWN
+from .chain import LARGEST_JOURNAL
 from .decoding import refuse_damaged
 from .header import MOST_BYTES, UPRIGHT, BadPhotoError
 from .photoset import CLASSES_FILE
@@ -34,9 +35,6 @@ from .sources import Entry, list_parts
 STRETCH = 512
 
 _CMYK = 4
-
-#: In bytes.
-_LARGEST_JOURNAL = 100_000
 
 #: No part has more bytes, nor more photos.
 _MOST = 2**60
@@ -248,7 +246,7 @@ class _Part:
         """What the journal says."""
         reason = "it is no state that this command has written"
         try:
-            state: Dict[str, Any] = read_json(self.journal, _LARGEST_JOURNAL)
+            state: Dict[str, Any] = read_json(self.journal, LARGEST_JOURNAL)
             if _is_state(state):
                 return state
         except ReadingError as error:
