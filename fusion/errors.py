@@ -8,9 +8,17 @@ from __future__ import annotations
 import difflib
 from typing import Any, Dict, Iterable, List, Set
 
+from .printing import printable
+
 
 class FusionError(ValueError):
-    """Any error that the caller can correct: a bad argument, file or setting."""
+    """Any error that the caller can correct: a bad argument, file or setting.
+
+    Messages quote names of files, classes and settings, so that their control characters are escaped.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(FusionError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any, List
 
@@ -20,6 +21,12 @@ LARGEST_LIST = 256 * 1024**2
 #: The longest whole number of a JSON file, in characters. Python refuses to read some thousands of digits, and older
 #: versions take minutes.
 _LONGEST_NUMBER = 60
+
+#: How many lists and objects of a JSON file may lie in one another. Files of this package have at most six, MXNet's
+#: graphs seven.
+_DEEPEST = 50
+
+_TOO_DEEP = f"lists and objects are nested more than {_DEEPEST} deep"
 
 #: The marks that a text file may begin with. That of UTF-32 begins as that of UTF-16 does, and so stands before it.
 _MARKS = (
@@ -106,11 +113,23 @@ def read_json(path: Path, largest: int) -> Any:
     """
     text = read_text(path, largest)
     try:
-        return json.loads(text, parse_int=_whole)
+        value = json.loads(text, parse_int=_whole)
     except RecursionError:
-        raise ReadingError("lists and objects are nested too deeply") from None
+        raise ReadingError(_TOO_DEEP) from None
     except ValueError as error:
         raise ReadingError(f"not JSON: {error}") from None
+    if _is_deeper(value, _DEEPEST):
+        raise ReadingError(_TOO_DEEP)
+    return value
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """Whether more than so many lists and objects lie in one another; not by recursion, which has its own limit."""
+    containers = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(most):
+        values = chain.from_iterable(each.values() if isinstance(each, dict) else each for each in containers)
+        containers = [each for each in values if isinstance(each, (dict, list))]
+    return bool(containers)
 
 
 def _whole(digits: str) -> int:

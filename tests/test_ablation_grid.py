@@ -288,12 +288,12 @@ def without_timings(path):
 def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
     grid, words = tmp_path / "grid", ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=64"]
     command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "add,aff", "--blocks", "1"]
-    command += ["--seeds", "2", "--runs", str(grid), *words]
+    command += ["--seeds", "2", "--runs", str(grid), "runtime.log_every=1", *words]
     log = grid / "aff_blocks1_seed0" / "run.log"
     running = start(command)
     try:
         deadline = time.monotonic() + 300
-        while not (log.exists() and "training images" in log.read_text()) and time.monotonic() < deadline:
+        while not (log.exists() and ", batch 1/" in log.read_text()) and time.monotonic() < deadline:
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         output = running.communicate(timeout=120)[0].decode()

@@ -76,7 +76,7 @@ def test_half_of_the_pair_is_refused(path, missing, other):
         RecordFile(path)
 
 
-@pytest.mark.parametrize("text", ["", "0 0\n", "0\tx\n", "0\t0\n1\n", "0\t-4\n"])
+@pytest.mark.parametrize("text", ["", "0 0\n", "[[[\t0\n", "-1\t0\n", "1_0\t0\n", "0\tx\n", "0\t0\n1\n", "0\t-4\n"])
 def test_index_that_is_none_is_refused(path, text):
     path.with_suffix(".idx").write_text(text)
     with pytest.raises(DataError, match="train.idx"):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fusion.errors import nearest
+from fusion.errors import DataError, FusionError, nearest
 
 MANY = [f"n{number:08}" for number in range(0, 7000, 7)]
 
@@ -36,3 +36,10 @@ def test_many_long_names_take_no_time():
     began = time.perf_counter()
     nearest("another longer name of a class, as WordNet has them", known)
     assert time.perf_counter() - began < 30  # of difflib alone, minutes
+
+
+@pytest.mark.parametrize("kind", [FusionError, DataError])
+def test_control_characters_of_a_quoted_name_are_escaped_in_a_message(kind):
+    assert str(kind("class a\x1b[2J\u202eb: no such class\nknown: c")) == (
+        "class a\\x1b[2J\\u202eb: no such class\nknown: c"
+    )

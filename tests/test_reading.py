@@ -57,8 +57,10 @@ def test_file_without_an_end_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 100_000, "nested too deeply"),
+        ("[" * 100_000, "nested more than 50 deep"),
+        ('{"a":' * 100_000, "nested more than 50 deep"),
+        ("[" * 51 + "]" * 51, "nested more than 50 deep"),
+        ('{"a":[' * 26 + "]}" * 26, "nested more than 50 deep"),
         ('{"a": ' + "9" * 5000 + "}", "a number of 5,000 digits"),
         ('{"a": 1', "not JSON"),
         ("", "not JSON"),
@@ -68,6 +70,11 @@ def test_json_beyond_the_limits_is_refused(tmp_path, text, reason):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ReadingError, match=reason):
         read_json(tmp_path / "a.json", 1_000_000)
+
+
+def test_json_at_the_limit_of_depth_is_read(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 50 + "]" * 50)
+    assert len(read_json(tmp_path / "a.json", 1000)) == 1
 
 
 def test_json_is_read(tmp_path):
