@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -144,15 +145,17 @@ class EpochProgress:
         self._exit.close()
 
     def advance(self, loss: float) -> None:
-        """Count a batch, after which the mean loss is this."""
+        """Count a batch, after which the mean loss is this; not a number where none is known yet."""
         self._done += 1
         rate = (self._done - self._start) * self._batch_size / (time.perf_counter() - self._began)
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {rate:.0f} images/s", refresh=False)
+            known = "" if math.isnan(loss) else f"loss {loss:.3f}, "
+            self._bar.set_postfix_str(f"{known}{rate:.0f} images/s", refresh=False)
             self._bar.update()
         elif self._done % self._log_every == 0 and self._done < self._length:
             left = (self._length - self._done) * self._batch_size / rate
+            known = "" if math.isnan(loss) else f"loss {loss:.4f}, "
             logger.info(
-                "%s, batch %d/%d: loss %.4f, %.0f images/s, %.0f s left of the epoch",
-                *(self._label, self._done, self._length, loss, rate, left),
+                "%s, batch %d/%d: %s%.0f images/s, %.0f s left of the epoch",
+                *(self._label, self._done, self._length, known, rate, left),
             )
