@@ -1,5 +1,7 @@
 """Networks as whoever uses them loads them: from a run, or by name with a file of weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +55,13 @@ def test_names_outlive_the_data(run, tmp_path):
     assert load_run(moved).classes == ("0", "1", "2")  # a run from before names were noted, its data gone
     (moved / "classes.txt").write_text("ant\nbee\ncat\n")
     assert load_run(moved).classes == ("ant", "bee", "cat")
+
+
+def test_more_names_than_outputs_are_refused(run, tmp_path):
+    shutil.copytree(run / "run", tmp_path / "run")
+    (tmp_path / "run" / "classes.txt").write_text("ant\nbee\ncat\ndog\n")
+    with pytest.raises(CheckpointError, match=r"4 names of classes, and .*best\.params has 3 outputs"):
+        load_run(tmp_path / "run")
 
 
 def test_best_last_and_files(run):

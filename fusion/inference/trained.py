@@ -192,6 +192,11 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
     outputs = count_classes(arrays, classifier_of(settings.model.name))
     owner = run_of_file(file) or run
     names, title = _classes_of_run(owner, settings)
+    if len(names) > outputs:
+        raise CheckpointError(
+            f"{owner.path}: {counted(len(names), 'name', 'names')} of classes, and {file} has "
+            f"{counted(outputs, 'output', 'outputs')}: one of them is of another run; copy both from the same one"
+        )
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
     photos = describe(settings.data.name).kind == PHOTOS
