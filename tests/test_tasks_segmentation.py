@@ -68,6 +68,8 @@ def test_settings_of_the_other_task_are_refused():
         read_config(None, ["eval.flips=true"])
     assert "train.label_smoothing is 0.1; it is for classification" in refusal("train.label_smoothing=0.1")
     assert "train.teacher is 'runs/a'; it is for classification" in refusal("train.teacher=runs/a")
+    with pytest.raises(ConfigError, match=r"model.prior is 0.01; it is for segmentation"):
+        read_config(None, ["model.prior=0.01"])
     assert "eval.tile" in settings_of_other_tasks(read_config(None))
     assert find_task("segmentation").dense
 
@@ -110,6 +112,7 @@ def test_dead_loss_is_said_after_the_patience_and_not_again():
     assert dead_loss(rows(*dead[1:]), ["soft_iou"]) is None
     found = dead_loss(rows(*dead), ["soft_iou"])
     assert f"background everywhere for {PATIENCE} epochs (training loss 0.9990, IoU 0.0000)" in found
+    assert "model.prior=0.01" in found
     assert dead_loss(rows(*dead, 0.0), ["soft_iou"]) is None
     assert dead_loss(rows(0.5, *dead), ["soft_iou"]) is not None
     assert dead_loss(rows(*dead[1:], 0.01), ["soft_iou"]) is None

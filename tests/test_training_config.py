@@ -123,6 +123,7 @@ PHOTOS = {
 }
 NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
 MASKS = {
+    "model.prior": 0.01,
     "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
     "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
     "runtime": {"pictures_every": 5},
@@ -663,6 +664,7 @@ IMPOSSIBLE = {
     "model.norm": "instance",
     "model.norm_layer": "none",
     "model.initializer": "zeros",
+    "model.prior": "0 1",
     "data.name": "cifar",
     "data.labels": "rough",
     "data.size": "7",

@@ -149,3 +149,29 @@ def test_targets_are_smoothed_over_all_outputs():
 def test_fewer_outputs_than_classes_are_refused():
     with pytest.raises(ConfigError, match=r"model\.outputs is 3, and the data has 4 classes"):
         build_network(settings_of("model.outputs=3"), 4)
+
+
+def test_prior_moves_the_first_logits_by_its_own(tmp_path):
+    dense = ["model.name=fpn", "model.blocks=1", "task=segmentation", "data.name=mask_folder", "augment.crop_padding=0"]
+    images = mx.nd.array(np.random.default_rng(0).standard_normal((2, 3, 32, 32)))
+    logits = {}
+    for words in ((), ("model.prior=0.01",)):
+        settings = read_config(None, [*dense, f"data.dir={tmp_path}", *words])
+        net = build_network(settings, 1)
+        start_weights(net, settings, CPU)
+        logits[words] = net(images).asnumpy()
+    moved = logits[("model.prior=0.01",)] - logits[()]
+    np.testing.assert_allclose(moved, np.log(0.01 / 0.99), rtol=1e-5)
+
+
+def test_prior_of_a_network_with_several_outputs_is_refused(tmp_path):
+    words = [
+        "model.name=fpn",
+        "task=segmentation",
+        "data.name=mask_folder",
+        "augment.crop_padding=0",
+        "model.prior=0.1",
+    ]
+    settings = read_config(None, [*words, f"data.dir={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"model.prior=0.1 is the probability of a single kind.* has 3 outputs"):
+        start_weights(build_network(settings, 3), settings, CPU)

@@ -101,6 +101,12 @@ class ModelSettings:
     initializer: str = setting(
         "auto", "how weights are initialised; auto is the family's way", choices=("auto", "xavier", "msraprelu")
     )
+    prior: Optional[float] = setting(
+        None,
+        "probability of the target in each pixel before the first step (one output)",
+        above=0,
+        below=1,
+    )
 
 
 @dataclass
@@ -300,7 +306,7 @@ def _keys(section: type, prefix: str = "") -> Iterator[Tuple[str, Key]]:
 KEYS = dict(_keys(Settings))
 
 #: Settings of the model section that are not arguments of the network.
-_NOT_ARGUMENTS = ("name", "outputs", "initializer", "norm_layer", "sync_batch_norm")
+_NOT_ARGUMENTS = ("name", "outputs", "initializer", "prior", "norm_layer", "sync_batch_norm")
 
 
 def value_of(settings: Settings, key: str) -> Any:

@@ -44,6 +44,7 @@ class Segmentation(Task):
     dense = True
     settings = (
         *("train.loss", "train.focal_gamma", "runtime.pictures_every"),
+        "model.prior",
         *("eval.resize", "eval.padding", "eval.tile", "eval.overlap", "eval.flips"),
     )
 

@@ -43,7 +43,7 @@ def dead_loss(rows: Sequence[EpochRow], losses: Sequence[str]) -> Optional[str]:
     empty = [row[iou] < _NONE for row in rows[-patience - 1 :]]
     if not all(empty[-patience:]) or len(empty) < patience or (len(empty) > patience and empty[0]):
         return None
-    ways = ["a lower schedule.lr", "a longer schedule.warmup_epochs"]
+    ways = ["a start at rare targets, by model.prior=0.01", "a lower schedule.lr", "a longer schedule.warmup_epochs"]
     if "bce" not in losses:
         ways.append('a loss of single pixels beside, such as train.loss="soft_iou + 0.5 bce"')
     ways.append("crops that contain targets, by augment.target_probability=0.5")
