@@ -123,8 +123,7 @@ PHOTOS = {
 }
 NARROW = {"model": {"name": "cifar_inception", "blocks": 2, "channel_times": 3, "as_released": True}}
 MASKS = {
-    "model.prior": 0.01,
-    "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2},
+    "model": {"name": "fpn", "tiny": True, "stages": 4, "head_drop": 0.2, "prior": 0.01},
     "train": {"loss": "dice + 0.5 focal", "focal_gamma": 3.0},
     "runtime": {"pictures_every": 5},
     "eval": {"resize": 512, "padding": "zeros", "tile": 256, "overlap": 16, "flips": True},
