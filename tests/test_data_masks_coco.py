@@ -164,7 +164,7 @@ def test_faults_of_annotations_are_told(coco):
     path.write_text(json.dumps({"images": []}))
     assert "not a file of COCO's instance annotations (no 'categories')" in refusal()
     path.write_text("[" * 100_000)
-    assert "cannot be read as a file of annotations (lists and objects are nested too deeply)" in refusal()
+    assert "cannot be read as a file of annotations (lists and objects are nested more than 50 deep)" in refusal()
     for height in ("1e999", "1000000000", "0", "null"):
         path.write_text(original.replace('"height": 60', f'"height": {height}'))
         assert "not a file of COCO's instance annotations" in refusal()
