@@ -314,11 +314,12 @@ def bend_tar(draw: random.Random, data: bytes) -> bytes:
 
 def bend_tar_gz(draw: random.Random, data: bytes) -> bytes:
     """The same of a compressed one."""
-    if draw.random() < _BOMBS:
-        return _gzip_bomb(gzip.decompress(data))
-    if draw.random() < 0.2:
+    bomb = draw.random() < _BOMBS
+    if not bomb and draw.random() < 0.2:
         return bend_bytes(draw, data)
     try:
+        if bomb:
+            return _gzip_bomb(gzip.decompress(data))
         return gzip.compress(bend_tar(draw, gzip.decompress(data)), 1, mtime=0)
     except (OSError, EOFError, zlib.error):
         return bend_bytes(draw, data)

@@ -121,14 +121,21 @@ def _by_opencv(data: bytes, reduction: int) -> np.ndarray:
 
 
 def _without_profile(png: bytes) -> bytes:
-    """A PNG file without its colour profile, which is not applied, and of which libpng may complain on the terminal."""
+    """A PNG file up to its end, without its colour profile, which is not applied, and of which libpng may complain.
+
+    Behind the end of a file without pixels, OpenCV would go on to read chunks, and take the memory that they say.
+    """
+    profile = slice(0, 0)
     position = _FIRST_CHUNK
-    while png[position + 4 : position + 8] not in (b"IDAT", b""):
+    while position < len(png):
+        chunk = png[position + 4 : position + 8]
         end = position + 12 + int.from_bytes(png[position : position + 4], "big")
-        if png[position + 4 : position + 8] == b"iCCP":
-            return png[:position] + png[end:]
+        if chunk == b"iCCP":
+            profile = slice(position, end)
+        if chunk == b"IEND":
+            png = png[:end]
         position = end
-    return png
+    return png[: profile.start] + png[profile.stop :] if profile.stop else png
 
 
 def _decode_on_white(data: bytes, header: Header) -> np.ndarray:
