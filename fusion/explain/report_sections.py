@@ -50,7 +50,8 @@ def result_section(known: Known) -> List[Part]:
         ("time", f"{seconds / 60:.1f} min, {seconds / done:.1f} s per epoch, evaluation included"),
         ("weights in the pictures", known.trained.file.name),
     ]
-    task, best, last = known.history.task, result["best"], result["last"]
+    task, last = known.history.task, known.history.evaluated[-1]
+    best = task.headline.best(known.history.evaluated)
     rows = [("epoch", f"{best['epoch']:.0f}", f"{last['epoch']:.0f}")]
     rows += [(name, value, other) for (name, value), (_, other) in zip(task.epoch_facts(best), task.epoch_facts(last))]
     note = task.best_note[0].upper() + task.best_note[1:]

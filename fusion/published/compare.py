@@ -85,10 +85,14 @@ def read_run(path: Path) -> OwnRun:
     Raises
     ------
     ConfigError
-        If the folder is not the folder of a run, or no epoch is finished.
+        If the folder is not the folder of a run, or no epoch is finished, or no network is that of its config.yaml.
     """
     run = RunDirectory.existing(path)
     facts, settings = read_result(run), run.settings()
+    try:
+        network_identity(settings.model.name, model_keywords(settings))
+    except ValueError as error:
+        raise ConfigError(f"{run.path / 'config.yaml'}: model: {error}") from None
     history = read_evaluations(run, settings)
     return OwnRun(path, settings, facts, Curve(_errors(history), history.epochs))
 

@@ -15,17 +15,17 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from ..reading import ReadingError, read_text
 from ..tasks import Task
 from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
-from ..words import counted
+from ..words import counted, shortened
 from .run_files import damaged
 
 #: In bytes; 10,000 epochs have a tenth of it.
 _LARGEST_FILE = 20_000_000
 
-#: Columns besides the figures that pictures and reports read of every epoch.
-_OF_EVERY_EPOCH = ("learning_rate", "seconds")
-
 #: Columns that time the machine, and so differ between identical runs.
 TIMINGS = ("images_per_second", "seconds")
+
+#: The column that nothing reads.
+_UNREAD = "images_per_second"
 
 
 def columns(task: Task) -> Tuple[str, ...]:
@@ -71,8 +71,8 @@ class History:
         RunError
             If it is damaged, or of another task.
         """
-        rows, headline = read_metrics(path), task.headline.column()
-        lacking = [name for name in ("epoch", headline, *_OF_EVERY_EPOCH) if name not in rows[0]]
+        rows = read_metrics(path)
+        lacking = [name for name in columns(task) if name not in rows[0] and name != _UNREAD]
         if lacking:
             raise damaged(path, f"it has no column {lacking[0]}")
         epochs = [row["epoch"] for row in rows]
@@ -168,4 +168,4 @@ def _numbers(path: Path, names: Sequence[str], row: Sequence[str], line: int) ->
     try:
         return {name: float(value or "nan") for name, value in zip(names, row)}
     except ValueError as error:
-        raise damaged(path, f"line {line}: {error}") from None
+        raise damaged(path, f"line {line}: {shortened(str(error))}") from None
