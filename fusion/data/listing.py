@@ -15,7 +15,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ..errors import DataError, nearest
-from ..words import counted
+from ..words import counted, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ def class_names(train: Path) -> Tuple[str, ...]:
     impossible = [name for name in classes if _NOT_ON_A_LINE.search(name)]
     if impossible:
         raise DataError(
-            f"{train}: the name of the folder {impossible[0]!r} has a line break, or is not UTF-8, and the names of "
-            "classes are written one per line: rename the folder"
+            f"{train}: the name of the folder {shortened(impossible[0])!r} has a line break, or is not UTF-8, and the "
+            "names of classes are written one per line: rename the folder"
         )
     return classes
 
@@ -136,8 +136,8 @@ def refuse_single_class(where: Union[Path, str], classes: Sequence[str]) -> None
     """Refuse a data set of one class: its loss is 0 from the first step, so that training would change nothing."""
     if len(classes) == 1:
         raise DataError(
-            f"{where} has a single class, {classes[0]!r}: a network that can give only one answer learns nothing; "
-            "expected at least two classes"
+            f"{where} has a single class, {shortened(classes[0])!r}: a network that can give only one answer learns "
+            "nothing; expected at least two classes"
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import DataError
 from ...reading import ReadingError, read_lines
+from ...words import shortened
 from ..fingerprint import fingerprint_of_files
 from ..listing import SHOWN, SPLIT_FOLDERS, SUFFIXES, images_below, visible
 from ..photos.header import BadPhotoError, read_file, read_header
@@ -201,7 +202,7 @@ def _pair(where: Path, name: str, known: Dict[str, List[str]], images: Path, mas
 
 def _refuse_missing(where: Path, names: Sequence[str], what: str, hint: str) -> None:
     if names:
-        shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        shown = ", ".join(map(shortened, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
         raise DataError(f"{where}: {len(names)} names have no {what}: {shown}{hint}; mend the list, or add the files")
 
 
