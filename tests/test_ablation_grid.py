@@ -325,11 +325,12 @@ def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
 @pytest.mark.slow
 def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
     draw = np.random.default_rng(0)
-    for name in ("train/a", "train/b", "test/a", "test/b"):
+    for name in ("train/dark", "train/light", "test/dark", "test/light"):
         folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         for number in range(48 if name.startswith("train") else 4):
-            Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+            pixels = draw.integers(0, 100, (32, 32, 3), dtype=np.uint8) + np.uint8(150 * name.endswith("light"))
+            Image.fromarray(pixels).save(folder / f"{number}.png")
     words = ["model.name=cifar_inception", "train.epochs=1", "schedule.warmup_epochs=0", "data.name=image_folder"]
     command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "aff", "--blocks", "1,2,3,4"]
     runs = tmp_path / "runs"
@@ -340,6 +341,4 @@ def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
     assert [line["blocks"] for line in lines] == [1, 2, 3, 4]
     sizes = [line["parameters"] for line in lines]
     assert sizes[1] - sizes[0] == sizes[2] - sizes[1] == sizes[3] - sizes[2] > 0
-    assert all(
-        (runs / f"aff_blocks{blocks}_seed0" / "checkpoints" / "best.params").is_file() for blocks in (1, 2, 3, 4)
-    )
+    assert all(line["last_mean"] < 100 for line in lines)

@@ -37,7 +37,7 @@ _FLOAT = 4
 _MOST_SPAN = MOST_BYTES + 2**20
 
 
-#: A line of an index. At any other, MXNet's iterator stops reading the file, takes what it has, and says nothing.
+#: A line of an index. MXNet's iterator reads no further at any other, and may end the process by what it has.
 _INDEX_LINE = re.compile(r"[0-9]{1,18}\t([0-9]{1,18})")
 
 
