@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint bench matrix torture fuzz
+.PHONY: quickstart test lint bench matrix torture fuzz torch
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,13 @@ bench: $(READY)
 EVERY ?= 1
 torture: $(READY)
 	$(BIN)/python tests/torture.py --every $(EVERY)
+
+# PyTorch in an environment of its own, .torch, for the tests of exports for it, which are skipped without it. TORCH names
+# what pip installs, such as a build for CPUs only, which is a tenth of the size.
+TORCH ?= torch
+torch:
+	$(PYTHON) -m venv .torch
+	.torch/bin/python -m pip install --quiet '$(TORCH)' numpy safetensors PyYAML Pillow scipy tqdm
 
 # The fast tests on each Python from 3.8 to 3.13 that is installed here.
 matrix:

@@ -55,7 +55,19 @@ setup(
         # Draws the polygons of COCO's annotations in C; without it they are drawn in NumPy, which takes longer.
         "coco": ["pycocotools"],
         "onnx": ONNX,
-        "dev": ["pytest", "pytest-xdist", "ruff", "mypy", "types-PyYAML", "types-tqdm", "types-tabulate", *ONNX],
+        # Writes exports for PyTorch, which itself may be in another interpreter: see docs/deployment.md.
+        "torch": ["safetensors>=0.4"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+            "types-tabulate",
+            "safetensors>=0.4",
+            *ONNX,
+        ],
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
     classifiers=[

@@ -28,15 +28,9 @@ from fusion.devices import contexts
 from fusion.training.config import read_config
 from fusion.training.engine import train
 from fusion.training.history import read_metrics
+from fusion.training.loading import load_data
 from fusion.training.logbook import RunDirectory
-from fusion.training.preparation import (
-    build_batches,
-    build_network,
-    build_trainer,
-    load_data,
-    split_over,
-    start_weights,
-)
+from fusion.training.preparation import build_batches, build_network, build_trainer, split_over, start_weights
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 ROOT = Path(__file__).parents[1]

@@ -22,7 +22,7 @@ from fusion.data.masks.maskset import MaskSet
 from fusion.machine import processors
 from fusion.tasks.segmentation.batches import training_batches
 from fusion.training.config import read_config
-from fusion.training.preparation import build_normalisation, load_split
+from fusion.training.loading import build_normalisation, load_split
 from fusion.training.settings import Settings
 
 RECIPE = (

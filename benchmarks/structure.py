@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fusion"
 GROUND = "ground"
 _GROUND = (
     *("errors", "files", "machine", "memory", "processors", "progress", "signals", "words", "command", "compat"),
-    *("devices", "drawing", "fonts", "native_log", "tables", "timing", "gpus"),
+    *("devices", "drawing", "fonts", "native_log", "norms", "tables", "timing", "gpus"),
     *("failures", "locks", "outputs", "printing", "reading", "recognise", "relay"),
 )
 

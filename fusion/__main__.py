@@ -126,8 +126,14 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
             Verb(
                 "export",
                 ".deploy.export_command",
-                "a trained network as files for MXNet alone and for ONNX Runtime",
+                "a trained network as files for MXNet alone, for ONNX Runtime and for PyTorch",
                 "--run runs/quickstart --format all --output exported",
+            ),
+            Verb(
+                "import-torch",
+                ".deploy.import_torch",
+                "the weights of a network that PyTorch has trained, as a .params file",
+                "exported/trained.safetensors --output trained.params",
             ),
             Verb(
                 "optimise",

@@ -14,10 +14,8 @@ from typing import Any, Optional
 
 from .compat import nn
 from .features import FeatureBlock
+from .norms import NORMS
 from .operators import GlobalAveragePool, GroupNorm, repeat_over_pixels
-
-#: How a global branch may normalise its vectors: see `GlobalContext`.
-NORMS = ("batch", "group", "layer", "none")
 
 
 def _normalisation(norm: str, channels: int) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Sequence, Tuple
 
-from .compat import nn
+import numpy as np
+
+from .compat import mx, nn
 from .operators import Typed
 
 #: Shape of features by the number of their dimensions after batch and channels.
@@ -240,7 +242,24 @@ def resized(F: Any, one: Any, raw: Any, like: Any, ndim: int, resize: str) -> An
 
 
 def _bilinear(F: Any, one: Any, like: Any) -> Any:
+    if getattr(one, "dtype", None) == np.float64:
+        return _bilinear_in_float64(one, like)
     return F.contrib.BilinearResize2D(one, like, mode="like")
+
+
+def _bilinear_in_float64(one: Any, like: Any) -> Any:
+    """The same of arrays of float64, which MXNet's operator interpolates by weights of float32."""
+    for axis in (2, 3):
+        weights = mx.nd.array(_interpolation(one.shape[axis], like.shape[axis]), ctx=one.context, dtype="float64")
+        moved = mx.nd.swapaxes(one, axis, 3)
+        one = mx.nd.swapaxes(mx.nd.dot(moved, weights), axis, 3)
+    return one
+
+
+def _interpolation(size: int, to: int) -> np.ndarray:
+    """Weights (size, to) of linear interpolation along an axis, corners aligned."""
+    places = np.arange(to) * ((size - 1) / (to - 1)) if to > 1 else np.zeros(1)
+    return np.maximum(0, 1 - np.abs(np.arange(size)[:, None] - places))
 
 
 def _nearest(F: Any, one: Any, like: Any) -> Any:

@@ -18,7 +18,7 @@ from fusion.data.masks.labels import IGNORE, binary_labels, class_labels
 from fusion.errors import ConfigError
 from fusion.tasks.segmentation.batches import crop_augmentation, training_batches
 from fusion.training.config import read_config
-from fusion.training.preparation import build_normalisation, load_split
+from fusion.training.loading import build_normalisation, load_split
 
 SIZE = (30, 40)
 

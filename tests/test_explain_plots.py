@@ -29,7 +29,8 @@ from fusion.explain.plots import read_run_curve
 from fusion.inference.trained import load_pretrained
 from fusion.tasks.classification.batches import count_outputs
 from fusion.training.config import read_config
-from fusion.training.preparation import build_batches, load_split
+from fusion.training.loading import load_split
+from fusion.training.preparation import build_batches
 
 TINY = ["model.name=cifar_resnet", "model.blocks=1", "model.channel_times=1"]
 DIGITS = ["data.name=digits", "data.batch_size=16", "augment.crop_padding=2", "train.epochs=3"]

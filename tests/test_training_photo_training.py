@@ -18,8 +18,9 @@ from fusion.tasks.classification.batches import MAX_BAD_IMAGES
 from fusion.training import main
 from fusion.training.config import read_config
 from fusion.training.history import TIMINGS, read_metrics
+from fusion.training.loading import load_split
 from fusion.training.logbook import RunDirectory
-from fusion.training.preparation import build_batches, load_split
+from fusion.training.preparation import build_batches
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SAMPLE = CONFIGS / "imagenet_sample.yaml"

@@ -329,6 +329,7 @@ CIFAR10_DESCRIPTION = Description(
     kind=IMAGES,
     options=("root", "url", "download"),
     fixed_classes=True,
+    classes={byte.name: byte.classes for byte in CIFAR10.label_bytes},
     size=SIDE,
 )
 
@@ -339,5 +340,6 @@ CIFAR100_DESCRIPTION = Description(
     kind=IMAGES,
     options=("root", "labels", "url", "download"),
     fixed_classes=True,
+    classes={byte.name: byte.classes for byte in CIFAR100.label_bytes},
     size=SIDE,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Tuple
 
 from .imageset import DataSet
 
@@ -35,6 +35,8 @@ class Description:
         Whether `data.dir` must say where it is.
     fixed_classes : bool
         Whether its classes are always the same, so that its name tells them.
+    classes : dict of str to tuple of str
+        The names of these under each of its labellings, such as "fine"; empty where it has to be read to know them.
     size : int, optional
         Height and width of its images in pixels, where they are always the same.
     settings : tuple of str
@@ -49,5 +51,6 @@ class Description:
     task: str = "classification"
     needs_folder: bool = True
     fixed_classes: bool = False
+    classes: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     size: Optional[int] = None
     settings: Tuple[str, ...] = ()

@@ -1,7 +1,8 @@
-"""A trained network as files for MXNet alone and for ONNX Runtime, which are compared with the network.
+"""A trained network as files for MXNet alone, for ONNX Runtime and for PyTorch, which are compared with the network.
 
 model-symbol.json, model-0000.params   for `SymbolBlock.imports` of MXNet, without this package
 model.onnx                             for ONNX Runtime, any batch size
+model.py, model.safetensors            for PyTorch, to read, to use and to train further
 model.json                             what is needed to use them: classes, input, preparation of images, result
 
 The command is in `export_command`.
@@ -29,8 +30,11 @@ from ..training.logbook import read_result
 from ..training.run_environment import environment
 from ..training.settings import EvalSettings
 from . import onnx as onnx_format
+from .pytorch.compare import rounding
+from .pytorch.interpreter import require_torch, torch_release
+from .pytorch.write import described, write_torch
 from .symbols import INPUT, Arrays, needed_arrays, save_graph, trace
-from .verify import differences, run_symbol
+from .verify import TOLERANCE, differences, relative_difference, run_symbol
 
 logger = logging.getLogger("fusion")
 
@@ -47,6 +51,12 @@ _REAL = 8
 
 #: How many random images it is checked on as one batch; a single one is another batch.
 _RANDOM = 4
+
+#: By how many pixels another image is higher and wider, where a network takes images of any size.
+_MORE = (13, 6)
+
+#: How many times its own rounding in float32 a network that is right in float64 may differ from its export.
+_TIMES_ROUNDING = 10
 
 #: The names of the constants of normalisation in the graph.
 _SCALE, _SHIFT = "preparation_scale", "preparation_shift"
@@ -88,15 +98,21 @@ class _Traced:
         Of the input without its batch.
     dtype : str
         Of the input.
+    trained : Trained
+        The network that it was made of.
     varying : tuple of int
         Which dimensions of the shape may vary: those of height and width of a network that answers for each pixel.
+    torch_python : str, optional
+        The interpreter that has PyTorch.
     """
 
     symbol: Any
     arrays: Arrays
     shape: Tuple[int, ...]
     dtype: str
+    trained: Trained
     varying: Tuple[int, ...] = ()
+    torch_python: Optional[str] = None
 
     @property
     def sizes(self) -> List[Union[int, str]]:
@@ -113,6 +129,7 @@ def export(
     with_preprocess: bool = False,
     images: Sequence[Path] = (),
     force: bool = False,
+    torch_python: Optional[str] = None,
 ) -> Exported:
     """Write a network for use without this package, once the files have given its answers.
 
@@ -122,7 +139,7 @@ def export(
         The network.
     output : Path
         A new folder.
-    formats : sequence of {'symbol', 'onnx'}
+    formats : sequence of {'symbol', 'onnx', 'torch'}
         What to write.
     image : (int, int), optional
         Height and width of the images, in pixels; the size that the network was trained on by default.
@@ -133,6 +150,8 @@ def export(
         are digits of the embedded data set.
     force : bool
         Replace an earlier export.
+    torch_python : str, optional
+        An interpreter that has PyTorch, for 'torch': see `fusion.deploy.pytorch.interpreter`.
 
     Returns
     -------
@@ -150,13 +169,13 @@ def export(
             raise ConfigError(f"format {name!r}: expected one of {', '.join(FORMATS)}")
     _check_new(output, force)
     size = image or (trained.preparation.size, trained.preparation.size)
-    traced = _trace(trained, size, with_preprocess)
+    traced = replace(_trace(trained, size, with_preprocess, formats), torch_python=torch_python)
     batches, expected = _reference(trained, traced, size, images)
     found: Dict[str, Dict[str, float]] = {}
     with _new_folder(output) as folder:
         for name in formats:
             logger.info("%s: writing, and comparing with the network", name)
-            found[name] = differences(name, FORMATS[name](traced, folder, batches), expected)
+            found[name] = FORMATS[name](traced, folder, batches, expected)
         description = _describe(trained, traced, size, formats, found)
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
@@ -166,12 +185,12 @@ def export(
 # --- The graph, and the network's own answers ------------------------------------------------------------------------
 
 
-def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _Traced:
+def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool, formats: Sequence[str]) -> _Traced:
     shape = (3, *size)
-    grouped = trained.settings is not None and trained.settings.model.norm_layer == "group"
+    grouped = trained.net.norm_layer == "group" and set(formats) != {"torch"}
     dense = trained.net.dense and not grouped  # whose reshapes are translated for one size
     if not with_preprocess:
-        return _Traced(*trace(trained.net, (1, *shape)), shape, "float32", (1, 2) if dense else ())
+        return _Traced(*trace(trained.net, (1, *shape)), shape, "float32", trained, (1, 2) if dense else ())
     normalisation = trained.preparation.normalisation
     data = mx.sym.var(INPUT, dtype="uint8")
     pixels = mx.sym.transpose(mx.sym.cast(data, dtype="float32"), axes=(0, 3, 1, 2))
@@ -180,7 +199,7 @@ def _trace(trained: Trained, size: Tuple[int, int], with_preprocess: bool) -> _T
     normal = mx.sym.broadcast_add(scaled, mx.sym.BlockGrad(mx.sym.var(_SHIFT, shape=(1, 3, 1, 1))))
     symbol, arrays = trace(trained.net, (1, *shape), normal)
     arrays.update({_SCALE: normalisation.scale, _SHIFT: normalisation.shift})
-    return _Traced(symbol, arrays, (*size, 3), "uint8", (0, 1) if dense else ())
+    return _Traced(symbol, arrays, (*size, 3), "uint8", trained, (0, 1) if dense else ())
 
 
 def _reference(
@@ -193,6 +212,9 @@ def _reference(
         "one random image": draw.integers(0, 256, (1, *size, 3), dtype=np.uint8),
         "real images": _real_images(trained, size, words),
     }
+    if traced.varying:
+        other = [side + more for side, more in zip(size, _MORE)]
+        pixels["image of another size"] = draw.integers(0, 256, (1, *other, 3), dtype=np.uint8)
     inputs = {name: trained.preparation.normalise(batch) for name, batch in pixels.items()}
     try:
         answers = {
@@ -226,23 +248,44 @@ def _real_images(trained: Trained, size: Tuple[int, int], words: Sequence[Path])
 # --- The formats -----------------------------------------------------------------------------------------------------
 
 
-def _write_symbol(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Write files named as by Gluon's own `export`; return what they answer."""
+def _write_symbol(
+    traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> Dict[str, float]:
+    """Write files named as by Gluon's own `export`."""
     arrays = needed_arrays(traced.symbol, traced.arrays)
-    return run_symbol(*save_graph(traced.symbol, arrays, folder / _NAME), batches)
+    return differences("symbol", run_symbol(*save_graph(traced.symbol, arrays, folder / _NAME), batches), expected)
 
 
-def _write_onnx(traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+def _write_onnx(
+    traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> Dict[str, float]:
     onnx_format.require("onnxruntime")
     model = onnx_format.to_onnx(traced.symbol, traced.arrays, traced.shape, traced.dtype, traced.varying)
     (folder / ONNX).write_bytes(model.SerializeToString())
-    return onnx_format.run_onnx(str(folder / ONNX), batches)
+    return differences("onnx", onnx_format.run_onnx(str(folder / ONNX), batches), expected)
 
 
-Writer = Callable[[_Traced, Path, Mapping[str, np.ndarray]], Dict[str, np.ndarray]]
+def _write_torch(
+    traced: _Traced, folder: Path, batches: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> Dict[str, float]:
+    trained = traced.trained
+    normalisation = trained.preparation.normalisation
+    pixels = (normalisation.scale, normalisation.shift) if traced.dtype == "uint8" else None
+    answers, step = write_torch(trained.net, folder, batches, trained.model, pixels, traced.torch_python)
+    allowed = TOLERANCE
+    if max(relative_difference(answers[name], wanted) for name, wanted in expected.items()) > allowed:
+        # In float64 it has been found to compute the same: a network that magnifies rounding differs from itself.
+        name, wanted = next(iter(expected.items()))
+        images = batches[name] if pixels is None else trained.preparation.normalise(batches[name])
+        allowed = max(allowed, _TIMES_ROUNDING * rounding(trained.net, images, wanted))
+    return {**differences("torch", answers, expected, allowed), **step}
 
-#: What each format is written by: its writer answers the batches by the files that it wrote.
-FORMATS: Dict[str, Writer] = {"symbol": _write_symbol, "onnx": _write_onnx}
+
+Writer = Callable[[_Traced, Path, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Dict[str, float]]
+
+#: What each format is written by. Its writer compares the answers of what it wrote with those expected: see
+#: `verify.differences`.
+FORMATS: Dict[str, Writer] = {"symbol": _write_symbol, "onnx": _write_onnx, "torch": _write_torch}
 
 
 def _describe(
@@ -256,12 +299,15 @@ def _describe(
     versions = dict(environment("cpu")["versions"])
     if "onnx" in formats:
         versions.update({name: onnx_format.require(name).__version__ for name in ("onnx", "onnxruntime")})
+    if "torch" in formats:
+        versions["torch"] = torch_release(require_torch(traced.torch_python, "torch"))
     per_pixel = onnx_format.VARYING if traced.varying else size if trained.net.dense else ()
     finished = trained.run is not None and trained.run.result.is_file()
     return {
         "format": _FORMAT,
         "model": trained.model,
         "data": trained.data,
+        "network": described(trained.net),
         "classes": list(trained.classes),
         "input": {
             "name": INPUT,

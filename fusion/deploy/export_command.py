@@ -1,28 +1,40 @@
-"""python -m fusion export: a trained network as files for MXNet alone and for ONNX Runtime."""
+"""python -m fusion export: a trained network as files for MXNet alone, for ONNX Runtime and for PyTorch."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, List, Tuple
 
 from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError
-from ..inference.trained import add_source, from_arguments
+from ..inference.trained import Trained, add_source, from_arguments, load_config
 from .export import FORMATS, Exported, export
+from .pytorch.interpreter import find_torch
 from .verify import TOLERANCE
 
 #: The most pixels that a side of an image may have: a larger batch of the comparison would fill the memory.
 _LARGEST_SIDE = 4096
 
 
+#: Every format that can be compared with the network here.
+_ALL = "all"
+
+logger = logging.getLogger("fusion")
+
+
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `export`."""
     parser = commands.add_parser("export")
-    add_source(parser)
-    parser.add_argument("--format", choices=(*FORMATS, "all"), default="symbol", help="(default: symbol)")
+    words = "the network of an experiment as its training begins, to be trained in PyTorch"
+    add_source(parser).add_argument("--config", type=Path, metavar="FILE", help=words)
+    words = "(default: symbol); all is without torch where there is no PyTorch"
+    parser.add_argument("--format", choices=(*FORMATS, _ALL), default="symbol", help=words)
+    words = "an interpreter that can import torch and safetensors (default: this one)"
+    parser.add_argument("--torch-python", metavar="PYTHON", help=words)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the files")
     parser.add_argument(
         "--with-preprocess", action="store_true", help="the graph takes uint8 images (batch, height, width, 3)"
@@ -32,18 +44,40 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--images", action="append", default=[], metavar="PATH", help=words)
     parser.add_argument("--force", action="store_true", help="replace an earlier export")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("words", nargs="*", metavar="PATH", help="further images, after --images")
+    words = "further images, after --images; after --config, settings such as model.fusion=iaff"
+    parser.add_argument("words", nargs="*", metavar="PATH", help=words)
     parser.set_defaults(run_command=_run)
 
 
 def _images(arguments: argparse.Namespace) -> List[Path]:
     """The images that the command line names: --images takes one word, and the words without an option join it."""
     settings, further = split_settings(arguments.words)
-    if settings:
-        raise ConfigError(f"{settings[0]}: export reads no data set and takes no settings; leave it out")
+    if settings and arguments.config is None:
+        raise ConfigError(f"{settings[0]}: export reads no data set, and takes settings with --config; leave it out")
     if further and not arguments.images:
         raise ConfigError(f"{further[0]}: export knows no such word; images to compare the answers on follow --images")
     return [Path(word) for word in (*arguments.images, *further)]
+
+
+def _network(arguments: argparse.Namespace) -> Trained:
+    if arguments.config is None:
+        return from_arguments(arguments)
+    if arguments.checkpoint is not None:
+        raise ConfigError(
+            f"--checkpoint {arguments.checkpoint}: is for --run and --model; with --config, the weights to begin with "
+            "are train.initial_parameters=FILE"
+        )
+    settings, _ = split_settings(arguments.words)
+    return load_config(arguments.config, settings, arguments.device)
+
+
+def _formats(arguments: argparse.Namespace) -> Tuple[str, ...]:
+    if arguments.format != _ALL:
+        return (arguments.format,)
+    if find_torch(arguments.torch_python):
+        return tuple(FORMATS)
+    logger.info("torch: left out, since there is no PyTorch to compare it by; --torch-python PYTHON names one")
+    return tuple(name for name in FORMATS if name != "torch")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -51,13 +85,14 @@ def _run(arguments: argparse.Namespace) -> None:
     log_to_terminal("stderr" if arguments.json else "stdout")
     size = input_shape(arguments.input_shape) if arguments.input_shape else None
     done = export(
-        from_arguments(arguments),
+        _network(arguments),
         arguments.output,
-        tuple(FORMATS) if arguments.format == "all" else (arguments.format,),
+        _formats(arguments),
         size,
         arguments.with_preprocess,
         images,
         arguments.force,
+        arguments.torch_python,
     )
     if arguments.json:
         print(json.dumps({**asdict(done), "folder": str(done.folder)}))

@@ -44,7 +44,9 @@ def relative_difference(found: np.ndarray, expected: np.ndarray) -> float:
     return difference / largest if largest else (0.0 if difference == 0 else float("inf"))
 
 
-def differences(title: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> Dict[str, float]:
+def differences(
+    title: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], allowed: float = TOLERANCE
+) -> Dict[str, float]:
     """How far an export is from its network, for each batch of inputs.
 
     Parameters
@@ -53,6 +55,8 @@ def differences(title: str, found: Mapping[str, np.ndarray], expected: Mapping[s
         The kind of export, for the message.
     found, expected : mapping of str to ndarray
         The answers of the export and of the network, by the same names of batches.
+    allowed : float
+        The largest difference that is none.
 
     Returns
     -------
@@ -62,14 +66,14 @@ def differences(title: str, found: Mapping[str, np.ndarray], expected: Mapping[s
     Raises
     ------
     ExportError
-        If one is more than `TOLERANCE`.
+        If one is more than that.
     """
     shares = {name: relative_difference(found[name], expected[name]) for name in expected}
     name, worst = max(shares.items(), key=lambda item: item[1])
-    if not worst <= TOLERANCE:
+    if not worst <= allowed:
         raise ExportError(
             f"the {title} export does not compute what the network does: on {name} it differs by {worst:.2e} of the "
-            f"largest output; expected at most {TOLERANCE:g}. Nothing was written"
+            f"largest output; expected at most {allowed:g}. Nothing was written"
         )
     return shares
 

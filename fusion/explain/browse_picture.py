@@ -13,7 +13,8 @@ from ..data.description import MASKS, PHOTOS
 from ..data.loader import Batch
 from ..devices import count_devices
 from ..drawing import plain, save_page
-from ..training.preparation import build_batches, load_split
+from ..training.loading import load_split
+from ..training.preparation import build_batches
 from ..training.settings import Settings
 from .browse_masks import crops_in_words, draw_mask_sheet
 from .panels import bare, new_image_page

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any, Dict, List
+from typing import Any
 
 from ..compat import mx
 from ..errors import ConfigError
 from ..models.zoo import get_model
-from ..training.typed_yaml import YamlError, compose, read_freely
-from ..words import shortened
+from ..training.keywords import keyword_values
 from .summary import format_table, summarise
 
 
@@ -28,7 +27,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     try:
-        net = get_model(arguments.model, **_keywords(arguments.arguments))
+        net = get_model(arguments.model, **keyword_values(arguments.arguments))
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
     if arguments.input_size is not None and arguments.input_size < 1:
@@ -47,17 +46,3 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps({"model": arguments.model, **counts, "layers": [asdict(row) for row in rows[1:]]}))
     else:
         print(format_table(rows, max(1, arguments.depth)))
-
-
-def _keywords(words: List[str]) -> Dict[str, Any]:
-    keywords = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ConfigError(f"command line, {word!r}: expected key=value, such as classes=10")
-        try:
-            node = compose(value)
-        except YamlError as error:
-            raise ConfigError(f"command line, {shortened(repr(word))}: {error}") from None
-        keywords[key] = None if node is None else read_freely(node)
-    return keywords

@@ -25,9 +25,12 @@ from ..models.pretrained import find_weights
 from ..models.zoo import classifier_of, family_of
 from ..tasks import Task, find_task, list_tasks, task_of
 from ..training import checkpoint
+from ..training.config import read_config
+from ..training.configs import find_config
+from ..training.loading import classes_of_data, load_split, load_split_for, model_title
 from ..training.logbook import RunDirectory, read_result
 from ..training.matching import classes_of_run, run_of_file
-from ..training.preparation import build_network, load_split, load_split_for, model_title
+from ..training.preparation import build_network, load_initial_parameters, start_weights
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 from ..words import counted
 
@@ -199,17 +202,57 @@ def load_run(path: Path, which: str = "best", device: str = "cpu") -> Trained:
         )
     net = build_network(settings, outputs)
     checkpoint.load_network(file, net, [context])
+    prepared, model, known = _preparation(settings), model_title(settings), classes_of_run(owner)
+    return Trained(net, _named(names, outputs), prepared, model, title, file, context, settings, run, known)
+
+
+def load_config(path: Path, words: Sequence[str] = (), device: str = "cpu") -> Trained:
+    """The network of an experiment with the weights that its training begins from.
+
+    Parameters
+    ----------
+    path : Path
+        A config, or the name of one that comes with the package.
+    words : sequence of str
+        Settings such as `model.fusion=iaff`, which win over it.
+    device : str
+        As on the command line of training; of several devices the first one is used.
+
+    Raises
+    ------
+    FusionError
+        If the config is impossible, its classes are not known without its data, or a file of weights does not fit.
+    """
+    file = find_config(path)
+    settings = read_config(file, words)
+    settings.runtime.hybridize = False
+    classes = _classes_of_config(settings)
+    net = build_network(settings, len(classes.names))
+    context = contexts(device)[0]
+    start_weights(net, settings, [context])
+    load_initial_parameters(net, settings, classes)
+    title, names = model_title(settings), _named(classes.names, net.classes)
+    return Trained(net, names, _preparation(settings), title, "", file, context, settings, known=classes)
+
+
+def _classes_of_config(settings: Settings) -> Classes:
+    """The classes of an experiment's data, which is read only where its name does not tell them."""
+    names = describe(settings.data.name).classes.get(settings.data.labels)
+    if names:
+        return Classes(tuple(names), settings.data.name, True)
+    return classes_of_data(load_split(settings, "train"))
+
+
+def _preparation(settings: Settings) -> Preparation:
+    """How images become the input of a network that was trained by some settings."""
     photos = describe(settings.data.name).kind == PHOTOS
-    preparation = Preparation(
+    return Preparation(
         size=settings.data.size,
         share=settings.data.crop_share if photos else 1.0,
         mean=tuple(settings.augment.mean),
         std=tuple(settings.augment.std),
         photos=photos,
     )
-    model = model_title(settings)
-    known = classes_of_run(owner)
-    return Trained(net, _named(names, outputs), preparation, model, title, file, context, settings, run, known)
 
 
 def load_model(
@@ -293,13 +336,18 @@ def _named(names: Sequence[str], outputs: int) -> Tuple[str, ...]:
     return (*names, *(f"(unused {number})" for number in range(len(names), outputs)))
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
+def add_source(parser: argparse.ArgumentParser) -> Any:
     """Add the options that say which network a command is about.
 
     Parameters
     ----------
     parser : ArgumentParser
         Of the command.
+
+    Returns
+    -------
+    argument group
+        The options of which one is given, for commands that take networks from elsewhere too.
     """
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
@@ -307,6 +355,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--model", metavar="NAME", help=words)
     parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="(default: best of the run)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
+    return source
 
 
 def from_arguments(arguments: argparse.Namespace) -> Trained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -32,10 +32,16 @@ class Network(HybridBlock):
         The structural name of the layer that makes the logits: its weight and its bias have one row per class.
     dense : bool
         Whether its answer is one per pixel: logits (B, classes, H, W) rather than (B, classes).
+    made_of : (str, dict), optional
+        The family and all its arguments, where `fusion.get_model` has made it.
+    norm_layer : str
+        What normalises its maps: see `fusion.models.normalisation.use_norm_layer`.
     """
 
     input_size = 224
     dtype = "float32"
+    norm_layer = "batch"
+    made_of: Optional[Tuple[str, Dict[str, Any]]] = None
     classifier: ClassVar[str] = "output"
     dense: ClassVar[bool] = False
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterator, Sequence, Tuple
 
 from ..compat import mx, nn
 from ..errors import ConfigError
+from ..norms import NORM_LAYERS
 from ..operators import GroupNorm
 from .layers import InputNorm, keep_statistics
 
@@ -21,9 +22,6 @@ _WORKSPACES = 1 << 14
 #: More than the number of batch norms that a device can run at the same time.
 _THREADS = 16
 _THREADS_SETTING = "MXNET_CPU_WORKER_NTHREADS"
-
-#: The names that `use_norm_layer` knows.
-NORM_LAYERS = ("batch", "group")
 
 
 def use_norm_layer(net: Any, norm_layer: str) -> None:
@@ -46,6 +44,7 @@ def use_norm_layer(net: Any, norm_layer: str) -> None:
     """
     if norm_layer not in NORM_LAYERS:
         raise ValueError(f"norm_layer={norm_layer!r}: expected one of {', '.join(NORM_LAYERS)}")
+    net.norm_layer = norm_layer
     if norm_layer == "group":
         _exchange(net, _grouped, lambda old: not old._kwargs["fix_gamma"])
 

@@ -135,12 +135,20 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
         raise ValueError(f"{name} has no parameter {unknown[0]!r}: {nearest(unknown[0], known)}")
     family, preset = family_of(name)
     if pretrained is False:
-        return FAMILIES[family](**{**preset, **kwargs})
+        return _made(family, {**preset, **kwargs})
     file = _weights_file(name, kwargs, pretrained)
     stored = read_parameters(str(file))
     outputs = count_classes(stored, FAMILIES[family].classifier)
-    net = FAMILIES[family](**{**preset, "classes": outputs, **kwargs})
+    net = _made(family, {**preset, "classes": outputs, **kwargs})
     net.take_parameters(stored, str(file), ctx, cast_dtype=True)  # the published ImageNet files are float16
+    return net
+
+
+def _made(family: str, keywords: Mapping[str, Any]) -> Network:
+    """A network of a family, which knows what it was made of."""
+    net = FAMILIES[family](**keywords)
+    own = {key: value for key, value in keywords.items() if key not in ("prefix", "params")}
+    net.made_of = family, {**model_arguments(family), **own}
     return net
 
 

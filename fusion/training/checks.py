@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Mapping, NoReturn, Optional, Sequence, Tuple
 
 from ..data import describe
 from ..errors import ConfigError, nearest
-from ..models.zoo import FAMILIES, family_of, model_arguments
 from ..tasks import list_tasks, settings_of_other_tasks, task_of
 from ..words import shortened
 from .mask_training import mask_problems
@@ -202,6 +202,11 @@ def _check_recipe(found: _Written) -> None:
 
 
 def _check_model(found: _Written) -> None:
+    """The network and its arguments. Where there is no MXNet, none can be made of them, and they are not checked."""
+    if find_spec("mxnet") is None:
+        return
+    from ..models.zoo import model_arguments
+
     name = found.settings.model.name
     try:
         known = model_arguments(name)
@@ -218,6 +223,8 @@ def _check_model(found: _Written) -> None:
 
 def _check_answers(found: _Written) -> None:
     """The network answers for images where the task is about images, and for pixels where it is about pixels."""
+    from ..models.zoo import FAMILIES, family_of
+
     settings, family = found.settings, FAMILIES[family_of(found.settings.model.name)[0]]
     task = task_of(settings)
     if family.dense != task.dense:

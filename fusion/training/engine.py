@@ -34,16 +34,14 @@ from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
 from .gradients import update
 from .history import History
+from .loading import classes_of_data, load_data, model_title
 from .logbook import RunDirectory
-from .matching import classes_of_data
 from .precision import input_dtype
 from .preparation import (
     build_batches,
     build_network,
     build_trainer,
-    load_data,
     load_initial_parameters,
-    model_title,
     refuse_single_values,
     split_over,
     start_weights,

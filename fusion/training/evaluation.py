@@ -21,9 +21,10 @@ from .averaging import WeightAverage
 from .distributed import ALONE, Workers
 from .divergence import DivergedError
 from .history import History
+from .loading import build_normalisation, load_split_for, model_title
 from .logbook import RunDirectory
 from .matching import classes_of_file, classes_of_run
-from .preparation import build_network, build_normalisation, build_twin, copy_parameters, load_split_for, model_title
+from .preparation import build_network, build_twin, copy_parameters
 from .settings import Settings
 
 

@@ -14,13 +14,13 @@ from ..outputs import check_place
 from ..words import counted
 from .config import differing_keys, read_config, to_yaml
 from .configs import WHAT_IT_TAKES, find_config
-from .logbook import RunDirectory, read_result
 from .photo_training import draws_depend_on
 from .run_files import refuse_changed
 from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Outcome
+    from .logbook import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(to_yaml(settings, reasons=True), end="")
         return 0
+    from .logbook import RunDirectory  # not at the top: a config can be read where there is no MXNet
+
     named = arguments.resume or arguments.run_dir
     run = RunDirectory(named) if named else RunDirectory.unnamed(arguments.config)
     check_place(run.path, "--resume" if arguments.resume else "--run-dir")
@@ -123,6 +125,8 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         raise ConfigError(
             "--resume continues a run in its folder, with its own settings: leave out --config and --run-dir"
         )
+    from .logbook import RunDirectory
+
     run = RunDirectory.existing(arguments.resume)
     refuse_changed(run.config)
     settings = run.settings(overrides)
@@ -139,6 +143,8 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
 
 
 def _tell_result(run: RunDirectory) -> None:
+    from .logbook import read_result
+
     result, history = read_result(run), run.history()
     (name, best), (_, last) = (history.task.result_words(result[which]) for which in ("best", "last"))
     epochs = (result["best"]["epoch"], result["last"]["epoch"])

@@ -8,13 +8,14 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..data import MASKS, DataSet, describe
+from ..data import MASKS, describe
 from ..data.identity import Classes, is_mapped, match_classes
 from ..data.masks.labels import TARGET
 from ..errors import ConfigError, DataError
 from ..models.zoo import classifier_of
-from ..tasks import Task, task_of
+from ..tasks import task_of
 from .data_record import read_record
+from .loading import places_of
 from .logbook import RunDirectory
 from .settings import Settings
 
@@ -52,55 +53,6 @@ def run_of_file(path: Path) -> Optional[RunDirectory]:
         if (folder / "config.yaml").is_file() and (folder / "classes.txt").is_file():
             return RunDirectory(folder)
     return None
-
-
-def classes_of_data(data: DataSet, owner: Optional[str] = None) -> Classes:
-    """The classes of a data set."""
-    return Classes(tuple(data.classes), owner or data.title, data.named)
-
-
-def places_of(task: Task, data: Classes, network: Classes) -> Tuple[int, ...]:
-    """For each number in the targets of a data set, the number that a network has for the same class.
-
-    Raises
-    ------
-    DataError
-        If the data set has a class that is none of the network's.
-    """
-    own, wanted = (Classes(task.label_names(each.names), each.owner, each.named) for each in (data, network))
-    return match_classes(own, wanted)
-
-
-def data_for(data: DataSet, task: Task, network: Optional[Classes], owner: str) -> DataSet:
-    """The same images with the labels of a network's outputs.
-
-    Parameters
-    ----------
-    data : DataSet
-        Any split.
-    task : Task
-        Of the network.
-    network : Classes, optional
-        Of the network; None where they are not known, so that labels stay as they are, which is logged.
-    owner : str
-        What the network is called in this message.
-
-    Raises
-    ------
-    DataError
-        If the data set has a class that is none of the network's.
-    """
-    if network is None:
-        logger.warning(
-            "%s does not say on which classes it was trained: class number N of %s is taken for output number N, and "
-            "nothing shows whether that is right",
-            *(owner, data.title),
-        )
-        return data
-    if tuple(data.classes) == network.names:
-        return data
-    places = places_of(task, classes_of_data(data), network)
-    return data.relabelled(places, network.names)
 
 
 def teacher_places(data: Classes, teacher: Classes, setting: str) -> Tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""Float16 training with float32 master weights, as in Micikevicius et al., arXiv 1710.03740.
+"""Training in other types than float32: float16 with master weights, as in Micikevicius et al., arXiv 1710.03740.
 
 Weights, activations and gradients are float16; batch norm's statistics, the loss and the weights that the optimizer
 keeps are float32. As in the original program, there is no loss scaling. Evaluation and `best.params` are in float32.
+In float64 all of that is float64, loss included, so that two programs can be compared without rounding.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FULL, HALF = "float32", "float16"
+FULL, HALF, DOUBLE = "float32", "float16", "float64"
 
 
 def training_dtype(settings: Settings, devices: Sequence[Any]) -> str:
-    """The type that a run computes in: `train.dtype` on GPUs; float32 on CPUs, which have no float16 convolutions.
+    """The type that a run computes in: `train.dtype`, or float32 for float16 on CPUs, which have no such convolutions.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ def training_dtype(settings: Settings, devices: Sequence[Any]) -> str:
         The devices on which the run trains.
     """
     on_cpu = any(device.device_type != "gpu" for device in devices)
-    return FULL if on_cpu else settings.train.dtype
+    return FULL if on_cpu and settings.train.dtype == HALF else settings.train.dtype
 
 
 def cast_network(net: Any, settings: Settings, devices: Sequence[Any]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data import MASKS, DataSet, describe, load_dataset
-from ..data.augment import Normalisation
 from ..data.identity import Classes
 from ..errors import CheckpointError, ConfigError
 from ..models import get_model
@@ -18,9 +16,8 @@ from ..tasks import task_of
 from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
-from .mask_training import mask_options
-from .matching import arrays_by_name, classes_of_data, classes_of_file, data_for
-from .photo_training import photo_options
+from .loading import build_normalisation
+from .matching import arrays_by_name, classes_of_file
 from .precision import cast_network
 from .settings import WITH_MOMENTUM, Settings
 
@@ -28,51 +25,6 @@ _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
 #: Parameters whose names end so have no weight decay under `decay_norm_and_bias: false`.
 _UNDECAYED = ("gamma", "beta", "bias")
-
-
-def model_title(settings: Settings) -> str:
-    """The name of the model in tables and log lines."""
-    model = settings.model
-    return f"{model.name} ({model.fusion})" if model.fusion else model.name
-
-
-def load_split(settings: Settings, split: str) -> DataSet:
-    """Load one split of the data set, 'train' or 'test'."""
-    data = settings.data
-    options: Dict[str, Any] = {"labels": data.labels, "url": data.url, "fit": data.fit}
-    options.update(photo_options(settings), **mask_options(settings))
-    if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
-        options["size"] = data.size
-    return load_dataset(data.name, split, data.dir, **options)
-
-
-def load_data(settings: Settings) -> Tuple[DataSet, DataSet]:
-    """Load the training images and the test images, whose labels are numbers of the training classes."""
-    train, test = load_split(settings, "train"), load_split(settings, "test")
-    owner = f"the training part of {train.title}"
-    return train, data_for(test, task_of(settings), classes_of_data(train, owner), owner)
-
-
-def load_split_for(settings: Settings, split: str, network: Optional[Classes], owner: str) -> DataSet:
-    """Load one split for a network that is there already, with labels that are the numbers of its outputs.
-
-    Parameters
-    ----------
-    settings : Settings
-        What the data is, and what the network answers.
-    split : {"train", "test"}
-        Which part.
-    network : Classes, optional
-        What the network was trained on, where that is known.
-    owner : str
-        What the network is called where it is not.
-
-    Raises
-    ------
-    DataError
-        If the data cannot be loaded, or has a class that is none of the network's.
-    """
-    return data_for(load_split(settings, split), task_of(settings), network, owner)
 
 
 def load_initial_parameters(net: Any, settings: Settings, classes: Classes) -> None:
@@ -211,11 +163,6 @@ def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any
     if optimizer.name in WITH_MOMENTUM:
         arguments["momentum"] = optimizer.momentum
     return workers.trainer(net.collect_params(), optimizer.name, arguments)
-
-
-def build_normalisation(settings: Settings) -> Normalisation:
-    """Build the normalisation that turns stored images into the network's input."""
-    return Normalisation(settings.augment.mean, settings.augment.std)
 
 
 def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: Tuple[int, int] = (0, 1)) -> Any:

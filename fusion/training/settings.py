@@ -9,18 +9,17 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import reduce
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, get_type_hints
 
-from ..attention import NORMS
 from ..data import list_datasets
 from ..data.augment import POLICY_NAMES
 from ..data.autoaugment import RANDAUGMENT_HIGHEST
 from ..data.imagenet import SOURCES
 from ..data.masks.augment import PADDINGS
 from ..data.masks.maskset import MISMATCHES
-from ..models.normalisation import NORM_LAYERS
+from ..norms import NORM_LAYERS, NORMS
 from .typed_yaml import Kind
 
 DATA_SETS = tuple(list_datasets())
-DTYPES = ("float32", "float16")
+DTYPES = ("float32", "float16", "float64")
 EVAL_PADDINGS = ("reflect", "zeros")
 
 _ONE_CLASS = "with one class there is nothing to tell apart, and every answer is right"
@@ -231,7 +230,9 @@ class TrainSettings:
     ema_decay: float = setting(
         0.0, "of a moving average of the weights, which is evaluated as well; 0 is off", low=0, below=1
     )
-    dtype: str = setting("float32", "float16 has float32 master weights, and needs a GPU", choices=DTYPES)
+    dtype: str = setting(
+        "float32", "float16 has float32 master weights and needs a GPU; float64 is to compare", choices=DTYPES
+    )
     teacher: Optional[str] = setting(None, "network to distil from: a run's folder, a model of ours, or GluonCV's name")
     teacher_checkpoint: Optional[str] = setting(None, "of a run as the teacher: best or last (null is best), or a file")
     distillation_weight: float = setting(0.5, "share of the teacher in the loss; labels have the rest", low=0, high=1)

@@ -11,7 +11,6 @@ from ...data.augment import Normalisation
 from ..base import TRAINING, EpochRow, Figure, Meter, Seen, Task
 from .advice import find_doubts
 from .batches import count_outputs, training_batches
-from .loss import CrossEntropy, Distillation, DistillationLoss
 from .meters import EvaluationMeter, TrainingMeter
 
 if TYPE_CHECKING:
@@ -57,8 +56,11 @@ class Classification(Task):
         return training_batches(settings, data, normalise, batch_size, shard)
 
     def loss(self, settings: Settings, teacher: Optional[Any]) -> Any:
+        from .loss import CrossEntropy, Distillation, DistillationLoss  # of MXNet, which batches do not need
+
         weight, temperature = settings.train.distillation_weight, settings.train.distillation_temperature
-        loss = CrossEntropy() if teacher is None else DistillationLoss(weight, temperature)
+        dtype = "float64" if settings.train.dtype == "float64" else "float32"
+        loss = CrossEntropy(dtype) if teacher is None else DistillationLoss(weight, temperature)
         loss.hybridize(static_alloc=True, static_shape=True)
         return loss if teacher is None else Distillation(teacher, loss)
 

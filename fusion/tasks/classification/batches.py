@@ -9,7 +9,6 @@ from ...data.augment import Augmentation, Normalisation, named_policy
 from ...data.description import IMAGES, PHOTOS
 from ...data.loader import TrainingBatches
 from ...data.photos.batches import PhotoBatches, Targets
-from ...data.photos.native import NativeBatches
 from ...data.photos.photo import PhotoAugmentation
 from ...errors import ConfigError
 
@@ -87,6 +86,8 @@ def _photo_batches(
         lighting=augment.lighting,
     )
     if settings.data.pipeline == "native":
+        from ...data.photos.native import NativeBatches  # of MXNet, which the other batches do not need
+
         return NativeBatches(data, augmentation, normalise, targets, batch_size, seed, workers, shard)
     bad = MAX_BAD_IMAGES if settings.data.max_bad_images is None else settings.data.max_bad_images
     return PhotoBatches(data, augmentation, normalise, targets, batch_size, seed, workers, bad, shard)

@@ -13,7 +13,12 @@ from .agreement import Agreement
 
 
 class CrossEntropy(HybridBlock):
-    """Softmax cross-entropy with soft targets, in float32 whatever the logits are.
+    """Softmax cross-entropy with soft targets, in float32 whatever the logits are, unless it is told otherwise.
+
+    Parameters
+    ----------
+    dtype : str
+        That it computes in.
 
     Inputs
         - **logits**, **targets**: (B, classes); rows of targets sum to 1.
@@ -21,12 +26,13 @@ class CrossEntropy(HybridBlock):
         - (B,), in nats.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, dtype: str = "float32", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._dtype = dtype
         self.cross_entropy = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
 
     def hybrid_forward(self, F: Any, logits: Any, targets: Any) -> Any:
-        return self.cross_entropy(F.cast(logits, dtype="float32"), targets)
+        return self.cross_entropy(F.cast(logits, dtype=self._dtype), F.cast(targets, dtype=self._dtype))
 
 
 class DistillationLoss(HybridBlock):

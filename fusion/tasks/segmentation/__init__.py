@@ -12,12 +12,8 @@ from ...data.loader import Batch
 from ...data.masks.labels import IGNORE
 from ...errors import ConfigError
 from ..base import EpochRow, Figure, Meter, Seen, Task
-from .advice import dead_loss, find_doubts
 from .batches import training_batches
 from .figures import ACCURACY, FA, IOU, LOSS, MIOU, NIOU, PD
-from .losses import build_loss, parse_loss
-from .meters import EvaluationMeter, TrainingMeter
-from .whole import Whole, resized_batches, whole_batches
 
 if TYPE_CHECKING:
     from ...training.settings import Settings
@@ -71,6 +67,8 @@ class Segmentation(Task):
         return (NIOU,)
 
     def problems(self, settings: Settings) -> Iterator[Tuple[str, str]]:
+        from .losses import parse_loss  # here and below: of MXNet, without which the task is still known
+
         train, shown = settings.train, settings.eval
         if train.loss is not None:
             try:
@@ -91,11 +89,15 @@ class Segmentation(Task):
     def evaluation_batches(
         self, data: Any, normalise: Normalisation, batch_size: int, shard: Tuple[int, int]
     ) -> Iterator[Batch]:
+        from .whole import resized_batches, whole_batches
+
         if self._run is not None and self._run.eval.resize:
             return resized_batches(data, normalise, batch_size, shard, self._run.eval.resize)
         return whole_batches(data, normalise, batch_size, shard)
 
     def answering(self, net: Any) -> Any:
+        from .whole import Whole
+
         stride = max(net.pyramid.strides)
         if self._run is None:
             return Whole(net, stride)
@@ -114,6 +116,8 @@ class Segmentation(Task):
         return named or DEFAULT_LOSSES[self._outputs > 1]
 
     def _loss(self) -> Any:
+        from .losses import build_loss
+
         gamma = 2.0 if self._run is None else self._run.train.focal_gamma
         try:
             return build_loss(self._loss_text, self._outputs, IGNORE, gamma)
@@ -121,9 +125,13 @@ class Segmentation(Task):
             raise ConfigError(f"train.loss is {self._loss_text!r}: {error}") from None
 
     def training_meter(self) -> Meter:
+        from .meters import TrainingMeter
+
         return TrainingMeter(self._outputs, IGNORE)
 
     def evaluation_meter(self) -> Meter:
+        from .meters import EvaluationMeter
+
         return EvaluationMeter(self._outputs, IGNORE, self._loss())
 
     def draw(self, net: Any, data: Any, normalise: Normalisation, context: Any, title: str, path: Path) -> bool:
@@ -135,6 +143,9 @@ class Segmentation(Task):
         return True
 
     def advice(self, rows: Sequence[EpochRow]) -> Optional[str]:
+        from .advice import dead_loss
+        from .losses import parse_loss
+
         return dead_loss(rows, [name for _, name in parse_loss(self._loss_text)]) if self._outputs == 1 else None
 
     def count_classes(self, targets: np.ndarray) -> np.ndarray:
@@ -142,6 +153,8 @@ class Segmentation(Task):
         return np.bincount(pixels[pixels != IGNORE], minlength=max(2, self._outputs))
 
     def doubts(self, rows: Sequence[EpochRow], seen: Seen) -> Dict[str, str]:
+        from .advice import find_doubts
+
         return find_doubts(rows, seen, self.headline, self._outputs == 1)
 
 
