@@ -23,7 +23,7 @@ from fusion.training.engine import train
 from fusion.training.evaluation import evaluate_run, evaluate_weights
 from fusion.training.logbook import RunDirectory
 from fusion.training.matching import arrays_by_name, classes_of_file
-from fusion.training.preparation import load_initial_parameters
+from fusion.training.start import load_initial_parameters
 from fusion.training.teacher import load_teacher
 
 TINY = ("model.name=cifar_resnet", "model.fusion=add", "model.blocks=1", "model.channel_times=1")

@@ -16,9 +16,9 @@ from fusion.training.preparation import (
     build_network,
     build_trainer,
     build_twin,
-    load_initial_parameters,
     start_weights,
 )
+from fusion.training.start import load_initial_parameters
 
 SMALL = ["model.name=cifar_resnet", "model.fusion=aff", "model.blocks=1", "model.channel_times=1"]
 CPU = [mx.cpu()]

@@ -30,8 +30,9 @@ from ..training.configs import find_config
 from ..training.loading import classes_of_data, load_split, load_split_for, model_title
 from ..training.logbook import RunDirectory, read_result
 from ..training.matching import classes_of_run, run_of_file
-from ..training.preparation import build_network, load_initial_parameters, start_weights
+from ..training.preparation import build_network, start_weights
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
+from ..training.start import load_initial_parameters
 from ..words import counted
 
 #: The share of a photo's shorter side that the centre crop of the recipe's test keeps.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -36,11 +36,14 @@ class Network(HybridBlock):
         The family and all its arguments, where `fusion.get_model` has made it.
     norm_layer : str
         What normalises its maps: see `fusion.models.normalisation.use_norm_layer`.
+    frozen : frozenset of str
+        Structural names of parameters that training holds fixed, though they were learnt.
     """
 
     input_size = 224
     dtype = "float32"
     norm_layer = "batch"
+    frozen: FrozenSet[str] = frozenset()
     made_of: Optional[Tuple[str, Dict[str, Any]]] = None
     classifier: ClassVar[str] = "output"
     dense: ClassVar[bool] = False
@@ -205,7 +208,11 @@ def count_classes(arrays: Mapping[str, Any], classifier: Optional[str] = None) -
 
 
 def mismatches(
-    block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
+    block: Any,
+    stored: Mapping[str, Any],
+    allow_missing: bool = False,
+    ignore_extra: bool = False,
+    accepted: Collection[str] = (),
 ) -> List[str]:
     """The reasons why a set of arrays cannot be the parameters of this block, one line each; empty if it can.
 
@@ -217,12 +224,14 @@ def mismatches(
         Arrays with a `shape`, by structural name.
     allow_missing, ignore_extra : bool
         Accept parameters that only the network has, or only the arrays.
+    accepted : collection of str
+        Names that may be missing in any case.
     """
     expected = block._collect_params_with_prefix()
     lines = []
     for name, parameter in expected.items():
         if name not in stored:
-            if not allow_missing:
+            if not allow_missing and name not in accepted:
                 lines.append(f"{name} {tuple(parameter.shape)} is missing")
         elif not _fits(tuple(parameter.shape), tuple(stored[name].shape)):
             lines.append(f"{name} is {tuple(stored[name].shape)}, the network's is {tuple(parameter.shape)}")
@@ -249,8 +258,12 @@ def describe_mismatches(filename: str, problems: List[str]) -> str:
 
 
 def count_parameters(block: Any) -> int:
-    """How many numbers of a block are learnt: all parameters except running statistics and those held fixed."""
-    learning = (p for p in block.collect_params().values() if p.grad_req != "null" and p.lr_mult > 0)
+    """How many numbers of a block are learnt, here or before they were frozen: all but running statistics and such."""
+    own = block._collect_params_with_prefix()
+    frozen = {id(own[name]) for name in getattr(block, "frozen", ())}
+    learning = (
+        p for p in block.collect_params().values() if (p.grad_req != "null" and p.lr_mult > 0) or id(p) in frozen
+    )
     return sum(int(np.prod(p.shape)) for p in learning)
 
 

@@ -6,6 +6,7 @@ Source: "Attentional Feature Fusion", arXiv 2009.14082, tables 3 to 5.
 from __future__ import annotations
 
 import inspect
+import logging
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
@@ -21,6 +22,8 @@ from .pretrained import data_of, find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
 from .unet import UNet
+
+logger = logging.getLogger("fusion")
 
 FAMILIES: Dict[str, Type[Network]] = {
     "cifar_resnet": CIFARResNet,
@@ -110,7 +113,7 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     **kwargs
         Arguments of the family (see its class), which replace those that the named model sets: `fusion`, `classes`,
         `start_layer`, `norm`, ...; and Gluon's `prefix` and `params`. With a file, `classes` is by default the number
-        of classes in the file.
+        of classes in the file; with another number, the last layer is initialised for it and the rest is loaded.
 
     Returns
     -------
@@ -140,8 +143,21 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     stored = read_parameters(str(file))
     outputs = count_classes(stored, FAMILIES[family].classifier)
     net = _made(family, {**preset, "classes": outputs, **kwargs})
-    net.take_parameters(stored, str(file), ctx, cast_dtype=True)  # the published ImageNet files are float16
+    if net.classes != outputs:
+        stored = _without_classifier(net, stored, outputs, ctx)
+    # The published ImageNet files are float16.
+    net.take_parameters(stored, str(file), ctx, allow_missing=net.classes != outputs, cast_dtype=True)
     return net
+
+
+def _without_classifier(net: Network, stored: Mapping[str, Any], outputs: int, ctx: Any) -> Dict[str, Any]:
+    """The arrays but for the layer that makes the logits, which is initialised for other classes, as is logged."""
+    for name in (f"{net.classifier}.weight", f"{net.classifier}.bias"):
+        net._collect_params_with_prefix()[name].initialize(default_init=net.default_initializer(), ctx=ctx)
+    logger.info(
+        "%s is fresh: the weights are of %d classes, and the network has %d", net.classifier, outputs, net.classes
+    )
+    return {name: array for name, array in stored.items() if not name.startswith(f"{net.classifier}.")}
 
 
 def _made(family: str, keywords: Mapping[str, Any]) -> Network:

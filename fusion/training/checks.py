@@ -193,6 +193,9 @@ def _check_recipe(found: _Written) -> None:
     if train.teacher is None and train.teacher_checkpoint is not None:
         mend = "there is no teacher; add train.teacher=RUN, or train.teacher_checkpoint=null"
         found.refuse_together("train.teacher_checkpoint", [("does not go with", "train.teacher")], mend)
+    if train.fresh and train.initial_parameters is None:
+        mend = "without weights to begin from, all layers begin anew; add train.initial_parameters=FILE"
+        found.refuse_together("train.fresh", [("does not go with", "train.initial_parameters")], mend)
     if model.sync_batch_norm and model.norm_layer != "batch":
         mend = "there is no batch norm; add model.sync_batch_norm=false"
         found.refuse_together("model.sync_batch_norm", [("does not go with", "model.norm_layer")], mend)

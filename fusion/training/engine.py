@@ -41,13 +41,13 @@ from .preparation import (
     build_batches,
     build_network,
     build_trainer,
-    load_initial_parameters,
     refuse_single_values,
     split_over,
     start_weights,
 )
 from .schedule import learning_rate
 from .settings import Settings
+from .start import hold_layers, load_initial_parameters
 from .sums import RunningSums
 from .teacher import load_teacher
 from .watch import Watch
@@ -134,6 +134,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     batches = build_batches(settings, train_set, devices, workers.shard)
     teacher = load_teacher(settings, classes_of_data(train_set), devices)
     start_weights(net, settings, devices)
+    hold_layers(net, settings)
     evaluator = Evaluator(task, net, test_set, batches.part_size, devices, settings, run, workers)
     trainer = build_trainer(net, settings, workers)
     average = build_average(net, settings)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from ..attention import normalises_over_images
 from ..compat import mx
-from ..data.identity import Classes
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError
 from ..models import get_model
 from ..models.normalisation import use_norm_layer
 from ..tasks import task_of
-from . import checkpoint
 from .config import model_keywords
 from .distributed import ALONE, Workers
 from .loading import build_normalisation
-from .matching import arrays_by_name, classes_of_file
 from .precision import cast_network
 from .settings import WITH_MOMENTUM, Settings
 
@@ -25,38 +21,6 @@ _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
 #: Parameters whose names end so have no weight decay under `decay_norm_and_bias: false`.
 _UNDECAYED = ("gamma", "beta", "bias")
-
-
-def load_initial_parameters(net: Any, settings: Settings, classes: Classes) -> None:
-    """Load the files of `train.encoder_parameters` and `train.initial_parameters`, if set, into an initialised network.
-
-    Where the second is the file of a run, its outputs are taken by the names of the classes, of the data of this run.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, is damaged, or belongs to another network.
-    """
-    if settings.train.encoder_parameters is not None:
-        try:
-            net.load_encoder(str(Path(settings.train.encoder_parameters).expanduser()))
-        except CheckpointError as error:
-            raise CheckpointError(f"train.encoder_parameters: {error}") from None
-    path = settings.train.initial_parameters
-    if path is None:
-        return
-    file = Path(path).expanduser()
-    try:
-        arrays = checkpoint.network_arrays(file)
-        stored = classes_of_file(file)
-        if stored is not None:
-            arrays = arrays_by_name(arrays, settings, classes, stored, net.classes)
-        checkpoint.load_arrays(file, net, arrays)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"train.initial_parameters: {error}\nThis run starts from the checkpoint of another run: train that "
-            "run first (the header of the config gives the command), or name another file"
-        ) from None
 
 
 def build_network(settings: Settings, classes: int) -> Any:

@@ -195,6 +195,9 @@ class OptimizerSettings:
     weight_decay: float = setting(1e-4, "share of the weights added to their gradient, in every step", low=0)
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
+    lr_factors: List[str] = setting(
+        [], "what the learning rate is multiplied by in some layers, such as [classifier=10, stage1=0.1]"
+    )
 
 
 @dataclass
@@ -223,7 +226,11 @@ class TrainSettings:
     )
     focal_gamma: float = setting(2.0, "segmentation: power of the focal loss, at which sure pixels weigh less", low=1)
     label_smoothing: float = setting(0.0, "share of the target that is spread over all classes", low=0, below=1)
-    initial_parameters: Optional[str] = setting(None, "a .params file or a checkpoint with the weights to begin from")
+    initial_parameters: Optional[str] = setting(
+        None, "the weights to begin from: a file, a run's folder, or a model that comes with weights"
+    )
+    fresh: List[str] = setting([], "layers that begin anew all the same, such as [classifier]; * is any letters")
+    freeze: List[str] = setting([], "layers that stay as they are; * is any letters, and classifier the last layer")
     encoder_parameters: Optional[str] = setting(None, "a .params file that the encoder begins from (fpn, unet)")
     seed: int = setting(0, "of the weights, the order of images, crops, mixup and dropout", low=0)
     evaluate_every: int = setting(1, "epochs from one evaluation to the next; the last is always evaluated", low=1)

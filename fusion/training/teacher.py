@@ -15,6 +15,7 @@ from ..errors import CheckpointError, ConfigError, nearest
 from ..models import get_model
 from ..models.network import count_classes, describe_mismatches, mismatches, set_parameters
 from ..models.parameter_file import read_parameters
+from ..models.pretrained import find_weights, list_pretrained
 from ..models.zoo import FAMILIES, MODELS, classifier_of
 from . import checkpoint
 from .logbook import RunDirectory
@@ -108,6 +109,8 @@ def load_teacher(settings: Settings, classes: Classes, devices: Sequence[Any]) -
     if Path(name, "config.yaml").is_file():
         net, own = _of_run(settings, Path(name), devices)
         theirs = theirs or classes_of_run(RunDirectory(Path(name)))
+    elif name in list_pretrained() and settings.train.teacher_checkpoint is None:
+        net, own, theirs = _of_package(name, devices)
     elif name in FAMILIES or name in MODELS:
         net, own = _of_model(settings, name, devices), given
     else:
@@ -178,12 +181,20 @@ def _check_data(settings: Settings, theirs: Settings) -> None:
         )
 
 
+def _of_package(name: str, devices: Sequence[Any]) -> Tuple[Any, _Statistics, Classes]:
+    weights = find_weights(name)
+    net = get_model(name, pretrained=True, ctx=list(devices))
+    theirs = RunDirectory(weights.folder).settings()
+    return net, (theirs.augment.mean, theirs.augment.std), Classes(weights.classes, f"the network {name}", True)
+
+
 def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
     file = settings.train.teacher_checkpoint
     if file is None:
         raise ConfigError(
             f"train.teacher is {name!r}, a model without weights: name a file of weights with "
-            "train.teacher_checkpoint=FILE, or make train.teacher the folder of a run"
+            "train.teacher_checkpoint=FILE, or make train.teacher the folder of a run or one of the models that come "
+            f"with weights: {', '.join(list_pretrained())}"
         )
     net = get_model(name, classes=count_classes(checkpoint.network_arrays(Path(file)), classifier_of(name)))
     checkpoint.load_network(Path(file), net, list(devices))

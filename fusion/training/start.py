@@ -1,0 +1,199 @@
+"""What a run starts from: the weights of another network, which of its layers are new, and which stay as they are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, FrozenSet, Iterator, List, Sequence
+
+from ..compat import mx, nn
+from ..data.identity import Classes
+from ..errors import CheckpointError, ConfigError
+from ..models.network import describe_mismatches, mismatches
+from ..models.patterns import CLASSIFIER, names_matching
+from ..models.pretrained import find_weights, list_pretrained
+from ..words import counted
+from . import checkpoint
+from .logbook import RunDirectory
+from .matching import arrays_by_name, classes_of_file
+from .settings import Settings
+
+logger = logging.getLogger("fusion")
+
+#: The setting that leaves the last layer as it was initialised.
+_ANEW = f"train.fresh=[{CLASSIFIER}]"
+
+#: So many names are listed in a line of the log.
+_MOST_NAMES = 8
+
+_BATCH_NORMS = (nn.BatchNorm, mx.gluon.contrib.nn.SyncBatchNorm)
+
+
+# --- The weights of another network ----------------------------------------------------------------------------------
+
+
+def load_initial_parameters(net: Any, settings: Settings, classes: Classes) -> None:
+    """Load `train.encoder_parameters` and `train.initial_parameters`, if set, into an initialised network.
+
+    What `train.fresh` names keeps the values that it was initialised with, and is listed in the log. Where the second
+    is of a run, its outputs are taken by the names of the classes, of the data of this run.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, is damaged, or belongs to another network.
+    ConfigError
+        If a class of the data is none of those that the weights were trained on.
+    """
+    if settings.train.encoder_parameters is not None:
+        try:
+            net.load_encoder(str(Path(settings.train.encoder_parameters).expanduser()))
+        except CheckpointError as error:
+            raise CheckpointError(f"train.encoder_parameters: {error}") from None
+    if settings.train.initial_parameters is not None:
+        _load(net, settings, classes, settings.train.initial_parameters)
+
+
+def _load(net: Any, settings: Settings, classes: Classes, name: str) -> None:
+    fresh = _names(net, "train.fresh", settings.train.fresh)
+    file = weights_of(name)
+    try:
+        arrays = checkpoint.network_arrays(file)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"train.initial_parameters: {error}\nThis run starts from the checkpoint of another run: train that "
+            "run first (the header of the config gives the command), or name another file"
+        ) from None
+    stored = classes_of_file(file)
+    if stored is not None and not _is_fresh(net.classifier, fresh):
+        try:
+            arrays = arrays_by_name(arrays, settings, classes, stored, net.classes)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; to train the last layer anew, for other classes, add {_ANEW}") from None
+    kept = {part: array for part, array in arrays.items() if part not in fresh}
+    problems = mismatches(net, kept, accepted=fresh)
+    if problems:
+        raise CheckpointError(f"train.initial_parameters: {_refusal(net, file, problems)}")
+    checkpoint.set_arrays(net, kept)
+    if fresh:
+        logger.info("%s of the weights are from %s; fresh are %s", f"{len(kept):,}", file, _shown(net, fresh))
+
+
+def _is_fresh(layer: str, fresh: FrozenSet[str]) -> bool:
+    return any(name.startswith(f"{layer}.") for name in fresh)
+
+
+def _refusal(net: Any, file: Path, problems: List[str]) -> str:
+    """Why the weights do not fit, and what helps where it is the number of classes alone."""
+    message = describe_mismatches(str(file), problems)
+    if all(line.startswith(f"{net.classifier}.") for line in problems):
+        return f"{message}\nOnly the last layer differs: to train it anew, for other classes, add {_ANEW}"
+    return message
+
+
+def weights_of(name: str) -> Path:
+    """The file of weights that `train.initial_parameters` names.
+
+    Parameters
+    ----------
+    name : str
+        A file, the folder of a run (its best epoch), or a model whose weights come with the package.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none of them.
+    """
+    path = Path(name).expanduser()
+    if (path / "config.yaml").is_file():
+        try:
+            return RunDirectory.existing(path).weights("best")
+        except CheckpointError as error:
+            raise CheckpointError(f"train.initial_parameters: {error}") from None
+    if name in list_pretrained() and not path.exists():
+        return find_weights(name).file
+    if path.is_dir():
+        raise CheckpointError(
+            f"train.initial_parameters: {path}: a folder without config.yaml; expected the folder of a run, a file of "
+            "weights, or a model of python -m fusion models whose weights come with the package"
+        )
+    return path
+
+
+# --- Layers that learn otherwise -------------------------------------------------------------------------------------
+
+
+def hold_layers(net: Any, settings: Settings) -> None:
+    """Freeze what `train.freeze` names, and scale the learning rate of what `optimizer.lr_factors` names.
+
+    A frozen parameter gets no gradient and no weight decay. A batch norm whose scale and centre are frozen uses its
+    running statistics in training, too, and they stay as they are.
+
+    Parameters
+    ----------
+    net : Network
+        Initialised, and not yet run.
+    settings : Settings
+        Of the run.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern names nothing, a factor is no number of at least 0, or nothing is left to learn.
+    """
+    own = net._collect_params_with_prefix()
+    for pattern, factor in _factors(settings.optimizer.lr_factors):
+        for name in _names(net, "optimizer.lr_factors", [pattern]):
+            own[name].lr_mult *= factor
+    frozen = _names(net, "train.freeze", settings.train.freeze)
+    if not frozen:
+        return
+    learning = {name for name, one in own.items() if one.grad_req != "null" and one.lr_mult > 0}
+    if learning <= frozen:
+        raise ConfigError(f"train.freeze={settings.train.freeze}: nothing is left to learn; name fewer layers")
+    for name in frozen:
+        own[name].grad_req = "null"
+    net.frozen = frozen & learning
+    for norm in _inside(net, _BATCH_NORMS):
+        if norm.gamma.grad_req == norm.beta.grad_req == "null":
+            norm._kwargs["use_global_stats"] = True
+    logger.info("frozen: %s of %s", len(net.frozen), counted(len(learning), "array of weights", "arrays of weights"))
+
+
+def _factors(words: Sequence[str]) -> Iterator[Any]:
+    """(pattern, factor) of each word such as `classifier=10`."""
+    for word in words:
+        pattern, equals, factor = word.rpartition("=")
+        try:
+            number = float(factor)
+        except ValueError:
+            number = -1.0
+        if not equals or not 0 <= number < float("inf"):
+            raise ConfigError(
+                f"optimizer.lr_factors: {word!r}: expected layers and what their learning rate is multiplied by, "
+                "such as classifier=10"
+            )
+        yield pattern, number
+
+
+def _inside(block: Any, kinds: Any) -> Iterator[Any]:
+    """The blocks of some classes inside a block."""
+    for child in block._children.values():
+        if isinstance(child, kinds):
+            yield child
+        yield from _inside(child, kinds)
+
+
+def _names(net: Any, setting: str, patterns: Sequence[str]) -> FrozenSet[str]:
+    try:
+        return names_matching(net, patterns)
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {error}") from None
+
+
+def _shown(net: Any, names: FrozenSet[str]) -> str:
+    """The first few of some parameters with their shapes, in the network's order."""
+    own = net._collect_params_with_prefix()
+    parts = [f"{name} {tuple(own[name].shape)}" for name in own if name in names]
+    more = f" and {len(parts) - _MOST_NAMES} more" if len(parts) > _MOST_NAMES else ""
+    return ", ".join(parts[:_MOST_NAMES]) + more
