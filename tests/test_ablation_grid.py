@@ -286,9 +286,21 @@ def without_timings(path):
     return [{key: value for key, value in row.items() if key not in TIMINGS} for row in read_metrics(path)]
 
 
+def make_images(path):
+    """A folder of dark and light images, and the settings that name it."""
+    draw = np.random.default_rng(0)
+    for name in ("train/dark", "train/light", "test/dark", "test/light"):
+        (path / name).mkdir(parents=True)
+        for number in range(48 if name.startswith("train") else 4):
+            pixels = draw.integers(0, 100, (32, 32, 3), dtype=np.uint8) + np.uint8(150 * name.endswith("light"))
+            Image.fromarray(pixels).save(path / name / f"{number}.png")
+    return ["data.name=image_folder", f"data.dir={path}"]
+
+
 @pytest.mark.slow
 def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
-    grid, words = tmp_path / "grid", ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=64"]
+    grid, data = tmp_path / "grid", make_images(tmp_path / "images")
+    words = ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=4", *data]
     command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "add,aff", "--blocks", "1"]
     command += ["--seeds", "2", "--runs", str(grid), "runtime.log_every=1", *words]
     log = grid / "aff_blocks1_seed0" / "run.log"
@@ -324,17 +336,15 @@ def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
 
 @pytest.mark.slow
 def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
-    draw = np.random.default_rng(0)
-    for name in ("train/dark", "train/light", "test/dark", "test/light"):
-        folder = tmp_path / "images" / name
-        folder.mkdir(parents=True)
-        for number in range(48 if name.startswith("train") else 4):
-            pixels = draw.integers(0, 100, (32, 32, 3), dtype=np.uint8) + np.uint8(150 * name.endswith("light"))
-            Image.fromarray(pixels).save(folder / f"{number}.png")
-    words = ["model.name=cifar_inception", "train.epochs=1", "schedule.warmup_epochs=0", "data.name=image_folder"]
+    words = [
+        "model.name=cifar_inception",
+        "train.epochs=1",
+        "schedule.warmup_epochs=0",
+        *make_images(tmp_path / "images"),
+    ]
     command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--fusions", "aff", "--blocks", "1,2,3,4"]
     runs = tmp_path / "runs"
-    running = start([*command, "--runs", str(runs), *words, f"data.dir={tmp_path / 'images'}"])
+    running = start([*command, "--runs", str(runs), *words])
     output = running.communicate(timeout=900)[0].decode()
     assert running.returncode == 0, output
     lines = json.loads((runs / "ablation.json").read_text())["lines"]
