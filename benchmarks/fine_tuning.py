@@ -93,7 +93,9 @@ def main() -> None:
             ]
             spread = statistics.stdev(errors) if len(errors) > 1 else 0.0
             rows.append([way, f"{statistics.mean(errors):.2f} ± {spread:.2f}", ", ".join(f"{e:.1f}" for e in errors)])
-    print(f"{arguments.images} training images of each of the classes {' and '.join(CLASSES)}, {arguments.epochs} epochs,")
+    print(
+        f"{arguments.images} training images of each of the classes {' and '.join(CLASSES)}, {arguments.epochs} epochs,"
+    )
     print(f"learning rate {arguments.rate:g}; top-1 error in %, mean ± deviation over {arguments.seeds} seeds\n")
     print(text_table(["begins", "error, %", "each seed"], rows))
 
