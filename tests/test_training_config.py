@@ -67,6 +67,7 @@ ELSEWHERE = {
         "std": [0.4, 0.5, 12.5],
     },
     "optimizer": {
+        "lr_factors": ["classifier=10"],
         "name": "sgd",
         "momentum": 0.0,
         "weight_decay": 3e-05,
@@ -87,6 +88,8 @@ ELSEWHERE = {
         "epochs": 7,
         "label_smoothing": 0.1,
         "initial_parameters": "a: b.params",
+        "fresh": ["classifier", "stage?.*"],
+        "freeze": ["features.0"],
         "seed": 2**40,
         "evaluate_every": 5,
         "ema_decay": 0.9999,
