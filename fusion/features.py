@@ -7,12 +7,16 @@ other dimensions are laid out as maps before and brought back after, with the sa
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence, Tuple
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .compat import mx, nn
 from .operators import Typed
+
+_resizing = threading.local()
 
 #: Shape of features by the number of their dimensions after batch and channels.
 LAYOUTS = {0: "(B, C)", 1: "(B, C, T)", 2: "(B, C, H, W)", 3: "(B, C, D, H, W)"}
@@ -242,15 +246,28 @@ def resized(F: Any, one: Any, raw: Any, like: Any, ndim: int, resize: str) -> An
 
 
 def _bilinear(F: Any, one: Any, like: Any) -> Any:
-    if getattr(one, "dtype", None) == np.float64:
-        return _bilinear_in_float64(one, like)
+    if getattr(_resizing, "exact", False):
+        return _exact_bilinear(one, like)
     return F.contrib.BilinearResize2D(one, like, mode="like")
 
 
-def _bilinear_in_float64(one: Any, like: Any) -> Any:
-    """The same of arrays of float64, which MXNet's operator interpolates by weights of float32."""
+@contextmanager
+def exact_resizing() -> Iterator[None]:
+    """Let bilinear resizing of arrays have weights of their own type: MXNet's operator has float32 in float64, too.
+
+    The original's figures are those of MXNet's operator. Exact weights are for a comparison with another library.
+    """
+    before = getattr(_resizing, "exact", False)
+    _resizing.exact = True
+    try:
+        yield
+    finally:
+        _resizing.exact = before
+
+
+def _exact_bilinear(one: Any, like: Any) -> Any:
     for axis in (2, 3):
-        weights = mx.nd.array(_interpolation(one.shape[axis], like.shape[axis]), ctx=one.context, dtype="float64")
+        weights = mx.nd.array(_interpolation(one.shape[axis], like.shape[axis]), ctx=one.context, dtype=one.dtype)
         moved = mx.nd.swapaxes(one, axis, 3)
         one = mx.nd.swapaxes(mx.nd.dot(moved, weights), axis, 3)
     return one
