@@ -14,18 +14,42 @@ from .layers import (
 from .slots import Norm
 
 
-def classify(features: nn.Sequential, x: Tensor) -> list:
-    """The maps after each stage, the finest first; what follows the last stage before the pooling is a part of it."""
-    levels: list = []
-    for layer in features:
-        if isinstance(layer, nn.AdaptiveAvgPool2d):
-            break
-        x = layer(x)
-        if isinstance(layer, nn.Sequential):
-            levels.append(x)
-        elif levels:
-            levels[-1] = x
-    return levels
+class Classifier(nn.Module):
+    """Layers, the mean over all pixels, dropout and a linear layer.
+
+    Parameters
+    ----------
+    layers : list
+        Among them a `nn.Sequential` for each stage.
+    channels : int
+        Of the last one.
+    classes : int
+        Logits; 0 leaves the linear layer out, for an encoder.
+    drop : float
+        Dropout before it.
+    """
+
+    def __init__(self, layers: list, channels: int, classes: int, drop: float) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.drop = nn.Dropout(drop)
+        self.output = nn.Linear(channels, classes) if classes else nn.Identity()
+
+    def levels(self, x: Tensor) -> list:
+        """The maps after each stage, the finest first; what follows the last stage before the pooling is part of it."""
+        levels: list = []
+        for layer in self.features:
+            if isinstance(layer, nn.AdaptiveAvgPool2d):
+                break
+            x = layer(x)
+            if isinstance(layer, nn.Sequential):
+                levels.append(x)
+            elif levels:
+                levels[-1] = x
+        return levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.drop(self.features(x)))
 
 
 class PreActivationBlock(nn.Module):
@@ -51,7 +75,7 @@ class PreActivationBlock(nn.Module):
         return self.attention(self.resfwd(x), self.downsample(x))
 
 
-class CIFARResNet(nn.Module):
+class CIFARResNet(Classifier):
     """Pre-activation ResNet of depth 6·blocks + 2.
 
     Parameters
@@ -81,7 +105,6 @@ class CIFARResNet(nn.Module):
         r: int,
         norm: type,
     ) -> None:
-        super().__init__()
         width, *stages = widths
         layers: list = [InputNorm(), *stem_layers((width // 2, width // 2, width) if deep_stem else (width,), 1)]
         for index, (channels, fuse) in enumerate(zip(stages, fusions)):
@@ -91,16 +114,7 @@ class CIFARResNet(nn.Module):
                 stage.append(PreActivationBlock(width, channels, stride, fuse(channels, r, norm), avg_down))
                 width = channels
             layers.append(nn.Sequential(*stage))
-        self.features = nn.Sequential(*layers, *norm_relu(width), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(width, classes) if classes else nn.Identity()
-
-    def levels(self, x: Tensor) -> list:
-        """The maps after each stage, the finest first."""
-        return classify(self.features, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.drop(self.features(x)))
+        super().__init__([*layers, *norm_relu(width)], width, classes, drop)
 
 
 class InceptionUnit(nn.Module):
@@ -135,7 +149,7 @@ class InceptionBlock(nn.Module):
         return self.conv2(torch.relu(self.bn2(x))) + shortcut
 
 
-class CIFARInception(nn.Module):
+class CIFARInception(Classifier):
     """Inception-ResNet of depth 6·blocks + 2, fused within each layer.
 
     Parameters
@@ -164,8 +178,6 @@ class CIFARInception(nn.Module):
         r: int,
         norm: type,
     ) -> None:
-        super().__init__()
-
         def unit(stage: int, in_channels: int, channels: int, stride: int) -> InceptionUnit:
             fuse, normalised = fusions[stage]
             return InceptionUnit(in_channels, channels, stride, fuse(channels, r, norm), normalised)
@@ -182,13 +194,4 @@ class CIFARInception(nn.Module):
                 stage.append(InceptionBlock(before, inside, channels, first, second, stride))
                 before = channels
             layers.append(nn.Sequential(*stage))
-        self.features = nn.Sequential(*layers, *norm_relu(before), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(before, classes) if classes else nn.Identity()
-
-    def levels(self, x: Tensor) -> list:
-        """The maps after each stage, the finest first."""
-        return classify(self.features, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.drop(self.features(x)))
+        super().__init__([*layers, *norm_relu(before)], before, classes, drop)

@@ -127,6 +127,22 @@ def resize_like(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
+def add_laterals(net: nn.Module, channels: tuple, width: int) -> tuple:
+    """Add `lateral1`, ..., which bring all levels to a width (0 adds none); return the channels that they then have."""
+    if not width:
+        return channels
+    for level, own in enumerate(channels, start=1):
+        net.add_module(f"lateral{level}", nn.Conv2d(own, width, 1))
+    return (width,) * len(channels)
+
+
+def through_laterals(net: nn.Module, levels: list) -> list:
+    """The levels, each brought to the width of the decoder where there are `lateral1`, ..."""
+    if not hasattr(net, "lateral1"):
+        return levels
+    return [getattr(net, f"lateral{level}")(one) for level, one in enumerate(levels, start=1)]
+
+
 class FPN(Encoder):
     """Feature pyramid: each level is the one above, resized, fused with the encoder's own (arXiv 1612.03144).
 
@@ -148,11 +164,8 @@ class FPN(Encoder):
         self, channels: tuple, width: int, inner: int, classes: int, drop: float, r: int, norm: type, **encoder: object
     ) -> None:
         super().__init__(**encoder)
-        self.laterals, self.count = bool(width), len(channels)
-        if width:
-            for level, own in enumerate(channels, start=1):
-                self.add_module(f"lateral{level}", nn.Conv2d(own, width, 1))
-            channels = (width,) * len(channels)
+        self.count = len(channels)
+        channels = add_laterals(self, channels, width)
         for level in range(len(channels) - 1, 0, -1):
             low, high = channels[level - 1 : level + 1]
             join = LongSkip(low, r, norm, 0 if width else high, inner * low)
@@ -161,9 +174,7 @@ class FPN(Encoder):
 
     def maps(self, x: Tensor) -> list:
         """The map of each level, the finest first."""
-        levels = self.levels(x)
-        if self.laterals:
-            levels = [getattr(self, f"lateral{level}")(one) for level, one in enumerate(levels, start=1)]
+        levels = through_laterals(self, self.levels(x))
         found = [levels[-1]]
         for level in range(self.count - 1, 0, -1):
             low = levels[level - 1]
@@ -197,19 +208,14 @@ class JointFPN(Encoder):
         self, fuse: nn.Module, channels: tuple, width: int, lateral: bool, classes: int, drop: float, **encoder: object
     ) -> None:
         super().__init__(**encoder)
-        self.laterals = lateral
-        if lateral:
-            for level, own in enumerate(channels, start=1):
-                self.add_module(f"lateral{level}", nn.Conv2d(own, width, 1))
+        add_laterals(self, channels, width if lateral else 0)
         self.fuse = fuse
         self.post = post_layers(width, width)
         self.head = Head(width, classes, drop)
 
     def maps(self, x: Tensor) -> list:
         """The fused map."""
-        levels = self.levels(x)
-        if self.laterals:
-            levels = [getattr(self, f"lateral{level}")(one) for level, one in enumerate(levels, start=1)]
+        levels = through_laterals(self, self.levels(x))
         return [self.post(self.fuse(*levels))]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -249,11 +255,8 @@ class UNet(Encoder):
         **encoder: object,
     ) -> None:
         super().__init__(**encoder)
-        self.laterals, self.count = bool(width), len(channels)
-        if width:
-            for level, own in enumerate(channels, start=1):
-                self.add_module(f"lateral{level}", nn.Conv2d(own, width, 1))
-            channels = (width,) * len(channels)
+        self.count = len(channels)
+        channels = add_laterals(self, channels, width)
         for level in range(len(channels) - 1, 0, -1):
             low, high = channels[level - 1 : level + 1]
             kernel, stride = (4, 2) if strides[level] > strides[level - 1] else (3, 1)
@@ -264,9 +267,7 @@ class UNet(Encoder):
 
     def maps(self, x: Tensor) -> list:
         """The map of each level, the finest first."""
-        levels = self.levels(x)
-        if self.laterals:
-            levels = [getattr(self, f"lateral{level}")(one) for level, one in enumerate(levels, start=1)]
+        levels = through_laterals(self, self.levels(x))
         found = [levels[-1]]
         for level in range(self.count - 1, 0, -1):
             low = levels[level - 1]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .cifar import classify
+from .cifar import Classifier
 from .layers import (
     convolution1x1,
     convolution3x3,
@@ -178,7 +178,7 @@ def resnext_stage(
     return nn.Sequential(*stage)
 
 
-class CIFARResNeXt(nn.Module):
+class CIFARResNeXt(Classifier):
     """ResNeXt of depth 9·blocks + 2 for 32×32 images.
 
     Parameters
@@ -210,7 +210,6 @@ class CIFARResNeXt(nn.Module):
         r: int,
         norm: type,
     ) -> None:
-        super().__init__()
         stem = (width // 2, width // 2, width) if deep_stem else (width,)
         layers: list = [*stem_layers(stem, 1), *norm_relu(width)]
         channels = width
@@ -218,19 +217,10 @@ class CIFARResNeXt(nn.Module):
             stride = 2 if index else 1
             layers.append(resnext_stage(channels, width, blocks, stride, groups, squeeze, shortcut, fuse, r, norm))
             channels, width = 4 * width, 2 * width
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(channels, classes) if classes else nn.Identity()
-
-    def levels(self, x: Tensor) -> list:
-        """The maps after each stage, the finest first."""
-        return classify(self.features, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.drop(self.features(x)))
+        super().__init__(layers, channels, classes, drop)
 
 
-class ResNeXt(nn.Module):
+class ResNeXt(Classifier):
     """ResNeXt-50, 101 or 152.
 
     Parameters
@@ -261,7 +251,6 @@ class ResNeXt(nn.Module):
         r: int,
         norm: type,
     ) -> None:
-        super().__init__()
         stem = stem_layers((64, 64, 128), 2) if deep_stem else [nn.Conv2d(3, 64, 7, 2, 3, bias=False)]
         channels = 128 if deep_stem else 64
         layers: list = [*stem, *norm_relu(channels), nn.MaxPool2d(3, 2, 1)]
@@ -270,13 +259,4 @@ class ResNeXt(nn.Module):
             stage = resnext_stage(channels, width, blocks[index], stride, groups, squeeze, shortcut, fuse, r, norm)
             layers.append(stage)
             channels = 4 * width
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.drop = nn.Dropout(drop)
-        self.output = nn.Linear(channels, classes) if classes else nn.Identity()
-
-    def levels(self, x: Tensor) -> list:
-        """The maps after each stage, the finest first."""
-        return classify(self.features, x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.drop(self.features(x)))
+        super().__init__(layers, channels, classes, drop)
