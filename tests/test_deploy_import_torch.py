@@ -53,7 +53,7 @@ def test_weights_come_back_by_name_and_arguments(net, state, tmp_path, capsys):
     assert (said["classes"], said["file"]) == (4, str(tmp_path / "trained.params"))
     same(net, tmp_path / "trained.params")
     assert main(words) == 2
-    assert "exists already; replace it with --force" in capsys.readouterr().err
+    assert "is there already; write over it with --force" in capsys.readouterr().err
     assert main([*words, "--force"]) == 0
 
 

@@ -13,12 +13,15 @@ from typing import Any, Dict, Optional, Tuple
 
 from ..compat import mx
 from ..errors import CheckpointError, ConfigError
-from ..files import whole_file
 from ..models import get_model
 from ..models.network import Network, count_parameters
 from ..models.normalisation import use_norm_layer
+from ..models.parameter_file import save_network
 from ..models.zoo import classifier_of, family_of
+from ..outputs import check_file, written_file
+from ..reading import ReadingError, read_json
 from ..training.keywords import keyword_values
+from ..training.run_files import LARGEST_FACTS
 from .export import DESCRIPTION
 from .pytorch.names import Arrays, from_torch
 from .pytorch.weights import read_state
@@ -44,19 +47,15 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     output = arguments.output or arguments.file.with_suffix(_ENDING)
-    if output.exists() and not arguments.force:
-        raise ConfigError(f"--output {output}: exists already; replace it with --force, or name another file")
+    check_file(output, arguments.force)
     keywords = keyword_values(arguments.arguments)
     name = arguments.model
     if name is None:
         name, described = read_description(arguments.file.parent / DESCRIPTION)
         keywords = {**described, **keywords}
     net = import_torch(arguments.file, name, keywords, arguments.torch_python)
-    try:
-        with whole_file(output) as aside:
-            net.save_parameters(str(aside))
-    except OSError as error:
-        raise ConfigError(f"--output {output}: cannot be written ({error.strerror or error})") from None
+    with written_file(output, arguments.force) as aside:
+        save_network(net, aside)
     facts = {"model": name, "classes": net.classes, "parameters": count_parameters(net), "file": str(output)}
     if arguments.json:
         print(json.dumps(facts))
@@ -124,10 +123,10 @@ def read_description(file: Path) -> Tuple[str, Dict[str, Any]]:
         If there is no such file, or it says nothing of that.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))["network"]
+        found = read_json(file, LARGEST_FACTS)["network"]
         return str(found["family"]), {**found["arguments"], "norm_layer": found["norm_layer"]}
-    except FileNotFoundError:
-        reason = "no such file"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except ReadingError as error:
+        reason = str(error) if file.exists() else "no such file"
+    except (KeyError, TypeError) as error:
         reason = f"it does not say what the network is: {error!r}"
     raise ConfigError(f"{file}: {reason}; say what the network is with --model NAME and key=value") from None
