@@ -22,6 +22,7 @@ from fusion.training.config import read_config
 from fusion.training.configs import find_config
 from fusion.training.loading import build_normalisation, load_data
 from fusion.training.schedule import learning_rate
+from fusion.training.settings import value_of
 
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -64,8 +65,8 @@ def load(folder, settings, device):
 
 def check(settings):
     """Refuse what this program does not do, rather than train something else."""
-    unset = {"train.teacher": settings.train.teacher, "train.ema_decay": settings.train.ema_decay}
-    wrong = [f"{name}={value}" for name, value in unset.items() if value]
+    unset = ("train.teacher", "train.ema_decay", "train.freeze", "optimizer.lr_factors")
+    wrong = [f"{name}={value_of(settings, name)}" for name in unset if value_of(settings, name)]
     if settings.optimizer.name not in ("nag", "sgd"):
         wrong.append(f"optimizer.name={settings.optimizer.name}: expected nag or sgd")
     if settings.train.dtype not in TYPES:
@@ -112,12 +113,11 @@ def main():
     net = load(arguments.folder, settings, device)
     run, optimizer = torch.compile(net) if arguments.compile else net, optimizer_of(net, settings)
     batches = training_batches(settings, train, normalise, settings.data.batch_size, (0, 1))
-    epochs, length = settings.train.epochs, len(batches)
+    epochs, length, rows = settings.train.epochs, len(batches), []
 
     def put(array):
         return torch.from_numpy(array).to(device, dtype, non_blocking=True)
 
-    rows = []
     for epoch in range(epochs):
         start, total = time.perf_counter(), torch.zeros((), dtype=torch.float64, device=device)
         net.train()

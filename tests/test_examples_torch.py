@@ -126,7 +126,8 @@ def test_twenty_steps_give_the_same_losses(config, exported, tmp_path, dtype, to
 @pytest.mark.slow
 def test_it_refuses_what_it_does_not_do(config, exported):
     command = [torch_python(), str(EXAMPLE), str(exported), "--config", str(config), "optimizer.name=adam"]
-    done = subprocess.run([*command, "train.ema_decay=0.9"], env=environment(), capture_output=True, text=True)
+    command += ["train.ema_decay=0.9", "train.freeze=[features]", "optimizer.lr_factors=[classifier=10]"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode != 0
     assert "optimizer.name=adam: expected nag or sgd" in done.stderr
-    assert "train.ema_decay=0.9" in done.stderr
+    assert "train.ema_decay=0.9; train.freeze=['features']; optimizer.lr_factors=['classifier=10']" in done.stderr
