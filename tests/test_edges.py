@@ -226,7 +226,8 @@ def interrupted(tmp_path, module, *words):
         ("numpy", ("-m", "fusion", "models")),
         ("mxnet", ("-m", "fusion.training", "--help")),
         ("mxnet", (ROOT / "train_cifar.py", "--help")),
-        ("fusion.training.logbook", (ROOT / "train_segmentation.py", "--help")),
+        ("fusion.training.main", (ROOT / "train_segmentation.py", "--help")),
+        ("fusion.training.logbook", (ROOT / "train_segmentation.py", "--config", ROOT / "configs" / "quickstart.yaml")),
         ("fusion.models.command", ("-m", "fusion", "models")),
     ],
 )
