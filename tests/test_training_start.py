@@ -151,6 +151,13 @@ def test_get_model_makes_the_last_layer_anew_for_other_classes(caplog):
     assert "output is fresh: the weights are of 10 classes, and the network has 3" in caplog.text
 
 
+def test_get_model_refuses_weights_that_lack_another_layer(tmp_path):
+    arrays = {name: mx.nd.array(array) for name, array in packaged().items() if name != "features.1.weight"}
+    mx.nd.save(str(tmp_path / "a.params"), arrays)
+    with pytest.raises(CheckpointError, match=r"1 do not fit.*\n.*features\.1\.weight .* is missing"):
+        fusion.get_model(NAME, pretrained=tmp_path / "a.params", classes=3)
+
+
 def test_packaged_weights_teach(tmp_path):
     settings = read_config(None, [f"model.name={NAME}", f"train.teacher={NAME}"])
     teacher = load_teacher(settings, Classes(("dog", "cat"), "the folder"), [mx.cpu()])
@@ -219,6 +226,11 @@ def test_rates_differ_by_layer():
     assert not moved["output.bias"][1].any() and moved["output.bias"][0].any()
     others = [pair for name, pair in moved.items() if not name.startswith("output.")]
     assert all(np.allclose(one, other, atol=1e-7) for one, other in others)
+
+
+def test_layers_whose_rate_is_0_are_still_counted():
+    net = start(f"model.name={NAME}", "optimizer.lr_factors=[features=0]")
+    assert count_parameters(net) == count_parameters(start(f"model.name={NAME}"))
 
 
 @pytest.mark.parametrize("word", ["classifier", "classifier=x", "classifier=-1", "classifier=inf", "classifier=nan"])

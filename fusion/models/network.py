@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Callable, ClassVar, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -208,11 +208,7 @@ def count_classes(arrays: Mapping[str, Any], classifier: Optional[str] = None) -
 
 
 def mismatches(
-    block: Any,
-    stored: Mapping[str, Any],
-    allow_missing: bool = False,
-    ignore_extra: bool = False,
-    accepted: Collection[str] = (),
+    block: Any, stored: Mapping[str, Any], allow_missing: bool = False, ignore_extra: bool = False
 ) -> List[str]:
     """The reasons why a set of arrays cannot be the parameters of this block, one line each; empty if it can.
 
@@ -224,14 +220,12 @@ def mismatches(
         Arrays with a `shape`, by structural name.
     allow_missing, ignore_extra : bool
         Accept parameters that only the network has, or only the arrays.
-    accepted : collection of str
-        Names that may be missing in any case.
     """
     expected = block._collect_params_with_prefix()
     lines = []
     for name, parameter in expected.items():
         if name not in stored:
-            if not allow_missing and name not in accepted:
+            if not allow_missing:
                 lines.append(f"{name} {tuple(parameter.shape)} is missing")
         elif not _fits(tuple(parameter.shape), tuple(stored[name].shape)):
             lines.append(f"{name} is {tuple(stored[name].shape)}, the network's is {tuple(parameter.shape)}")
@@ -261,10 +255,12 @@ def count_parameters(block: Any) -> int:
     """How many numbers of a block are learnt, here or before they were frozen: all but running statistics and such."""
     own = block._collect_params_with_prefix()
     frozen = {id(own[name]) for name in getattr(block, "frozen", ())}
-    learning = (
-        p for p in block.collect_params().values() if (p.grad_req != "null" and p.lr_mult > 0) or id(p) in frozen
-    )
-    return sum(int(np.prod(p.shape)) for p in learning)
+    return sum(int(np.prod(p.shape)) for p in block.collect_params().values() if learns(p) or id(p) in frozen)
+
+
+def learns(parameter: Any) -> bool:
+    """Whether training moves a parameter: it does not move running statistics, nor what is held fixed."""
+    return bool(parameter.grad_req != "null" and parameter.lr_mult > 0)
 
 
 def positive(name: str, value: Any) -> int:

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple, Type, Union
 
+from ..compat import mx
 from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
 from .cifar_inception import CIFARInception
@@ -18,6 +19,7 @@ from .cifar_resnext import CIFARResNeXt
 from .fpn import FPN
 from .network import Network, count_classes
 from .parameter_file import read_parameters
+from .patterns import CLASSIFIER, names_matching
 from .pretrained import data_of, find_weights, list_pretrained, network_in_name
 from .resnet import ResNet
 from .resnext import ResNeXt
@@ -144,20 +146,21 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     outputs = count_classes(stored, FAMILIES[family].classifier)
     net = _made(family, {**preset, "classes": outputs, **kwargs})
     if net.classes != outputs:
-        stored = _without_classifier(net, stored, outputs, ctx)
-    # The published ImageNet files are float16.
-    net.take_parameters(stored, str(file), ctx, allow_missing=net.classes != outputs, cast_dtype=True)
+        stored = {**stored, **_fresh_classifier(net, outputs)}
+    net.take_parameters(stored, str(file), ctx, cast_dtype=True)  # the published ImageNet files are float16
     return net
 
 
-def _without_classifier(net: Network, stored: Mapping[str, Any], outputs: int, ctx: Any) -> Dict[str, Any]:
-    """The arrays but for the layer that makes the logits, which is initialised for other classes, as is logged."""
-    for name in (f"{net.classifier}.weight", f"{net.classifier}.bias"):
-        net._collect_params_with_prefix()[name].initialize(default_init=net.default_initializer(), ctx=ctx)
+def _fresh_classifier(net: Network, outputs: int) -> Dict[str, Any]:
+    """The layer that makes the logits as it is initialised, where the weights are of another number of classes."""
     logger.info(
         "%s is fresh: the weights are of %d classes, and the network has %d", net.classifier, outputs, net.classes
     )
-    return {name: array for name, array in stored.items() if not name.startswith(f"{net.classifier}.")}
+    own, arrays = net._collect_params_with_prefix(), {}
+    for name in names_matching(net, [CLASSIFIER]):
+        own[name].initialize(default_init=net.default_initializer(), ctx=mx.cpu())
+        arrays[name] = own[name].data().asnumpy()
+    return arrays
 
 
 def _made(family: str, keywords: Mapping[str, Any]) -> Network:

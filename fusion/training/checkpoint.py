@@ -168,14 +168,8 @@ def network_arrays(path: Path) -> Mapping[str, Any]:
 def load_arrays(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Set a network's parameters by structural name; if any does not fit, none is set."""
     _check_fit(path, net, arrays)
-    set_arrays(net, arrays)
-
-
-def set_arrays(net: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Set those parameters of a network that are among some arrays, which fit (`fusion.models.network.mismatches`)."""
     for name, parameter in net._collect_params_with_prefix().items():
-        if name in arrays:
-            parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
+        parameter.set_data(mx.nd.array(arrays[name], dtype=parameter.dtype))
 
 
 def _check_fit(path: Path, net: Any, arrays: Mapping[str, np.ndarray]) -> None:

@@ -6,6 +6,8 @@ from typing import Any, List, Optional
 
 import numpy as np
 
+from ..models.network import learns
+
 #: Steps after which the weights are looked at.
 STEPS = 20
 
@@ -30,8 +32,7 @@ class Movement:
         learning = [
             parameter
             for parameter in net.collect_params().values()
-            if parameter.grad_req != "null"
-            and parameter.lr_mult > 0
+            if learns(parameter)
             and np.dtype(parameter.dtype) == np.float32
             and 0 < np.prod(parameter.shape) <= _LARGEST
         ]

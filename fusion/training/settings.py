@@ -196,7 +196,7 @@ class OptimizerSettings:
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
     lr_factors: List[str] = setting(
-        [], "what the learning rate is multiplied by in some layers, such as [classifier=10, stage1=0.1]"
+        [], "what the learning rate is multiplied by in some layers, such as [classifier=10, features=0.1]"
     )
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, FrozenSet, Iterator, List, Sequence
+from typing import Any, FrozenSet, Iterator, List, Sequence, Tuple
 
 from ..compat import mx, nn
 from ..data.identity import Classes
 from ..errors import CheckpointError, ConfigError
-from ..models.network import describe_mismatches, mismatches
+from ..models.network import describe_mismatches, learns, mismatches
 from ..models.patterns import CLASSIFIER, names_matching
 from ..models.pretrained import find_weights, list_pretrained
 from ..words import counted
@@ -70,13 +70,16 @@ def _load(net: Any, settings: Settings, classes: Classes, name: str) -> None:
             arrays = arrays_by_name(arrays, settings, classes, stored, net.classes)
         except ConfigError as error:
             raise ConfigError(f"{error}; to train the last layer anew, for other classes, add {_ANEW}") from None
-    kept = {part: array for part, array in arrays.items() if part not in fresh}
-    problems = mismatches(net, kept, accepted=fresh)
+    own = net._collect_params_with_prefix()
+    arrays = {**arrays, **{part: own[part].list_data()[0].asnumpy() for part in fresh}}
+    problems = mismatches(net, arrays)
     if problems:
         raise CheckpointError(f"train.initial_parameters: {_refusal(net, file, problems)}")
-    checkpoint.set_arrays(net, kept)
+    checkpoint.load_arrays(file, net, arrays)
     if fresh:
-        logger.info("%s of the weights are from %s; fresh are %s", f"{len(kept):,}", file, _shown(net, fresh))
+        logger.info(
+            "%s of the weights are from %s; fresh are %s", f"{len(own) - len(fresh):,}", file, _shown(net, fresh)
+        )
 
 
 def _is_fresh(layer: str, fresh: FrozenSet[str]) -> bool:
@@ -105,9 +108,10 @@ def weights_of(name: str) -> Path:
         If it is none of them.
     """
     path = Path(name).expanduser()
-    if (path / "config.yaml").is_file():
+    run = RunDirectory(path)
+    if run.config.is_file():
         try:
-            return RunDirectory.existing(path).weights("best")
+            return run.weights("best")
         except CheckpointError as error:
             raise CheckpointError(f"train.initial_parameters: {error}") from None
     if name in list_pretrained() and not path.exists():
@@ -142,25 +146,29 @@ def hold_layers(net: Any, settings: Settings) -> None:
         If a pattern names nothing, a factor is no number of at least 0, or nothing is left to learn.
     """
     own = net._collect_params_with_prefix()
+    learning = {name for name, one in own.items() if learns(one)}
     for pattern, factor in _factors(settings.optimizer.lr_factors):
         for name in _names(net, "optimizer.lr_factors", [pattern]):
             own[name].lr_mult *= factor
     frozen = _names(net, "train.freeze", settings.train.freeze)
-    if not frozen:
-        return
-    learning = {name for name, one in own.items() if one.grad_req != "null" and one.lr_mult > 0}
-    if learning <= frozen:
-        raise ConfigError(f"train.freeze={settings.train.freeze}: nothing is left to learn; name fewer layers")
     for name in frozen:
         own[name].grad_req = "null"
-    net.frozen = frozen & learning
-    for norm in _inside(net, _BATCH_NORMS):
-        if norm.gamma.grad_req == norm.beta.grad_req == "null":
-            norm._kwargs["use_global_stats"] = True
+    net.frozen = frozenset(name for name in learning if not learns(own[name]))
+    if not frozen:
+        return
+    if net.frozen == learning:
+        raise ConfigError(f"train.freeze={settings.train.freeze}: nothing is left to learn; name fewer layers")
+    net.apply(_keep_statistics)
     logger.info("frozen: %s of %s", len(net.frozen), counted(len(learning), "array of weights", "arrays of weights"))
 
 
-def _factors(words: Sequence[str]) -> Iterator[Any]:
+def _keep_statistics(block: Any) -> None:
+    """Have a batch norm that is frozen use its running statistics in training, too; other blocks stay as they are."""
+    if isinstance(block, _BATCH_NORMS) and block.gamma.grad_req == block.beta.grad_req == "null":
+        block._kwargs["use_global_stats"] = True
+
+
+def _factors(words: Sequence[str]) -> Iterator[Tuple[str, float]]:
     """(pattern, factor) of each word such as `classifier=10`."""
     for word in words:
         pattern, equals, factor = word.rpartition("=")
@@ -174,14 +182,6 @@ def _factors(words: Sequence[str]) -> Iterator[Any]:
                 "such as classifier=10"
             )
         yield pattern, number
-
-
-def _inside(block: Any, kinds: Any) -> Iterator[Any]:
-    """The blocks of some classes inside a block."""
-    for child in block._children.values():
-        if isinstance(child, kinds):
-            yield child
-        yield from _inside(child, kinds)
 
 
 def _names(net: Any, setting: str, patterns: Sequence[str]) -> FrozenSet[str]:

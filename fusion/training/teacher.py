@@ -107,10 +107,12 @@ def load_teacher(settings: Settings, classes: Classes, devices: Sequence[Any]) -
         None if settings.train.teacher_checkpoint is None else classes_of_file(Path(settings.train.teacher_checkpoint))
     )
     if Path(name, "config.yaml").is_file():
-        net, own = _of_run(settings, Path(name), devices)
+        net, own = _of_run(settings, Path(name), devices, settings.train.teacher_checkpoint or "best")
         theirs = theirs or classes_of_run(RunDirectory(Path(name)))
     elif name in list_pretrained() and settings.train.teacher_checkpoint is None:
-        net, own, theirs = _of_package(name, devices)
+        weights = find_weights(name)
+        net, own = _of_run(settings, weights.folder, devices, str(weights.file))
+        theirs = classes_of_run(RunDirectory(weights.folder))
     elif name in FAMILIES or name in MODELS:
         net, own = _of_model(settings, name, devices), given
     else:
@@ -159,11 +161,11 @@ def _answer(teacher: Teacher, settings: Settings, devices: Sequence[Any]) -> Any
     return answers[0]
 
 
-def _of_run(settings: Settings, path: Path, devices: Sequence[Any]) -> Tuple[Any, _Statistics]:
+def _of_run(settings: Settings, path: Path, devices: Sequence[Any], which: str) -> Tuple[Any, _Statistics]:
     run = RunDirectory.existing(path)
     theirs = run.settings()
     _check_data(settings, theirs)
-    file = run.weights(settings.train.teacher_checkpoint or "best")
+    file = run.weights(which)
     arrays = checkpoint.network_arrays(file)
     net = build_network(theirs, count_classes(arrays, classifier_of(theirs.model.name)))
     checkpoint.load_network(file, net, list(devices))
@@ -179,13 +181,6 @@ def _check_data(settings: Settings, theirs: Settings) -> None:
             f"train.teacher is {settings.train.teacher!r}, which was trained on {other.name} ({other.labels} labels), "
             f"and data.name is {mine.name} ({mine.labels} labels): the classes differ"
         )
-
-
-def _of_package(name: str, devices: Sequence[Any]) -> Tuple[Any, _Statistics, Classes]:
-    weights = find_weights(name)
-    net = get_model(name, pretrained=True, ctx=list(devices))
-    theirs = RunDirectory(weights.folder).settings()
-    return net, (theirs.augment.mean, theirs.augment.std), Classes(weights.classes, f"the network {name}", True)
 
 
 def _of_model(settings: Settings, name: str, devices: Sequence[Any]) -> Any:
