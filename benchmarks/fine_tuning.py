@@ -31,15 +31,13 @@ from fusion.training.logbook import RunDirectory
 CLASSES = ("3", "8")
 NAME = "aff_resnet8_cifar10"
 
+_BEGINS = (f"train.initial_parameters={NAME}", "train.fresh=[classifier]")
+
 #: Of each way: its name, and the settings that it adds.
 WAYS = {
-    "from nothing": [],
-    "from CIFAR-10, the last layer new": [f"train.initial_parameters={NAME}", "train.fresh=[classifier]"],
-    "the same, all others frozen": [
-        f"train.initial_parameters={NAME}",
-        "train.fresh=[classifier]",
-        "train.freeze=[features]",
-    ],
+    "from nothing": (),
+    "from CIFAR-10, the last layer new": _BEGINS,
+    "the same, all others frozen": (*_BEGINS, "train.freeze=[features]"),
 }
 
 RECIPE = (
