@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from fusion.data.loader import evaluation_batches
 from fusion.tasks.classification.batches import training_batches
-from fusion.training.config import read_config
+from fusion.training.config import differing_keys, read_config
 from fusion.training.configs import find_config
 from fusion.training.loading import build_normalisation, load_data
 from fusion.training.schedule import learning_rate
-from fusion.training.settings import value_of
+from fusion.training.settings import Settings, value_of
 
+UNSET = ("teacher", "ema_decay", "freeze", "patience", "lr_factors", "layer_decay", "accumulate")
 TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -65,8 +66,7 @@ def load(folder, settings, device):
 
 def check(settings):
     """Refuse what this program does not do, rather than train something else."""
-    unset = ("train.teacher", "train.ema_decay", "train.freeze", "optimizer.lr_factors")
-    wrong = [f"{name}={value_of(settings, name)}" for name in unset if value_of(settings, name)]
+    wrong = [f"{key}={value_of(settings, key)}" for key in differing_keys(settings, Settings()) if key.endswith(UNSET)]
     if settings.optimizer.name not in ("nag", "sgd"):
         wrong.append(f"optimizer.name={settings.optimizer.name}: expected nag or sgd")
     if settings.train.dtype not in TYPES:

@@ -16,10 +16,10 @@ from fusion.errors import ConfigError
 from fusion.models.network import count_parameters
 from fusion.published import ROWS
 from fusion.training.config import read_config
-from fusion.training.engine import take_step
 from fusion.training.preparation import build_batches, build_network, build_trainer, start_weights
 from fusion.training.schedule import learning_rate
 from fusion.training.settings import ModelSettings
+from fusion.training.step import take_step
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))

@@ -21,7 +21,7 @@ from fusion import data as datasets
 from fusion.compat import mx, nn
 from fusion.data import cifar, load_dataset
 from fusion.data.imageset import ImageSet
-from fusion.data.loader import TrainingBatches
+from fusion.data.loader import Batch, TrainingBatches
 from fusion.errors import DataError
 from fusion.machine import Usable
 from fusion.processors import Company, Threads
@@ -29,15 +29,16 @@ from fusion.progress import EpochProgress
 from fusion.signals import Interruption
 from fusion.tasks.base import StepOutput
 from fusion.tasks.classification.meters import TrainingMeter
-from fusion.training import checkpoint, engine, main, picture, preparation
+from fusion.training import checkpoint, engine, main, picture, preparation, step
 from fusion.training.breakdown import BrokenOffError
 from fusion.training.config import read_config
 from fusion.training.divergence import DivergedError
-from fusion.training.engine import take_step, train
+from fusion.training.engine import train
 from fusion.training.history import TIMINGS, read_metrics
 from fusion.training.logbook import RunDirectory
 from fusion.training.preparation import build_network, build_trainer, start_weights
 from fusion.training.schedule import learning_rate
+from fusion.training.step import take_step
 from fusion.training.sums import RunningSums
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "configs" / "quickstart.yaml"
@@ -344,7 +345,7 @@ def test_step_takes_the_mean_over_the_whole_batch():
         before = net[0].weight.data(ctx[0]).asnumpy()
         draw = np.random.default_rng(0)
         images = draw.normal(size=(6, 4)).astype(np.float32)
-        batch = engine.Batch(images, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 0]])
+        batch = Batch(images, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 0]])
         output = take_step(net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False), batch, ctx)
         assert [part.context for part in output.outputs] == ctx
         gradients.append(before - net[0].weight.data(ctx[-1]).asnumpy())
@@ -593,7 +594,7 @@ def test_dropout_of_a_resumed_run_is_that_of_the_unbroken(toy, feed, tmp_path, m
 
 def test_dropout_depends_on_seed_epoch_and_batch_and_nothing_else():
     def noise(*key):
-        engine.seed_network(*key)
+        step.seed_network(*key)
         with mx.autograd.record():
             return mx.nd.Dropout(mx.nd.ones(200), p=0.5).asnumpy().tobytes()
 

@@ -23,7 +23,7 @@ from ..outputs import check_place
 from ..signals import Forwarding
 from ..training.config import differing_keys, read_config
 from ..training.configs import find_config
-from ..training.logbook import RunDirectory, read_evaluations, read_result
+from ..training.logbook import RunDirectory, is_finished, read_evaluations, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
 from ..training.run_files import RunError, refuse_changed
@@ -75,9 +75,9 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs of the run are finished."""
+        """Whether all epochs of the run are finished, or it has ended early."""
         run = RunDirectory(self.path)
-        return run.result.is_file() and bool(read_result(run)["epochs"] >= self.settings.train.epochs)
+        return run.result.is_file() and is_finished(read_result(run), self.settings)
 
     @property
     def damage(self) -> Optional[RunError]:

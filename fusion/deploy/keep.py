@@ -19,7 +19,7 @@ from ..models.zoo import network_identity
 from ..training import checkpoint
 from ..training.config import model_keywords, to_yaml
 from ..training.loading import load_split
-from ..training.logbook import RunDirectory, read_result
+from ..training.logbook import RunDirectory, is_finished, read_result
 from ..training.preparation import build_network
 
 #: The largest file of weights, in bytes, that the package should carry.
@@ -54,7 +54,7 @@ def keep(run_path: Path, name: str, title: Optional[str] = None, folder: Optiona
     folder = folder or pretrained.FOLDER
     run = RunDirectory.existing(run_path)
     settings, result = run.settings(), read_result(run)
-    if result["epochs"] != settings.train.epochs:
+    if not is_finished(result, settings):
         raise ConfigError(f"{run_path}: {result['epochs']} of {settings.train.epochs} epochs are done; finish it first")
     wanted = network_in_name(name)
     if wanted is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from ..published.compare import compare, read_run, refusal, same_network
 from ..published.picture import draw_comparison
 from ..published.rows import ROWS, Row
 from ..training.config import to_yaml
+from ..training.logbook import is_finished
 from ..training.picture import draw_training_curves
 from ..training.run_files import read_environment
+from ..training.settings import Settings
 from ..words import counted
 from .answers import format_pairs
 from .browse_picture import draw_fed_images
@@ -37,6 +39,13 @@ _NEAREST = 10
 # --- The run ---------------------------------------------------------------------------------------------------------
 
 
+def _why_fewer(result: Dict[str, Any], settings: Settings) -> str:
+    """What is said behind "5 of 10" epochs."""
+    if result["epochs"] >= settings.train.epochs:
+        return ""
+    return ": ended early (train.patience)" if is_finished(result, settings) else ": the run is not finished"
+
+
 def result_section(known: Known) -> List[Part]:
     """The best and the last epoch, and how long training took."""
     result, settings = known.result, known.settings
@@ -46,7 +55,7 @@ def result_section(known: Known) -> List[Part]:
         ("network", f"{result['model']}, {result['parameters']:,} parameters"),
         ("data", f"{result['data']}, {counted(result['classes'], 'class', 'classes')}"),
         ("images", f"{result['train_images']:,} to train, {result['test_images']:,} to test"),
-        ("epochs", f"{done} of {planned}" + ("" if done == planned else ": the run is not finished")),
+        ("epochs", f"{done} of {planned}{_why_fewer(result, settings)}"),
         ("time", f"{seconds / 60:.1f} min, {seconds / done:.1f} s per epoch, evaluation included"),
         ("weights in the pictures", known.trained.file.name),
     ]

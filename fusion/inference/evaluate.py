@@ -27,7 +27,7 @@ def add_command(commands: Any) -> None:
     source.add_argument("--model", metavar="NAME", help="a model whose weights come with the package")
     words = "the experiment that the weights of --checkpoint FILE are for, such as those that others published"
     source.add_argument("--config", metavar="FILE", help=words)
-    parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="of the run (default: best)")
+    parser.add_argument("--checkpoint", metavar="best|last|average|EPOCH|FILE", help="of the run (default: best)")
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or GPU numbers such as 0,1")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     where = "where the data is now, such as data.dir=PATH, and how images are shown, such as eval.flips=true"

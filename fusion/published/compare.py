@@ -18,7 +18,7 @@ from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.configs import packaged_config
 from ..training.history import History
-from ..training.logbook import RunDirectory, read_evaluations, read_result
+from ..training.logbook import RunDirectory, is_finished, read_evaluations, read_result
 from ..training.run_files import NoEpochError
 from ..training.settings import Settings
 from ..words import counted
@@ -70,8 +70,8 @@ class OwnRun:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs of the run are done."""
-        return bool(self.facts["epochs"] >= self.settings.train.epochs)
+        """Whether all epochs of the run are done, or as many as `train.patience` lets it have."""
+        return is_finished(self.facts, self.settings)
 
     @property
     def progress(self) -> str:

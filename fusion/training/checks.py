@@ -127,6 +127,7 @@ def _check_together(found: _Written) -> None:
     _check_task(found)
     _check_epochs(found)
     _check_data(found)
+    _check_optimizer(found)
     _check_recipe(found)
     _check_model(found)
 
@@ -185,6 +186,17 @@ def _check_data(found: _Written) -> None:
             r"(data\.(?:name|pipeline)) is \w+", lambda match: f"{match[0]} ({found.source(match[1])})", expected
         )
         found.refuse(key, with_place)
+
+
+def _check_optimizer(found: _Written) -> None:
+    optimizer, size = found.settings.optimizer, found.settings.data.batch_size
+    if len(optimizer.betas) != 2 or not all(0 <= beta < 1 for beta in optimizer.betas):
+        found.refuse("optimizer.betas", "expected two numbers of at least 0 and below 1, such as [0.9, 0.999]")
+    if size % optimizer.accumulate:
+        parts = [number for number in range(1, size + 1) if size % number == 0]
+        closest = min(parts, key=lambda number: abs(number - optimizer.accumulate))
+        mend = f"the parts of a batch are of one size; add optimizer.accumulate={closest}, or another data.batch_size"
+        found.refuse_together("optimizer.accumulate", [("does not divide", "data.batch_size")], mend)
 
 
 def _check_recipe(found: _Written) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, ContextManager, Dict, Sequence
 
 from ..compat import mx
-from ..data.loader import Batch, generator
 from ..devices import contexts
+from ..errors import ConfigError
 from ..machine import usable
 from ..models.network import count_parameters
 from ..models.normalisation import synchronise_batch_norm
@@ -24,7 +24,6 @@ from ..processors import Company, chosen, processes_of_job
 from ..progress import EpochProgress, duration
 from ..signals import Interruption
 from ..tasks import Task, task_of
-from ..tasks.base import StepOutput, part_losses
 from ..words import counted
 from . import checkpoint, distributed
 from .averaging import build_average
@@ -32,31 +31,26 @@ from .breakdown import Supply, broken_off
 from .data_record import data_record, fingerprint_numbers, refuse_other_data, start_record
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
-from .gradients import update
+from .gradients import add_up
 from .history import History
 from .loading import classes_of_data, load_data, model_title
 from .logbook import RunDirectory
-from .precision import input_dtype
 from .preparation import (
     build_batches,
     build_network,
     build_trainer,
     refuse_single_values,
-    split_over,
     start_weights,
 )
 from .schedule import learning_rate
 from .settings import Settings
 from .start import hold_layers, load_initial_parameters
+from .step import seed_network, take_step
 from .sums import RunningSums
 from .teacher import load_teacher
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
-
-#: What a random draw is for: see `fusion.data.loader`, which has 0 and 1.
-_NETWORK = 2
-_MXNET_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -135,6 +129,8 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     teacher = load_teacher(settings, classes_of_data(train_set), devices)
     start_weights(net, settings, devices)
     hold_layers(net, settings)
+    if settings.optimizer.accumulate > 1:
+        add_up(net)
     evaluator = Evaluator(task, net, test_set, batches.part_size, devices, settings, run, workers)
     trainer = build_trainer(net, settings, workers)
     average = build_average(net, settings)
@@ -147,13 +143,16 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         if run.last.exists():
             state = checkpoint.restore(run.last, net, trainer, average, task)
             state.batch = first_batch(state, batches.batch_size)
+            refuse_shorter(settings, state)
+        run.keep_length(settings)
     else:
         run.create(settings)
     if workers.rank == 0:
         start_record(run, record, train_set)
     workers.check_alike("step to go on at", state.epoch, state.batch)
     supply = Supply(batches, alone=workers.size == 1)
-    epochs, length, clip = settings.train.epochs, len(batches), settings.optimizer.clip_gradient_norm
+    epochs, length = settings.train.epochs, len(batches)
+    clip, parts = settings.optimizer.clip_gradient_norm, settings.optimizer.accumulate
     company = Company(usable())
     compiling: ContextManager[None] = without_native_log()  # of the first step
     with run.log(), Interruption() as interruption:
@@ -167,7 +166,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         watch.begin(net, loss, length, state.epoch * length + state.batch)
         if state.history:
             run.write_epoch(History(task, state.history), title, facts)  # it may have ended before it wrote these
-        while state.epoch < epochs and not workers.any(interruption.requested):
+        while not is_over(settings, state) and not workers.any(interruption.requested):
             sums = RunningSums(task.training_meter(), state.sums, workers)
             company.begin()
             label = f"{train_set.title}: epoch {state.epoch + 1}/{epochs}"
@@ -177,7 +176,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
                     with compiling:
-                        output = take_step(net, trainer, loss, batch, devices, clip)
+                        output = take_step(net, trainer, loss, batch, devices, clip, parts)
                     compiling = nullcontext()
                     sums.later(output)
                     if average is not None:
@@ -199,6 +198,8 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
             if workers.rank == 0:
                 checkpoint.save(run.last, net, trainer, state, average)
+            if settings.runtime.keep_every and state.epoch % settings.runtime.keep_every == 0:
+                run.keep(state.epoch)
             history = History(task, state.history)
             run.write_epoch(history, title, facts)
             log_epoch(history, train_set.title, epochs, is_best)
@@ -206,9 +207,15 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             watch.epoch(state.history)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
+        if is_over(settings, state) and state.epoch < epochs:
+            logger.info(
+                "%s: ended at epoch %d of %d: no better test figure for train.patience=%d epochs; to go on, --resume "
+                "with a larger train.patience, or with 0",
+                *(train_set.title, state.epoch, epochs, settings.train.patience),
+            )
         workers.barrier()  # all may read what the first worker has written
     supply.raise_error(run)
-    return Outcome(state.epoch == epochs, state.epoch, state.batch, workers.rank)
+    return Outcome(is_over(settings, state), state.epoch, state.batch, workers.rank)
 
 
 def first_batch(state: checkpoint.TrainingState, batch_size: int) -> int:
@@ -226,21 +233,26 @@ def first_batch(state: checkpoint.TrainingState, batch_size: int) -> int:
     return state.batch if seen is None else int(seen) // batch_size
 
 
-def seed_network(seed: int, epoch: int, batch: int) -> None:
-    """Seed the random numbers that the network itself draws in one step, such as those of dropout."""
-    mx.random.seed(int(generator(seed, _NETWORK, epoch, batch).integers(_MXNET_SEEDS)))
+def refuse_shorter(settings: Settings, state: checkpoint.TrainingState) -> None:
+    """Refuse to go on with a run that has already trained for longer than it is to.
+
+    Raises
+    ------
+    ConfigError
+        If its checkpoint is past `train.epochs`.
+    """
+    begun = state.epoch + (1 if state.batch else 0)
+    if settings.train.epochs < begun:
+        raise ConfigError(
+            f"train.epochs={settings.train.epochs}: the run is in its epoch {begun}; give a larger number, or leave it "
+            "out"
+        )
 
 
-def take_step(net: Any, trainer: Any, loss: Any, batch: Batch, devices: Sequence[Any], clip: float = 0.0) -> StepOutput:
-    """Forward, backward and update on one batch, split over the devices; `clip` bounds the length of the gradient."""
-    images = split_over(devices, batch.images, input_dtype(net))
-    targets = split_over(devices, batch.targets)
-    with mx.autograd.record():
-        outputs = [net(part) for part in images]
-        losses = part_losses(loss, outputs, targets, images)
-    mx.autograd.backward(losses)
-    update(trainer, len(batch.images), clip)
-    return StepOutput(losses, outputs, batch.targets)
+def is_over(settings: Settings, state: checkpoint.TrainingState) -> bool:
+    """Whether a run has had all its epochs, or as many without a better test figure as `train.patience` says."""
+    history = History(task_of(settings), state.history)
+    return state.epoch >= settings.train.epochs or history.has_stalled(settings.train.patience)
 
 
 def epoch_row(

@@ -1,4 +1,7 @@
-"""Gradient clipping by the length of the whole gradient: Pascanu et al., arXiv 1211.5063, algorithm 1."""
+"""What becomes of gradients before they move the weights: they are added up over parts of a batch, and shortened.
+
+Clipping is by the length of the whole gradient: Pascanu et al., arXiv 1211.5063, algorithm 1.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,23 @@ from ..compat import mx
 
 #: Keeps a gradient of length 0 from being divided by it.
 _TINY = 1e-8
+
+
+def add_up(net: Any) -> None:
+    """Have each backward pass add to the gradients, which `begin_sum` sets to 0, in place of replacing them.
+
+    The network must not have been run yet: a compiled one keeps what it was compiled with.
+    """
+    for parameter in net.collect_params().values():
+        if parameter.grad_req == "write":
+            parameter.grad_req = "add"
+
+
+def begin_sum(trainer: Any) -> None:
+    """Set the gradients of a trainer's parameters to 0 on each device."""
+    for parameter in trainer._params:
+        if parameter.grad_req == "add":
+            parameter.zero_grad()
 
 
 def update(trainer: Any, batch_size: int, limit: float = 0.0, ignore_stale_grad: bool = False) -> None:

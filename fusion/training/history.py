@@ -10,7 +10,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..reading import ReadingError, read_text
 from ..tasks import Task
@@ -130,6 +130,17 @@ class History:
         """The epochs, from 1, of the evaluations."""
         return tuple(int(row["epoch"]) for row in self.evaluated)
 
+    def has_stalled(self, patience: int) -> bool:
+        """Whether so many epochs have passed without a better headline figure.
+
+        Parameters
+        ----------
+        patience : int
+            Epochs from the best evaluation, of the network or of its averaged weights, to the last one; 0 is never.
+        """
+        found = self.result({})
+        return found is not None and has_stalled(found, patience)
+
     def result(self, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """What result.json says after the epochs so far; None before the first evaluation.
 
@@ -142,6 +153,12 @@ class History:
             return None
         found = {**facts, "epochs": len(self), "best": self.best, "last": self.last, "note": self.task.best_note}
         return found if self.best_average is None else {**found, "best_average": self.best_average}
+
+
+def has_stalled(result: Mapping[str, Any], patience: int) -> bool:
+    """As `History.has_stalled`, from what result.json says."""
+    best = max(result[which]["epoch"] for which in ("best", "best_average") if which in result)
+    return bool(patience) and bool(result["last"]["epoch"] - best >= patience)
 
 
 def read_metrics(path: Path) -> List[Dict[str, float]]:

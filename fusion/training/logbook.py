@@ -9,8 +9,9 @@ metrics.csv       one row per epoch
 curves.png        a plot of metrics.csv, drawn again after each epoch
 pictures/         with runtime.pictures_every, some answers to test images by epoch
 result.json       the results of the best and the last epoch
-checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
-                  train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
+checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), with
+                  train.ema_decay best_average.params (the averaged weights of the epoch in which they were best), and
+                  with runtime.keep_every epoch_0010.npz and so on (last.npz as it was after those epochs)
 run.lock          while a process trains the run: its number
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, ContextManager, Dict, List, Optional, Sequence
 
 from ..errors import CheckpointError, ConfigError
@@ -25,8 +27,8 @@ from ..files import sweep, whole_file, write_json, write_text
 from ..locks import HeldError, Lock
 from ..tasks import Task, task_of
 from . import checkpoint
-from .config import read_config, to_yaml
-from .history import History
+from .config import read_config, to_yaml, value_of
+from .history import History, has_stalled
 from .run_environment import environment, tell_threads
 from .run_files import (
     NoEpochError,
@@ -42,6 +44,9 @@ from .run_log import logged_to
 from .settings import Settings
 
 logger = logging.getLogger("fusion")
+
+#: The settings that say how long a run is; they may change when it is resumed.
+LENGTH = ("train.epochs", "train.patience")
 
 
 class RunDirectory:
@@ -117,6 +122,10 @@ class RunDirectory:
         """The averaged weights of the epoch in which they were best."""
         return self.path / "checkpoints" / checkpoint.BEST_AVERAGE
 
+    def kept(self, epoch: int) -> Path:
+        """The checkpoint of an epoch that `runtime.keep_every` has kept."""
+        return self.last.with_name(f"epoch_{epoch:04}{self.last.suffix}")
+
     @classmethod
     def existing(cls, path: Path) -> RunDirectory:
         """The folder of a run that has already started.
@@ -176,7 +185,8 @@ class RunDirectory:
         Parameters
         ----------
         which : str
-            `best`, `last` or `average` (the best averaged weights) of the run, or the path of any other file.
+            `best`, `last` or `average` (the best averaged weights) of the run, the number of an epoch whose checkpoint
+            was kept, or the path of any other file.
 
         Raises
         ------
@@ -184,10 +194,13 @@ class RunDirectory:
             If there is no such file.
         """
         file = {"best": self.best, "last": self.last, "average": self.best_average}.get(which, Path(which))
+        if which.isdecimal() and not file.exists():
+            file = self.kept(int(which))
         if not file.is_file():
             raise CheckpointError(
                 f"{file}: no such file; expected best, last or average of a run that has finished an epoch "
-                "(average: with train.ema_decay), or the path of a .params file or checkpoint"
+                "(average: with train.ema_decay), the number of an epoch that runtime.keep_every has kept, or the path "
+                "of a .params file or checkpoint"
             )
         return file
 
@@ -239,6 +252,19 @@ class RunDirectory:
         sweep(self.path)  # where a report may be written by another process now
         for folder in (self.last.parent, self.pictures):
             sweep(folder, alone=True)
+
+    def keep(self, epoch: int) -> None:
+        """Keep the last checkpoint as that of an epoch, which no later one replaces."""
+        with whole_file(self.kept(epoch)) as aside:
+            copyfile(self.last, aside)
+
+    def keep_length(self, settings: Settings) -> None:
+        """Write how long a resumed run is to be into its config, where that has changed."""
+        before = self.settings()
+        if any(value_of(before, key) != value_of(settings, key) for key in LENGTH):
+            for key in LENGTH:
+                setattr(before.train, key.partition(".")[2], value_of(settings, key))
+            write_text(self.config, seal(to_yaml(before)))
 
     def let_go(self) -> None:
         """Let other processes train this run, if it was held."""
@@ -329,6 +355,19 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
         If it is damaged.
     """
     return read_facts(run.result)
+
+
+def is_finished(result: Dict[str, Any], settings: Settings) -> bool:
+    """Whether a run has had all its epochs, or ended early by `train.patience`.
+
+    Parameters
+    ----------
+    result : dict
+        What its result.json says.
+    settings : Settings
+        Of the run.
+    """
+    return bool(result["epochs"] >= settings.train.epochs) or has_stalled(result, settings.train.patience)
 
 
 def read_evaluations(run: RunDirectory, settings: Optional[Settings] = None) -> History:

@@ -16,6 +16,7 @@ from .config import differing_keys, read_config, to_yaml
 from .configs import WHAT_IT_TAKES, find_config
 from .photo_training import draws_depend_on
 from .run_files import refuse_changed
+from .schedule import FALLING
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -125,21 +126,38 @@ def _resumed(arguments: argparse.Namespace, overrides: List[str]) -> Settings:
         raise ConfigError(
             "--resume continues a run in its folder, with its own settings: leave out --config and --run-dir"
         )
-    from .logbook import RunDirectory
+    from .logbook import LENGTH, RunDirectory
 
     run = RunDirectory.existing(arguments.resume)
     refuse_changed(run.config)
     settings = run.settings(overrides)
     fixed = draws_depend_on(settings)
     differing = differing_keys(run.settings(), settings)
-    changed = [key for key in differing if key in fixed or not key.startswith(RESUMABLE)]
+    changed = [key for key in differing if key in fixed or not key.startswith((*RESUMABLE, *LENGTH))]
+    if "train.epochs" in differing and not changed:
+        _refuse_other_epochs(run, settings)
     if changed:
-        free = ", ".join(key + "*" if key.endswith(".") else key for key in RESUMABLE)
+        free = ", ".join(key + "*" if key.endswith(".") else key for key in (*RESUMABLE, *LENGTH))
         raise ConfigError(
             f"command line: {changed[0]} differs from the run in {run.path}; a resumed run keeps its settings "
             f"(except {free}). To change this setting, start a new run"
         )
     return settings
+
+
+def _refuse_other_epochs(run: RunDirectory, settings: Settings) -> None:
+    """Refuse another number of epochs where the epochs that are done would have been others with it."""
+    reasons = []
+    if settings.schedule.mode in FALLING:
+        reasons.append(f"the learning rate falls over all epochs (schedule.mode={settings.schedule.mode})")
+    if settings.augment.mixup_off_epochs:
+        reasons.append(f"the last {settings.augment.mixup_off_epochs} are without mixup (augment.mixup_off_epochs)")
+    if reasons:
+        raise ConfigError(
+            f"command line: train.epochs={settings.train.epochs} differs from the run in {run.path}, and "
+            f"{' and '.join(reasons)}: what it has trained so far belongs to its own number of epochs. To train on "
+            f"from its weights, start a new run with train.initial_parameters={run.path}"
+        )
 
 
 def _tell_result(run: RunDirectory) -> None:

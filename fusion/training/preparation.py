@@ -14,8 +14,9 @@ from ..tasks import task_of
 from .config import model_keywords
 from .distributed import ALONE, Workers
 from .loading import build_normalisation
+from .optimizers import optimizer_arguments
 from .precision import cast_network
-from .settings import WITH_MOMENTUM, Settings
+from .settings import Settings
 
 _INITIALIZERS = {"xavier": mx.init.Xavier, "msraprelu": mx.init.MSRAPrelu}
 
@@ -43,17 +44,19 @@ def build_network(settings: Settings, classes: int) -> Any:
 def refuse_single_values(net: Any, settings: Settings) -> None:
     """Raise an error if batch norm would be taken over a single value.
 
-    That happens in the global branch of a fusion block, if each device has a batch of one image.
+    That happens in the global branch of a fusion block, if a device takes one image at a time.
 
     Raises
     ------
     ConfigError
         The message names the settings that avoid it.
     """
-    if settings.data.batch_size == 1 and normalises_over_images(net):
+    size, parts = settings.data.batch_size, settings.optimizer.accumulate
+    if size == parts and normalises_over_images(net):
+        of_one = "" if parts == 1 else f", in {parts} parts of one image (optimizer.accumulate)"
         raise ConfigError(
-            "data.batch_size is 1 per device: the batch norm in the global branch of the fusion blocks would "
-            "normalise a single value; its output would be a constant, and the branch would learn nothing. Use a "
+            f"data.batch_size is {size} per device{of_one}: the batch norm in the global branch of the fusion blocks "
+            "would normalise a single value; its output would be a constant, and the branch would learn nothing. Use a "
             "larger data.batch_size, or model.norm=group, or model.norm=none"
         )
 
@@ -114,19 +117,11 @@ def copy_parameters(source: Any, target: Any) -> None:
 
 def build_trainer(net: Any, settings: Settings, workers: Workers = ALONE) -> Any:
     """Build the trainer of a network whose weights are initialised."""
-    optimizer = settings.optimizer
-    if not optimizer.decay_norm_and_bias:
+    if not settings.optimizer.decay_norm_and_bias:
         for name, parameter in net._collect_params_with_prefix().items():
             if name.endswith(_UNDECAYED):
                 parameter.wd_mult = 0.0
-    arguments = {
-        "learning_rate": settings.schedule.lr,
-        "wd": optimizer.weight_decay,
-        "multi_precision": True,  # keep float32 master weights of float16 parameters
-    }
-    if optimizer.name in WITH_MOMENTUM:
-        arguments["momentum"] = optimizer.momentum
-    return workers.trainer(net.collect_params(), optimizer.name, arguments)
+    return workers.trainer(net.collect_params(), settings.optimizer.name, optimizer_arguments(settings))
 
 
 def build_batches(settings: Settings, data: Any, devices: Sequence[Any], shard: Tuple[int, int] = (0, 1)) -> Any:

@@ -11,6 +11,9 @@ import math
 
 from .settings import ScheduleSettings
 
+#: The modes in which the rate of every step depends on the number of epochs.
+FALLING = ("cosine", "poly")
+
 
 def learning_rate(schedule: ScheduleSettings, epochs: int, steps_per_epoch: int, step: int) -> float:
     """The learning rate of a step.

@@ -32,9 +32,10 @@ CIFAR_STD = (0.2023, 0.1994, 0.2010)
 IMAGENET_MEAN = (0.48501961, 0.45795686, 0.40760392)
 IMAGENET_STD = (0.22899216, 0.224, 0.225)
 
-#: The optimizers that have momentum, and all of them.
+#: The optimizers that have momentum, those that have betas, and all of them.
 WITH_MOMENTUM = ("nag", "sgd")
-OPTIMIZERS = (*WITH_MOMENTUM, "adagrad", "adam")
+WITH_BETAS = ("adam", "adamw", "lamb")
+OPTIMIZERS = (*WITH_MOMENTUM, "adagrad", *WITH_BETAS)
 
 DISTRIBUTED = ("none", "dist_sync", "horovod")
 
@@ -192,11 +193,28 @@ class OptimizerSettings:
 
     name: str = setting("nag", "nag is Nesterov's accelerated gradient, sgd is ordinary momentum", choices=OPTIMIZERS)
     momentum: float = setting(0.9, "share of the last step that is added to the next (nag, sgd)", low=0, below=1)
-    weight_decay: float = setting(1e-4, "share of the weights added to their gradient, in every step", low=0)
+    betas: List[float] = setting(
+        [0.9, 0.999], "share of the running means of the gradient and of its square that each step keeps (adam, ...)"
+    )
+    epsilon: Optional[float] = setting(
+        None, "added to the root of the second of them; null is 1e-8, for lamb 1e-6 (adam, adamw, lamb)", above=0
+    )
+    weight_decay: float = setting(
+        1e-4, "share of the weights added to their gradient, in every step; with adamw, taken off them by itself", low=0
+    )
     decay_norm_and_bias: bool = setting(True, "weight decay on biases, gammas and betas too (false: original's no_wd)")
     clip_gradient_norm: float = setting(0.0, "largest length of the gradient of all weights together; 0 is off", low=0)
     lr_factors: List[str] = setting(
         [], "what the learning rate is multiplied by in some layers, such as [classifier=10, features=0.1]"
+    )
+    layer_decay: float = setting(
+        1.0,
+        "what it is multiplied by from each residual block to the one before; the last layer has 1",
+        above=0,
+        high=1,
+    )
+    accumulate: int = setting(
+        1, "parts of a device's batch that go through the network one by one, in less memory, for one step", low=1
     )
 
 
@@ -233,6 +251,7 @@ class TrainSettings:
     freeze: List[str] = setting([], "layers that stay as they are; * is any letters, and classifier the last layer")
     encoder_parameters: Optional[str] = setting(None, "a .params file that the encoder begins from (fpn, unet)")
     seed: int = setting(0, "of the weights, the order of images, crops, mixup and dropout", low=0)
+    patience: int = setting(0, "epochs without a better test figure after which the run ends early; 0 is never", low=0)
     evaluate_every: int = setting(1, "epochs from one evaluation to the next; the last is always evaluated", low=1)
     ema_decay: float = setting(
         0.0, "of a moving average of the weights, which is evaluated as well; 0 is off", low=0, below=1
@@ -270,6 +289,9 @@ class RuntimeSettings:
     log_every: int = setting(100, "batches from one log line to the next where there is no terminal", low=1)
     pictures_every: int = setting(
         0, "segmentation: epochs from one picture of answers to test images to the next; 0 is none", low=0
+    )
+    keep_every: int = setting(
+        0, "epochs from one checkpoint that is kept, besides the last, to the next; 0 is none", low=0
     )
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 

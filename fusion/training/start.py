@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, FrozenSet, Iterator, List, Sequence, Tuple
+from typing import Any, FrozenSet, Iterator, List, Mapping, Sequence, Tuple
 
 from ..compat import mx, nn
 from ..data.identity import Classes
 from ..errors import CheckpointError, ConfigError
+from ..models.depth import layers_above
 from ..models.network import describe_mismatches, learns, mismatches
 from ..models.patterns import CLASSIFIER, names_matching
 from ..models.pretrained import find_weights, list_pretrained
@@ -128,8 +129,10 @@ def weights_of(name: str) -> Path:
 
 
 def hold_layers(net: Any, settings: Settings) -> None:
-    """Freeze what `train.freeze` names, and scale the learning rate of what `optimizer.lr_factors` names.
+    """Freeze what `train.freeze` names, and scale the learning rate of layers.
 
+    The rate falls by `optimizer.layer_decay` from each residual block to the one before, as in Clark et al., "ELECTRA",
+    arXiv 2003.10555, and Bao et al., "BEiT", arXiv 2106.08254. What `optimizer.lr_factors` names has its factor, too.
     A frozen parameter gets no gradient and no weight decay. A batch norm whose scale and centre are frozen uses its
     running statistics in training, too, and they stay as they are.
 
@@ -147,6 +150,8 @@ def hold_layers(net: Any, settings: Settings) -> None:
     """
     own = net._collect_params_with_prefix()
     learning = {name for name, one in own.items() if learns(one)}
+    if settings.optimizer.layer_decay != 1:
+        _decay_by_layer(own, layers_above(net), settings.optimizer.layer_decay)
     for pattern, factor in _factors(settings.optimizer.lr_factors):
         for name in _names(net, "optimizer.lr_factors", [pattern]):
             own[name].lr_mult *= factor
@@ -160,6 +165,13 @@ def hold_layers(net: Any, settings: Settings) -> None:
         raise ConfigError(f"train.freeze={settings.train.freeze}: nothing is left to learn; name fewer layers")
     net.apply(_keep_statistics)
     logger.info("frozen: %s of %s", len(net.frozen), counted(len(learning), "array of weights", "arrays of weights"))
+
+
+def _decay_by_layer(parameters: Mapping[str, Any], above: Mapping[str, int], decay: float) -> None:
+    for name, parameter in parameters.items():
+        parameter.lr_mult *= decay ** above[name]
+    deepest = max(above.values())
+    logger.info("learning rate: in the first layers %.3g of the last one's, in %d steps", decay**deepest, deepest)
 
 
 def _keep_statistics(block: Any) -> None:

@@ -203,6 +203,12 @@ class _ReadOnly(RunDirectory):
     def write_environment(self, settings: Settings) -> None:
         pass
 
+    def keep(self, epoch: int) -> None:
+        pass
+
+    def keep_length(self, settings: Settings) -> None:
+        pass
+
     def write_classes(self, names: Any) -> None:
         pass
 
