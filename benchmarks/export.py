@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -48,13 +48,13 @@ def usual_models() -> list[str]:
     return [name for name in list_models() if family_of(name)[0].startswith("cifar")] + ["aff_resnet50"]
 
 
-def save_random(name: str, file: Path) -> None:
+def save_random(name: str, file: Path, side: Optional[int] = None, **arguments: Any) -> None:
     """Write random weights that give different answers for different images, with usual values in every layer."""
-    net = get_model(name)
+    net = get_model(name, **arguments)
     mx.random.seed(0)
     net.initialize()
     draw = np.random.default_rng(0)
-    images = mx.nd.array(typical(net.input_size, draw))
+    images = mx.nd.array(typical(side or net.input_size, draw))
     net(images[:1])
     within_fusion = tuple(f"{place.name}." for place in fusion_places(net))
     for parameter_name, parameter in net._collect_params_with_prefix().items():
@@ -84,10 +84,12 @@ def forget(block: nn.Block) -> None:
         block._kwargs["momentum"] = 0.0
 
 
-def difference(trained: Trained, output: Path, name: str, with_preprocess: bool) -> str:
+def difference(
+    trained: Trained, output: Path, name: str, with_preprocess: bool = False, torch_python: Optional[str] = None
+) -> str:
     """The largest difference that the export reports, also if it refuses to write the files."""
     try:
-        done = export(trained, output, (name,), None, with_preprocess)
+        done = export(trained, output, (name,), None, with_preprocess, torch_python=torch_python)
     except ExportError as error:
         return re.findall(r"by (\S+) of", str(error))[0] + " (refused)"
     return f"{max(done.differences[name].values()):.1e}"

@@ -178,7 +178,8 @@ def _predict_masks(trained: Trained, files: List[Path], arguments: argparse.Name
         images = describe_masks(answers, arguments.output)
         print(json.dumps({**_source(trained), "images": images, "unreadable": _in_plain_types(unreadable)}))
     else:
-        print(f"{arguments.output}: a mask NAME.png and a picture NAME_overlay.png of each of {len(answers)} images")
+        of_what = "the image" if len(answers) == 1 else f"each of {len(answers)} images"
+        print(f"{arguments.output}: a mask NAME.png and a picture NAME_overlay.png of {of_what}")
     return SOME_UNREADABLE if unreadable else 0
 
 
