@@ -74,7 +74,7 @@ def with_orientation(picture, orientation, form="JPEG"):
     exif[0x0112] = orientation
     stored = Image.fromarray(picture).transpose(_STORING[orientation]) if orientation > 1 else Image.fromarray(picture)
     file = io.BytesIO()
-    options = {"quality": 95, "subsampling": 0} if form == "JPEG" else {}
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(form, {})
     stored.save(file, form, exif=exif.tobytes(), **options)
     return file.getvalue()
 

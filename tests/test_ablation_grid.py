@@ -20,11 +20,13 @@ from PIL import Image
 from run_folders import write_run
 
 from fusion.__main__ import main
-from fusion.ablation import grid as ablation
+from fusion.ablation import running as ablation
+from fusion.ablation.axes import read_axes
 from fusion.ablation.grid import collect, plan_grid, short_name
 from fusion.ablation.report import CellResult, describe, format_table, mean_over_seeds, plus_minus
 from fusion.errors import ConfigError
 from fusion.fuse import list_fusions
+from fusion.machine import Usable
 from fusion.tasks.segmentation.figures import IOU, NIOU
 from fusion.training.history import TIMINGS, read_metrics
 
@@ -41,18 +43,36 @@ def cell_result(fusion="aff", blocks=1, seed=0, last=10.0, best=9.0, epochs=2):
     return CellResult(fusion, blocks, seed, "noise", 1000, epochs, 2, best, last, f"{fusion}{seed}", TASK.headline)
 
 
+class Done:
+    """Stands for the process of a cell that has ended."""
+
+    signals = 0
+
+    def __init__(self, cell, status=0):
+        self.cell, self.status = cell, status
+
+    def send(self, number):
+        raise AssertionError("it has ended")
+
+    def finish(self):
+        pass
+
+    end = finish
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """Cells that leave a run's folder without training; the errors are of the fusion and the seed."""
     done = []
 
-    def train(cell, output):
+    def start(cell, output, environment):
         done.append(cell.path.name)
         if not (cell.path / "config.yaml").exists():
-            error = 10.0 * len(cell.fusion) + cell.seed
+            error = 10.0 * len(cell.fusion or "four") + cell.seed
             write_run(cell.path, cell.config, [error + 2, error], cell.words, data="noise")
+        return Done(cell)
 
-    monkeypatch.setattr(ablation, "_train", train)
+    monkeypatch.setattr(ablation, "_start", start)
     return done
 
 
@@ -104,6 +124,7 @@ def test_all_is_every_fusion(tmp_path, config):
         ({"words": ["train.epoch=1"]}, "no setting is named"),
         ({"words": ["model.r=1000"]}, "r=1000"),
         ({"words": ["model.name=resnet"], "blocks": [1]}, "model.blocks"),
+        ({"seeds": [1, 1]}, "seed is given twice"),
         ({"config": Path("nowhere.yaml")}, "cannot read"),
     ],
 )
@@ -152,24 +173,206 @@ def test_more_seeds_are_added_to_a_grid(tmp_path, trained):
 
 
 def test_table_is_written_after_every_cell(tmp_path, trained, monkeypatch):
-    cells, train = plan(tmp_path), ablation._train
+    cells, start = plan(tmp_path), ablation._start
 
-    def failing(cell, output):
+    def failing(cell, output, environment):
         if cell is cells[2]:
             raise KeyboardInterrupt
-        train(cell, output)
+        return start(cell, output, environment)
 
-    monkeypatch.setattr(ablation, "_train", failing)
+    monkeypatch.setattr(ablation, "_start", failing)
     with pytest.raises(KeyboardInterrupt):
         ablation.run_grid(cells, tmp_path, sys.stdout)
     report = json.loads((tmp_path / "ablation.json").read_text())
     assert [cell["run"] for cell in report["cells"]] == ["add_blocks1_seed0", "aff_blocks1_seed0"]
 
 
-def test_child_that_fails_ends_the_grid_with_its_name(tmp_path):
-    cells = plan(tmp_path, words=[*WORDS, "data.name=image_folder", "data.dir=nowhere"])
-    with pytest.raises(ablation.AblationError, match="add_blocks1_seed0.*status 2"):
+def test_child_that_fails_is_named_at_the_end(tmp_path):
+    cells = plan(tmp_path, words=[*WORDS, "data.name=image_folder", "data.dir=nowhere"], seeds=1)
+    with pytest.raises(ablation.AblationError, match=r"add_blocks1_seed0 \(status 2\).*aff_blocks1_seed0"):
         ablation.run_grid(cells, tmp_path, sys.stdout)
+
+
+def test_cell_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, trained, monkeypatch, capsys):
+    start = ablation._start
+
+    def failing(cell, output, environment):
+        return Done(cell, 2) if cell.path.name == "add_blocks1_seed0" else start(cell, output, environment)
+
+    monkeypatch.setattr(ablation, "_start", failing)
+    words = ["--fusions", "add,aff", "--seeds", "2", "--runs", str(tmp_path), *WORDS]
+    assert main(["ablate", "--config", str(CONFIG), *words]) == 2
+    assert trained == ["aff_blocks1_seed0", "add_blocks1_seed1", "aff_blocks1_seed1"]
+    printed = capsys.readouterr()
+    assert "80.50 ± 0.71" in printed.out  # ASKCFuse has eight letters: 80 and 81
+    assert "add_blocks1_seed0 (status 2): this cell of 4 cells ended with an error" in printed.err
+    assert json.loads((tmp_path / "ablation.json").read_text())["lines"][1]["seeds"] == 1
+
+
+# --- Any settings ----------------------------------------------------------------------------------------------------
+
+
+def vary(folder, *words, seeds=1, fusions=None, overrides=WORDS):
+    axes, single = read_axes(words)
+    return plan_grid(CONFIG, fusions, [None], seeds, folder, [*overrides, *single], axes)
+
+
+def test_every_combination_of_values_is_a_cell_and_names_them(tmp_path):
+    cells = vary(tmp_path, "optimizer.name=nag,adam", "model.r=2,4")
+    assert [cell.path.name for cell in cells] == [
+        "r2_name-nag_seed0",
+        "r4_name-nag_seed0",
+        "r2_name-adam_seed0",
+        "r4_name-adam_seed0",
+    ]
+    assert [(cell.settings.optimizer.name, cell.settings.model.r) for cell in cells] == [
+        *(("nag", 2), ("nag", 4), ("adam", 2), ("adam", 4))
+    ]
+    assert cells[1].varied == (("optimizer.name", "nag"), ("model.r", "4"))
+    assert {cell.settings.train.epochs for cell in cells} == {2}
+
+
+def test_folders_do_not_depend_on_the_order_of_the_options(tmp_path):
+    one = vary(tmp_path, "optimizer.name=nag,adam", "model.r=2,4", fusions=["aff"], seeds=[3, 7])
+    other = vary(tmp_path, "model.r=4,2", "optimizer.name=adam,nag", fusions=["aff"], seeds=[7, 3])
+    assert {cell.path for cell in one} == {cell.path for cell in other}
+    assert one[0].path.name == "aff_blocks1_r2_name-nag_seed3"
+
+
+def test_commas_in_brackets_do_not_separate_values(tmp_path):
+    cells = vary(tmp_path, "schedule.steps=[1,2],[3],[]", overrides=["train.epochs=4", "schedule.warmup_epochs=0"])
+    assert [cell.settings.schedule.steps for cell in cells] == [[1, 2], [3], []]
+    assert len({cell.path for cell in cells}) == 3
+    assert cells[0].path.name == "steps-1+2_seed0"
+
+
+def test_values_that_are_no_names_of_folders_are_told_apart(tmp_path):
+    cells = vary(tmp_path, "train.initial_parameters=a/b,a:b,a b,null")
+    names = [cell.path.name for cell in cells]
+    assert len(set(names)) == 4
+    assert all(cell.path.parent == tmp_path and "/" not in name for cell, name in zip(cells, names))
+
+
+def test_word_with_a_single_value_behind_vary_is_a_setting(tmp_path, trained, capsys):
+    words = ["--vary", "schedule.lr=0.1,0.2", "schedule.warmup_epochs=0", "train.epochs=2", "--seeds", "0,7"]
+    assert main(["ablate", "--config", str(CONFIG), "--runs", str(tmp_path), *words]) == 0
+    assert trained == ["lr0.1_seed0", "lr0.2_seed0", "lr0.1_seed7", "lr0.2_seed7"]
+    lines = list(csv.DictReader((tmp_path / "ablation.csv").open()))
+    assert list(lines[0])[:3] == ["schedule.lr", "parameters", "seeds"]
+    assert {(line["schedule.lr"], line["last_mean"]) for line in lines} == {("0.1", "43.5"), ("0.2", "43.5")}
+    assert "schedule.lr  parameters" in capsys.readouterr().out
+    report = json.loads((tmp_path / "ablation.json").read_text())
+    assert [(cell["schedule.lr"], cell["seed"]) for cell in report["cells"]][2:] == [("0.1", 7), ("0.2", 7)]
+
+
+def test_rows_of_the_picture_are_named_after_what_varies(tmp_path, trained, figures):
+    words = ["--fusions", "add", "--vary", "model.r=2,4", "--runs", str(tmp_path), *WORDS]
+    assert main(["ablate", "--config", str(CONFIG), *words]) == 0
+    labels = [label.get_text() for label in figures[-1].axes[0].get_yticklabels()]
+    assert sorted(labels) == ["add, r 2", "add, r 4"]
+    assert "dotted" not in figures[-1].get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimizer.name"], "expected section.key=one,two"),
+        (["optimizer.name=nag,"], "a value is empty"),
+        (["optimizer.nam=nag,adam"], "did you mean 'optimizer.name'"),
+        (["optimizer.name=nag,adamm"], "did you mean 'adam'"),
+        (["schedule.lr=0.1,1e-1"], "the same value is given twice"),
+        (["schedule.lr=0.1,0.2", "schedule.lr=0.3,0.4"], "varied twice"),
+        (["model.fusion=add,aff"], "use --fusions"),
+        (["train.seed=1,2"], "use --seeds"),
+        (["schedule.lr=0.1,0.2", "schedule.steps=[1,[2"], "expected a list"),
+        (["model.r=2,1000"], "r=1000"),
+        (["schedule.lr=0.1,0.2", "train.epochs=2"], None),
+    ],
+)
+def test_axis_that_is_impossible_is_one_message(tmp_path, trained, capsys, words, message):
+    status = main(["ablate", "--config", str(CONFIG), "--runs", str(tmp_path / "grid"), *WORDS, "--vary", *words])
+    error = capsys.readouterr().err
+    if message is None:
+        assert status == 0
+        return
+    assert status == 2
+    assert message in error
+    assert not trained
+    assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vary", "schedule.lr=0.1,0.2", "--seeds", "x"], "--seeds x"),
+        (["--vary", "schedule.lr=0.1,0.2", "--seeds", "1,1"], "the same seed is given twice"),
+        (["--vary", "schedule.lr=0.1,0.2", "--seeds", "0,-1"], "--seeds 0,-1"),
+        (["--vary", "schedule.lr=0.1,0.2", "--parallel", "0"], "--parallel 0"),
+        (["schedule.lr=0.3", "--vary", "schedule.lr=0.1,0.2"], "the grid sets this by --vary"),
+        ([], "say what to compare"),
+    ],
+)
+def test_options_that_are_impossible_are_one_message(tmp_path, trained, capsys, words, message):
+    assert main(["ablate", "--config", str(CONFIG), "--runs", str(tmp_path / "grid"), *WORDS, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not trained
+
+
+def test_chosen_seed_may_be_a_single_one(tmp_path, trained):
+    words = ["--fusions", "add", "--seeds", "7,", "--runs", str(tmp_path), *WORDS]
+    assert main(["ablate", "--config", str(CONFIG), *words]) == 0
+    assert trained == ["add_blocks1_seed7"]
+
+
+# --- Several at once -------------------------------------------------------------------------------------------------
+
+
+def test_several_cells_share_the_processors():
+    four = Usable(frozenset(range(4)), 4)
+    assert [ablation.threads_of_each(cells, {}, four) for cells in (1, 2, 3, 4, 9)] == [4, 2, 1, 1, 1]
+    assert ablation.threads_of_each(2, {"OMP_NUM_THREADS": "3"}, four) == 3
+
+
+def test_no_more_cells_than_asked_for_run_at_once(tmp_path, monkeypatch):
+    cells, alive, most = plan(tmp_path, seeds=3), [], []
+
+    class Slow(Done):
+        def __init__(self, cell, environment):
+            super().__init__(cell)
+            self.looks = 2 + cell.seed
+            assert environment["OMP_NUM_THREADS"] == "1"  # see conftest.py
+
+        @property
+        def status(self):
+            self.looks -= 1
+            if self.looks > 0:
+                return None
+            if self in alive:
+                alive.remove(self)
+            return 0
+
+        @status.setter
+        def status(self, value):
+            pass
+
+    def start(cell, output, environment):
+        alive.append(Slow(cell, environment))
+        most.append(len(alive))
+        return alive[-1]
+
+    monkeypatch.setattr(ablation, "_start", start)
+    monkeypatch.setattr(ablation, "_LOOK", 0.001)
+    ablation.run_grid(cells, tmp_path, sys.stdout, parallel=4)
+    assert len(most) == 6
+    assert max(most) == 4
+
+
+def test_lines_of_cells_that_run_at_once_begin_with_their_names(tmp_path, capfd):
+    words = [*WORDS, "data.name=image_folder", "data.dir=nowhere"]
+    with pytest.raises(ablation.AblationError, match=r"these 2 of 2 cells"):
+        ablation.run_grid(plan(tmp_path, words=words, seeds=1), tmp_path, sys.stdout, parallel=2)
+    errors = [line for line in capfd.readouterr().err.splitlines() if "nowhere" in line]
+    assert sorted(line.split(": error: ")[0] for line in errors) == ["add_blocks1_seed0", "aff_blocks1_seed0"]
 
 
 # --- The table -------------------------------------------------------------------------------------------------------

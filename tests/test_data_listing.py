@@ -43,7 +43,8 @@ def test_images_below_are_visible_files_with_a_suffix_of_images(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a.jpg", True), ("a.PNG", True), ("._a.jpg", False), (".png", False), ("a.gif", False)]
+    ("name", "expected"),
+    [("a.jpg", True), ("a.PNG", True), ("._a.jpg", False), (".png", False), ("a.gif", True), ("a.avif", False)],
 )
 def test_what_counts_as_an_image(name, expected):
     assert is_image(name) is expected
@@ -79,7 +80,7 @@ def test_other_entries_are_counted(tmp_path, caplog, others, words):
     for name in others:
         (tmp_path / "train" / "a" / name).touch()
     list_files(tmp_path / "train", ("a", "b"), "train")
-    assert f"{words} .jpg/.jpeg/.png, left out" in caplog.text
+    assert f"{words} .jpg/.jpeg/.png/.webp/.bmp/.gif/.tif/.tiff, left out" in caplog.text
 
 
 @pytest.mark.parametrize("name", [b"a\nb", b"a\rb", b"caf\xe9"])

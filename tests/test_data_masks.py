@@ -382,7 +382,7 @@ def test_unknown_values_and_damaged_files_are_counted(folder):
     message = refusal(folder)
     assert "2 of 5 images and masks cannot be used" in message
     assert "masks/scene_1.png: value 200; expected 0 for the background" in message
-    assert "images/scene_3.png: neither JPEG nor PNG" in message
+    assert "images/scene_3.png: no image of a known kind" in message
 
 
 def test_damage_after_the_check_is_told(folder):

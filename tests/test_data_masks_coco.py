@@ -309,7 +309,7 @@ def test_faults_of_the_source_are_told_before_anything_is_written(signs, tmp_pat
     (signs / "val2017" / f"{6:012}.jpg").write_bytes(encoded(smooth(61, 80), ".jpg"))
     assert "is 80x61, and its annotations are of 80x60" in refusal()
     (signs / "val2017" / f"{6:012}.jpg").write_bytes(b"gone")
-    assert "neither JPEG nor PNG; mend it, or unpack" in refusal()
+    assert "no image of a known kind; mend it, or unpack" in refusal()
 
 
 def test_command(signs, tmp_path, capsys):

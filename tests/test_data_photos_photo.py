@@ -50,14 +50,14 @@ def decibels(one, other):
 @pytest.mark.parametrize(
     ("mode", "options", "expected"),
     [
-        ("RGB", {"format": "JPEG"}, Header(20, 30, 3, True)),
-        ("RGB", {"format": "JPEG", "progressive": True}, Header(20, 30, 3, True)),
-        ("L", {"format": "JPEG"}, Header(20, 30, 1, True)),
-        ("CMYK", {"format": "JPEG"}, Header(20, 30, 4, True)),
-        ("RGB", {"format": "PNG"}, Header(20, 30, 3, False)),
-        ("L", {"format": "PNG"}, Header(20, 30, 1, False)),
-        ("RGBA", {"format": "PNG"}, Header(20, 30, 4, False)),
-        ("P", {"format": "PNG"}, Header(20, 30, 3, False)),
+        ("RGB", {"format": "JPEG"}, Header(20, 30, 3, "JPEG")),
+        ("RGB", {"format": "JPEG", "progressive": True}, Header(20, 30, 3, "JPEG")),
+        ("L", {"format": "JPEG"}, Header(20, 30, 1, "JPEG")),
+        ("CMYK", {"format": "JPEG"}, Header(20, 30, 4, "JPEG")),
+        ("RGB", {"format": "PNG"}, Header(20, 30, 3, "PNG")),
+        ("L", {"format": "PNG"}, Header(20, 30, 1, "PNG")),
+        ("RGBA", {"format": "PNG"}, Header(20, 30, 4, "PNG")),
+        ("P", {"format": "PNG"}, Header(20, 30, 3, "PNG")),
     ],
 )
 def test_header_of_each_kind(mode, options, expected):
@@ -76,7 +76,7 @@ def test_header_is_that_of_the_photo_and_not_of_its_thumbnail():
     ("damage", "reason"),
     [
         (lambda data: b"", "empty file"),
-        (lambda data: b"<html>not found</html>", "neither JPEG nor PNG"),
+        (lambda data: b"<html>not found</html>", "no image of a known kind"),
         (lambda data: data[: len(data) // 2], "JPEG without its end"),
         (lambda data: data[:60], "JPEG without a size"),
     ],
@@ -181,10 +181,10 @@ def test_pixels_are_those_of_the_file():
     ("side", "expected"), [(100, 1), (199, 1), (200, 2), (399, 2), (400, 4), (799, 4), (800, 8), (9000, 8)]
 )
 def test_reduction_leaves_at_least_the_wanted_size(side, expected):
-    header = Header(9000, 9000, 3, is_jpeg=True)
+    header = Header(9000, 9000, 3, "JPEG")
     assert reduction_for(header, Box(0, 0, side, 9000), 100, 100) == expected
     assert reduction_for(header, Box(0, 0, 9000, side), 100, 100) == expected
-    assert reduction_for(header._replace(is_jpeg=False), Box(0, 0, side, side), 100, 100) == 1
+    assert reduction_for(header._replace(kind="PNG"), Box(0, 0, side, side), 100, 100) == 1
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 800, 1000), Box(101, 77, 450, 470), Box(255, 501, 544, 499)])

@@ -94,7 +94,7 @@ def test_unreadable_photos_are_left_out_and_told(source, target):
     assert (target / "train.report.txt").read_text().splitlines() == [
         "b/000.JPEG\tleft out: empty file",
         "b/001.JPEG\tleft out: JPEG without its end",
-        "b/002.JPEG\tleft out: neither JPEG nor PNG",
+        "b/002.JPEG\tleft out: no image of a known kind",
         "b/003.JPEG\tCMYK, converted when it is decoded",
         "b/004.JPEG\ta PNG file by another name",
     ]

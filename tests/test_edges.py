@@ -105,7 +105,7 @@ COMMANDS = {
     "train": (["train", "--config", str(QUICKSTART)], "fusion.training.engine.train"),
     "ablate": (
         ["ablate", "--config", str(QUICKSTART), "--fusions", "add", "data.name=digits"],
-        "fusion.ablation.grid._train",
+        "fusion.ablation.running._start",
     ),
 }
 OPTIONS = {"prepare": "--target", "train": "--run-dir", "ablate": "--runs"}

@@ -152,7 +152,7 @@ def test_unreadable_files_are_reported_and_do_not_stop_the_rest(folder, predict)
     status, printed, said = predict(photos / "notes.txt", photos / "a.png", "none.png", "--batch-size", 1)
     assert status == 1
     assert len(printed.splitlines()) == 1 and printed.startswith(str(photos / "a.png"))
-    assert "notes.txt: neither JPEG nor PNG" in said
+    assert "notes.txt: no image of a known kind; expected JPEG, PNG, WebP, BMP, GIF or TIFF" in said
     assert "none.png: No such file or directory; expected" in said
 
 

@@ -1,46 +1,32 @@
-"""A grid of runs over fusions, blocks and seeds: it is planned, trained and summarised here.
+"""A grid of runs over fusions, blocks, any other settings and seeds: it is planned here.
 
-Each cell of the grid is a run in its own folder. A new process trains it, with the same command line as by hand, so
-that the result is the same to the last bit. One process for all cells would carry state of MXNet from one training to
-the next, such as oneDNN's weight layouts and the counters of random draws. A grid that was stopped can be continued:
-finished cells are skipped, and a cell that was interrupted resumes from its checkpoint.
+Each cell of the grid is a run in its own folder. `fusion.ablation.running` trains them. A grid that was stopped can be
+continued: finished cells are skipped, and a cell that was interrupted resumes from its checkpoint.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, TextIO
+from typing import Iterator, List, Optional, Sequence, Set, Tuple, Union
 
-from ..errors import ConfigError, FusionError
+from ..errors import ConfigError
 from ..fuse import find_fusion, fusion_aliases, list_fusions
 from ..models.zoo import model_arguments
-from ..outputs import check_place
-from ..signals import Forwarding
+from ..tasks import task_of
 from ..training.config import differing_keys, read_config
 from ..training.configs import find_config
 from ..training.logbook import RunDirectory, is_finished, read_evaluations, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
 from ..training.run_files import RunError, refuse_changed
-from ..training.settings import Settings
-from .report import CellResult, write_report
-
-logger = logging.getLogger(__name__)
-
-#: Settings that the grid sets; the command line may not set them.
-_GRID_KEYS = ("model.fusion", "model.blocks", "train.seed")
+from ..training.settings import Settings, value_of
+from .axes import OWN_OPTIONS, Axis, folder_part, in_order, refuse_twice, shown_values
+from .report import CellResult
 
 #: A number of classes for checking that a cell's network can be built; the real number is known once data is loaded.
 _SOME_CLASSES = 10
-
-
-class AblationError(FusionError):
-    """Raised if a cell of the grid ends with an error."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +35,11 @@ class Cell:
 
     Attributes
     ----------
-    fusion : str
-        The class name of the fusion block.
+    fusion : str or None
+        The class name of the fusion block; None if the grid leaves that to the config.
     blocks : int or None
-        The number of residual blocks in each stage; None if the model's family has no such argument.
+        The number of residual blocks in each stage; None if the model's family has no such argument, or if the grid
+        has neither fusions nor blocks.
     seed : int
         The seed of the run.
     path : Path
@@ -63,15 +50,18 @@ class Cell:
         The settings on the command line, which replace those of the config.
     settings : Settings
         The settings that result from the config and the words.
+    varied : tuple of (str, str)
+        The other settings that the grid varies, and their values here.
     """
 
-    fusion: str
+    fusion: Optional[str]
     blocks: Optional[int]
     seed: int
     path: Path
     config: Path
     words: List[str]
     settings: Settings
+    varied: Tuple[Tuple[str, str], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -113,56 +103,114 @@ def short_name(fusion: str) -> str:
 
 def plan_grid(
     config: Path,
-    fusions: Sequence[str],
+    fusions: Optional[Sequence[str]],
     blocks: Sequence[Optional[int]],
-    seeds: int,
+    seeds: Union[int, Sequence[int]],
     folder: Path,
     overrides: Sequence[str] = (),
+    axes: Sequence[Axis] = (),
 ) -> List[Cell]:
     """List the cells of a grid, and check each; no training is started.
 
-    The cells are ordered by seed, so that a grid that was stopped has every block for its first seeds.
+    The cells are ordered by seed, so that a grid that was stopped has every other choice for its first seeds.
 
     Parameters
     ----------
     config : Path
         The config of the experiment: a file, or the name of a config that is installed with the package.
-    fusions : sequence of str
-        Names or aliases of fusion blocks; `all` stands for every block.
+    fusions : sequence of str, optional
+        Names or aliases of fusion blocks; `all` stands for every block. None leaves the block to the config.
     blocks : sequence of int or None
         Numbers of residual blocks in each stage; None stands for the number in the config.
-    seeds : int
-        The number of seeds, which are counted from 0.
+    seeds : int or sequence of int
+        How many seeds, which are counted from 0; or the seeds themselves.
     folder : Path
         The folder that contains the folders of the cells.
     overrides : sequence of str
         Words such as `train.epochs=20`, which replace settings of the config.
+    axes : sequence of Axis
+        The other settings that vary.
 
     Raises
     ------
     ConfigError
         If a name, number or setting is impossible in any cell, or if a cell's folder holds a run with other settings.
     """
-    for word in overrides:
-        if word.partition("=")[0] in _GRID_KEYS:
-            raise ConfigError(f"command line, {word!r}: the grid sets this; use --fusions, --blocks and --seeds")
-    if seeds < 1:
-        raise ConfigError(f"--seeds {seeds}: expected the number of runs for each cell, at least 1")
+    _refuse_set_twice(overrides, axes)
+    if fusions is None and not axes:
+        raise ConfigError("say what to compare: --fusions add,aff, or --vary optimizer.name=nag,adam")
+    chosen = _seeds(seeds)
     config = find_config(config)
-    names = _class_names(fusions)
+    names: Sequence[Optional[str]] = _class_names(fusions) if fusions is not None else [None]
     if len(set(blocks)) < len(blocks):
         raise ConfigError(f"--blocks {','.join(map(str, blocks))}: the same number is given twice")
+    choices = list(itertools.product(*(axis.values for axis in axes)))
     cells = []
-    for seed, block, fusion in itertools.product(range(seeds), blocks, names):
-        words = [*overrides, f"model.fusion={short_name(fusion)}", f"train.seed={seed}"]
+    for seed, block, fusion, values in itertools.product(chosen, blocks, names, choices):
+        words = [*overrides, *([f"model.fusion={short_name(fusion)}"] if fusion else []), f"train.seed={seed}"]
         words += [f"model.blocks={block}"] if block is not None else []
+        words += [f"{axis.key}={value}" for axis, value in zip(axes, values)]
         settings = read_config(config, words)
         own_blocks = settings.model.blocks or model_arguments(settings.model.name).get("blocks")
-        place = f"{short_name(fusion)}_blocks{own_blocks}" if own_blocks else short_name(fusion)
-        cells.append(Cell(fusion, own_blocks, seed, folder / f"{place}_seed{seed}", config, words, settings))
+        own_blocks = own_blocks if fusion or block else None
+        place = folder / _folder_name(fusion, own_blocks, axes, settings)
+        cells.append(Cell(fusion, own_blocks, seed, place, config, words, settings, shown_values(axes, settings)))
+    refuse_twice(axes, [cell.settings for cell in cells])
+    _refuse_several_tasks(cells)
+    for cell in _with_other_networks(cells[: len(cells) // len(chosen)]):
+        build_network(cell.settings, _SOME_CLASSES)
     for cell in cells:
-        _check_cell(cell)
+        _refuse_other_run(cell)
     return cells
+
+
+def _refuse_set_twice(overrides: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Refuse settings on the command line that the grid itself sets."""
+    varied = {axis.key for axis in axes}
+    for word in overrides:
+        key = word.partition("=")[0]
+        if key in OWN_OPTIONS:
+            raise ConfigError(f"command line, {word!r}: the grid sets this; use --fusions, --blocks and --seeds")
+        if key in varied:
+            raise ConfigError(f"command line, {word!r}: the grid sets this by --vary; leave one of the two out")
+
+
+def _seeds(seeds: Union[int, Sequence[int]]) -> List[int]:
+    if isinstance(seeds, int):
+        if seeds < 1:
+            raise ConfigError(f"--seeds {seeds}: expected the number of runs for each cell, at least 1")
+        return list(range(seeds))
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {','.join(map(str, seeds))}: the same seed is given twice")
+    return list(seeds)
+
+
+def _folder_name(fusion: Optional[str], blocks: Optional[int], axes: Sequence[Axis], settings: Settings) -> str:
+    keys = in_order([axis.key for axis in axes])
+    parts = [short_name(fusion)] if fusion else []
+    parts += [f"blocks{blocks}"] if blocks else []
+    parts += [folder_part(key, value_of(settings, key), keys) for key in keys]
+    return "_".join([*parts, f"seed{settings.train.seed}"])
+
+
+def _with_other_networks(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """The first cell of each network."""
+    known: Set[str] = set()
+    for cell in cells:
+        network = repr((cell.settings.model, cell.settings.task, cell.settings.data.name))
+        if network not in known:
+            known.add(network)
+            yield cell
+
+
+def _refuse_several_tasks(cells: Sequence[Cell]) -> None:
+    """Refuse a grid whose cells have no figure in common."""
+    titles = list(dict.fromkeys(task_of(cell.settings).title for cell in cells))
+    if len(titles) > 1:
+        raise ConfigError(
+            f"--vary: the cells of this grid have different tasks, {' and '.join(titles)}: one table of "
+            "both would have nothing to compare; use one grid for each"
+        )
 
 
 def _class_names(fusions: Sequence[str]) -> List[str]:
@@ -181,9 +229,7 @@ def _class_names(fusions: Sequence[str]) -> List[str]:
     return names
 
 
-def _check_cell(cell: Cell) -> None:
-    if cell.seed == 0:
-        build_network(cell.settings, _SOME_CLASSES)
+def _refuse_other_run(cell: Cell) -> None:
     run = RunDirectory(cell.path)
     if run.config.is_file() and cell.damage is None:
         found = read_config(run.config)
@@ -195,60 +241,7 @@ def _check_cell(cell: Cell) -> None:
             )
 
 
-# --- Running it ------------------------------------------------------------------------------------------------------
-
-
-def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO) -> None:
-    """Train the cells that are not finished, and write the table again after each cell.
-
-    A cell whose run is damaged is named in a warning and left out.
-
-    Parameters
-    ----------
-    cells : sequence of Cell
-        The cells that `plan_grid` returned.
-    folder : Path
-        The folder to write the table to.
-    output : TextIO
-        The stream that the cells print to.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After Ctrl-C, when the cell that was being trained has saved its checkpoint.
-    AblationError
-        If a cell ends with an error.
-    """
-    check_place(folder, "--runs")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_report(folder, collect(cells))
-    for number, cell in enumerate(cells, start=1):
-        if cell.damage is not None:
-            logger.warning("cell %d of %d, %s: left out: %s", number, len(cells), cell.path.name, cell.damage)
-            continue
-        if cell.finished:
-            logger.info("cell %d of %d, %s: finished already", number, len(cells), cell.path.name)
-            continue
-        logger.info("cell %d of %d, %s: %s", number, len(cells), cell.path.name, " ".join(cell.command))
-        try:
-            _train(cell, output)
-        finally:
-            write_report(folder, collect(cells))
-
-
-def _train(cell: Cell, output: TextIO) -> None:
-    """Train a cell in its own process, and pass signals on to that process."""
-    words = [sys.executable, "-m", "fusion.training", *cell.command]
-    child = subprocess.Popen(words, stdout=output, start_new_session=True)
-    with Forwarding(child) as forwarding:
-        status = child.wait()
-    if forwarding.asked_to_stop:
-        logger.info("to continue the grid, run the same command again")
-        raise KeyboardInterrupt
-    if status != 0:
-        raise AblationError(
-            f"{cell.path}: this cell ended with status {status} (its error is printed above); later cells were not run"
-        )
+# --- Its results -----------------------------------------------------------------------------------------------------
 
 
 def collect(cells: Sequence[Cell]) -> List[CellResult]:
@@ -262,7 +255,7 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
             best, last = (headline.shown(row) for row in (headline.best(rows), rows[-1]))
             results.append(
                 CellResult(
-                    fusion=short_name(cell.fusion),
+                    fusion=short_name(cell.fusion) if cell.fusion else None,
                     blocks=cell.blocks,
                     seed=cell.seed,
                     data=facts["data"],
@@ -272,6 +265,7 @@ def collect(cells: Sequence[Cell]) -> List[CellResult]:
                     best=best,
                     last=last,
                     run=cell.path.name,
+                    varied=cell.varied,
                     figure=headline,
                     beside=tuple((figure, figure.shown(rows[-1])) for figure in history.task.beside),
                 )

@@ -1,4 +1,4 @@
-"""The table and the picture of an ablation: mean and standard deviation over seeds."""
+"""The table of an ablation: mean and standard deviation over seeds, of each choice that the grid has."""
 
 from __future__ import annotations
 
@@ -8,18 +8,62 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..drawing import BLUE, FAINT, GREY, ORANGE, new_figure, plain, save_page
 from ..files import whole_file
 from ..tables import markdown_table, text_table
 from ..tasks.base import Figure
 from ..words import counted
+from .axes import short_key
+
+#: The first columns of a table without a line.
+_COLUMNS = ("fusion", "blocks", "parameters", "seeds")
 
 _NOTE = (
     "{title}{unit}, mean ± standard deviation over seeds (n - 1). last is the last epoch, best is the epoch with the "
     "{direction} {title} on the test set, which is what the published tables have."
 )
+
+
+class Choice(NamedTuple):
+    """What a grid compares: a fusion, a depth and values of other settings, each of which it may leave to the config.
+
+    Attributes
+    ----------
+    fusion : str or None
+        The block's short name.
+    blocks : int or None
+        Residual blocks per stage.
+    varied : tuple of (str, str)
+        Other settings and their values.
+    """
+
+    fusion: Optional[str]
+    blocks: Optional[int]
+    varied: Tuple[Tuple[str, str], ...]
+
+    @property
+    def title(self) -> str:
+        """All of it but the blocks, such as `aff, name adam, r 2`."""
+        keys = [key for key, _ in self.varied]
+        words = [f"{short_key(key, keys)} {value}" for key, value in self.varied]
+        return ", ".join(words if self.fusion is None else [self.fusion, *words])
+
+    def cells(self) -> Dict[str, Any]:
+        """What the grid chose, by name, in the order of the table's columns."""
+        fusion = {} if self.fusion is None else {"fusion": self.fusion}
+        blocks = {} if self.fusion is None and self.blocks is None else {"blocks": self.blocks}
+        return {**fusion, **blocks, **dict(self.varied)}
+
+
+#: What the tables have in a form of their own, or not at all.
+_NOT_A_COLUMN = ("fusion", "blocks", "varied", "figure", "beside")
+
+
+def _own_cells(what: Any) -> Dict[str, Any]:
+    """The fields of a result or of a line that are columns as they are."""
+    names = [key.name for key in dataclasses.fields(what) if key.name not in _NOT_A_COLUMN]
+    return {name: getattr(what, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -28,10 +72,10 @@ class CellResult:
 
     Attributes
     ----------
-    fusion : str
-        The block's short name.
+    fusion : str or None
+        The block's short name; None if the grid leaves it to the config.
     blocks : int or None
-        Residual blocks per stage; None where the family has no such choice.
+        Residual blocks per stage; None where the family has no such choice, or the grid has neither this nor fusions.
     seed : int
         Of the run.
     data : str
@@ -48,9 +92,11 @@ class CellResult:
         The headline figure.
     beside : tuple of (Figure, float)
         Other figures of the last epoch, as they are shown.
+    varied : tuple of (str, str)
+        The other settings that the grid varies, and their values in this run.
     """
 
-    fusion: str
+    fusion: Optional[str]
     blocks: Optional[int]
     seed: int
     data: str
@@ -62,6 +108,12 @@ class CellResult:
     run: str
     figure: Figure
     beside: Tuple[Tuple[Figure, float], ...] = ()
+    varied: Tuple[Tuple[str, str], ...] = ()
+
+    @property
+    def choice(self) -> Choice:
+        """What is compared in it."""
+        return Choice(self.fusion, self.blocks, self.varied)
 
     @property
     def finished(self) -> bool:
@@ -70,17 +122,21 @@ class CellResult:
 
     def cells(self) -> Dict[str, Any]:
         """What it says in plain types, by name."""
-        own = {key.name: getattr(self, key.name) for key in dataclasses.fields(self)[:-2]}
-        return {**own, **{figure.name: value for figure, value in self.beside}, "finished": self.finished}
+        return {
+            **self.choice.cells(),
+            **_own_cells(self),
+            **{figure.name: value for figure, value in self.beside},
+            "finished": self.finished,
+        }
 
 
 @dataclass(frozen=True)
 class Line:
-    """A fusion at a number of blocks, over its seeds.
+    """A choice of the grid, such as a fusion at a number of blocks, over its seeds.
 
     Attributes
     ----------
-    fusion, blocks, parameters
+    fusion, blocks, parameters, varied
         As in `CellResult`.
     seeds : int
         Finished runs.
@@ -92,7 +148,7 @@ class Line:
         Other figures of the last epoch, with mean and deviation.
     """
 
-    fusion: str
+    fusion: Optional[str]
     blocks: Optional[int]
     parameters: int
     seeds: int
@@ -102,36 +158,43 @@ class Line:
     best_sd: Optional[float]
     figure: Figure
     beside: Tuple[Tuple[Figure, float, Optional[float]], ...] = ()
+    varied: Tuple[Tuple[str, str], ...] = ()
+
+    @property
+    def choice(self) -> Choice:
+        """What it is a line of."""
+        return Choice(self.fusion, self.blocks, self.varied)
 
     def cells(self) -> Dict[str, Any]:
         """What it says in plain types, by name."""
-        own = {key.name: getattr(self, key.name) for key in dataclasses.fields(self)[:-2]}
+        own = {**self.choice.cells(), **_own_cells(self)}
         for figure, mean, deviation in self.beside:
             own.update({f"{figure.name}_mean": mean, f"{figure.name}_sd": deviation})
         return own
 
 
 def mean_over_seeds(results: Sequence[CellResult]) -> List[Line]:
-    """One line per fusion and number of blocks, sorted by blocks and then by the last epoch's mean.
+    """One line per choice of the grid, sorted by blocks and then by the last epoch's mean.
 
     Runs that are not finished are left out.
     """
-    groups: Dict[Tuple[Optional[int], str], List[CellResult]] = {}
+    groups: Dict[Choice, List[CellResult]] = {}
     for result in results:
         if result.finished:
-            groups.setdefault((result.blocks, result.fusion), []).append(result)
+            groups.setdefault(result.choice, []).append(result)
     lines = []
-    for (blocks, fusion), group in groups.items():
+    for choice, group in groups.items():
         last, best = [result.last for result in group], [result.best for result in group]
         lines.append(
             Line(
-                *(fusion, blocks, group[0].parameters, len(group)),
+                *(choice.fusion, choice.blocks, group[0].parameters, len(group)),
                 *(statistics.fmean(last), _deviation(last), statistics.fmean(best), _deviation(best)),
                 figure=group[0].figure,
                 beside=_beside(group),
+                varied=choice.varied,
             )
         )
-    return sorted(lines, key=lambda line: (line.blocks or 0, _worse(line.figure, line.last_mean)))
+    return sorted(lines, key=lambda line: (line.blocks or 0, worse(line.figure, line.last_mean)))
 
 
 def _beside(group: Sequence[CellResult]) -> Tuple[Tuple[Figure, float, Optional[float]], ...]:
@@ -142,7 +205,7 @@ def _beside(group: Sequence[CellResult]) -> Tuple[Tuple[Figure, float, Optional[
     return tuple(found)
 
 
-def _worse(figure: Figure, value: float) -> float:
+def worse(figure: Figure, value: float) -> float:
     """A number that is higher the worse a value is."""
     return value if figure.lower_is_better else -value
 
@@ -157,23 +220,27 @@ def plus_minus(mean: float, deviation: Optional[float], decimals: int = 2) -> st
     return shown if deviation is None else f"{shown} ± {deviation:.{decimals}f}"
 
 
-def _unit(figure: Figure) -> str:
+def unit_of(figure: Figure) -> str:
+    """The unit of a figure behind its title, in brackets."""
     return f" ({figure.unit})" if figure.unit else ""
 
 
 def _titles(lines: Sequence[Line]) -> Tuple[str, ...]:
-    known = ("fusion", "blocks", "parameters", "seeds")
     if not lines:
-        return known
-    name = f"{lines[0].figure.title}{_unit(lines[0].figure)}"
-    others = (f"last {figure.title}{_unit(figure)}" for figure, _, _ in lines[0].beside)
-    return (*known, f"last {name}", f"best {name}", *others)
+        return _COLUMNS
+    name = f"{lines[0].figure.title}{unit_of(lines[0].figure)}"
+    others = (f"last {figure.title}{unit_of(figure)}" for figure, _, _ in lines[0].beside)
+    return (*lines[0].choice.cells(), "parameters", "seeds", f"last {name}", f"best {name}", *others)
+
+
+def _left(lines: Sequence[Line]) -> int:
+    """How many columns are aligned at the left: the fusion, and all choices where other settings vary."""
+    return len(lines[0].choice.cells()) if lines and lines[0].varied else 1
 
 
 def _words(line: Line) -> Tuple[str, ...]:
     return (
-        line.fusion,
-        "-" if line.blocks is None else str(line.blocks),
+        *("-" if value is None else str(value) for value in line.choice.cells().values()),
         f"{line.parameters:,}",
         str(line.seeds),
         plus_minus(line.last_mean, line.last_sd, line.figure.decimals),
@@ -185,14 +252,18 @@ def _words(line: Line) -> Tuple[str, ...]:
 def format_table(results: Sequence[CellResult]) -> str:
     """The finished cells as text: above them the data set and the epochs, below them the runs that are not finished."""
     lines = mean_over_seeds(results)
-    table = text_table(_titles(lines), list(map(_words, lines)))
-    return "\n".join([_heading(results), "", table, *_unfinished(results)])
+    table = text_table(_titles(lines), list(map(_words, lines)), _left(lines))
+    return "\n".join([heading(results), "", table, *_unfinished(results)])
 
 
-def _heading(results: Sequence[CellResult]) -> str:
+def heading(results: Sequence[CellResult]) -> str:
+    """The data sets and the numbers of epochs of some runs, above a table or a picture of them."""
     if not results:
         return "No cell has a finished epoch."
-    return f"{results[0].data}, {counted(results[0].epochs_planned, 'epoch')}"
+    data = ", ".join(dict.fromkeys(result.data for result in results))
+    epochs = sorted({result.epochs_planned for result in results})
+    *fewer, most = epochs
+    return f"{data}, {''.join(f'{count:,} or ' for count in fewer)}{counted(most, 'epoch')}"
 
 
 def _unfinished(results: Sequence[CellResult]) -> List[str]:
@@ -202,8 +273,8 @@ def _unfinished(results: Sequence[CellResult]) -> List[str]:
 
 def _markdown(results: Sequence[CellResult]) -> str:
     lines = mean_over_seeds(results)
-    table = markdown_table(_titles(lines), list(map(_words, lines)))
-    return "\n".join([_heading(results), "", table, "", note(results), *_unfinished(results)]) + "\n"
+    table = markdown_table(_titles(lines), list(map(_words, lines)), _left(lines))
+    return "\n".join([heading(results), "", table, "", note(results), *_unfinished(results)]) + "\n"
 
 
 def note(results: Sequence[CellResult]) -> str:
@@ -225,8 +296,8 @@ def describe(results: Sequence[CellResult]) -> Dict[str, Any]:
     }
 
 
-def write_report(folder: Path, results: Sequence[CellResult]) -> None:
-    """Write ablation.json, .csv, .md and .png of the cells so far, each whole or not at all.
+def write_tables(folder: Path, results: Sequence[CellResult]) -> None:
+    """Write ablation.json, .csv and .md of the cells so far, each whole or not at all.
 
     Parameters
     ----------
@@ -239,70 +310,9 @@ def write_report(folder: Path, results: Sequence[CellResult]) -> None:
     with whole_file(folder / "ablation.json") as aside:
         aside.write_text(json.dumps(describe(results), indent=2) + "\n", encoding="utf-8")
     with whole_file(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        names = list(lines[0].cells()) if lines else [key.name for key in dataclasses.fields(Line)[:-2]]
+        names = list(lines[0].cells()) if lines else list(_COLUMNS)
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(line.cells() for line in lines)
     with whole_file(folder / "ablation.md") as aside:
         aside.write_text(_markdown(results), encoding="utf-8")
-    if lines:
-        with whole_file(folder / "ablation.png") as aside:
-            draw_ablation(results, aside)
-
-
-# --- The picture -----------------------------------------------------------------------------------------------------
-
-_PANEL_WIDTH, _NAMES_WIDTH = 2.7, 1.6
-_WIDEST = 14.0
-_LINE_HEIGHT, _REST_HEIGHT = 0.34, 1.5
-
-
-def draw_ablation(results: Sequence[CellResult], path: Path) -> None:
-    """Draw one panel per number of blocks: of each fusion the last figure of every seed, with mean and deviation.
-
-    Parameters
-    ----------
-    results : sequence of CellResult
-        Only finished cells are drawn.
-    path : Path
-        Written in the format that its name ends in.
-    """
-    lines, finished = mean_over_seeds(results), [result for result in results if result.finished]
-    panels = sorted({line.blocks or 0 for line in lines})
-    names = _worst_first(lines)
-    width = min(_WIDEST, max(_NAMES_WIDTH + _PANEL_WIDTH * len(panels), 7))
-    meaning = "grey: seeds; blue: mean ± standard deviation"
-    if "add" in names:
-        meaning += "; dotted: add"
-    height = _REST_HEIGHT + _LINE_HEIGHT * len(names)
-    figure = new_figure(height, f"{_heading(finished)}\n{meaning}", width)
-    for axes, blocks in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels):
-        _draw_panel(axes, names, [line for line in lines if (line.blocks or 0) == blocks], finished)
-        if blocks:
-            axes.set_title(f"{counted(blocks, 'block')} per stage", fontsize=10)
-    save_page(figure, path)
-
-
-def _worst_first(lines: Sequence[Line]) -> List[str]:
-    """Every fusion, the worst first, because the axis starts at the bottom."""
-    found: Dict[str, List[float]] = {}
-    for line in lines:
-        found.setdefault(line.fusion, []).append(_worse(line.figure, line.last_mean))
-    return sorted(found, key=lambda fusion: -statistics.fmean(found[fusion]))
-
-
-def _draw_panel(axes: Any, names: Sequence[str], lines: Sequence[Line], results: Sequence[CellResult]) -> None:
-    for line in lines:
-        height = names.index(line.fusion)
-        seeds = [r.last for r in results if r.fusion == line.fusion and r.blocks == line.blocks]
-        axes.plot(seeds, [height] * len(seeds), "o", color=GREY, markersize=4, alpha=0.7)
-        axes.errorbar(
-            [line.last_mean], [height], xerr=[line.last_sd or 0.0], fmt="D", color=BLUE, ecolor=BLUE, capsize=3
-        )
-    for mean in (line.last_mean for line in lines if line.fusion == "add"):
-        axes.axvline(mean, color=ORANGE, linewidth=1, linestyle=":")
-    axes.set_yticks(range(len(names)))
-    axes.set_yticklabels(list(map(plain, names)))
-    axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlabel(f"last epoch's {lines[0].figure.title}{_unit(lines[0].figure)}")
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)

@@ -20,6 +20,7 @@ from .masks import coco, folder
 __all__ = [
     "IMAGES",
     "MASKS",
+    "MAX_BAD_IMAGES",
     "PHOTOS",
     "DataSet",
     "Description",
@@ -31,6 +32,9 @@ __all__ = [
 ]
 
 SPLITS = ("train", "test")
+
+#: Unreadable training images that are passed over unless `data.max_bad_images` says otherwise.
+MAX_BAD_IMAGES = 10
 
 #: Every data set; another one is a file with its description, and a line here.
 DESCRIPTIONS = {
@@ -61,6 +65,7 @@ _UNSET = {
     "mask_suffix": ".png",
     "ignore": None,
     "mask_mismatch": "error",
+    "max_bad_images": 0,
 }
 
 
@@ -129,6 +134,7 @@ def load_dataset(
     mask_suffix: str = ".png",
     ignore: int | None = None,
     mask_mismatch: str = "error",
+    max_bad_images: int = 0,
 ) -> DataSet:
     """Load one split of a data set by its name.
 
@@ -167,6 +173,8 @@ def load_dataset(
         For masks that are files: the value of pixels that are not counted.
     mask_mismatch : {"error", "resize"}, default "error"
         For masks that are files: what is done to a mask of another size than its image.
+    max_bad_images : int, default 0
+        For "image_folder": how many unreadable training images are passed over.
 
     Returns
     -------
@@ -185,6 +193,7 @@ def load_dataset(
     given: dict[str, Any] = {"root": root, "labels": labels, "url": url, "size": size, "fit": fit, "download": download}
     given.update(source=source, classes=classes, crop_share=crop_share, workers=workers, ignore=ignore)
     given.update(train_split=train_split, test_split=test_split, mask_suffix=mask_suffix, mask_mismatch=mask_mismatch)
+    given.update(max_bad_images=max_bad_images)
     _refuse_meaningless(known, given)
     if known.needs_folder and root is None:
         raise DataError(f"{name} needs the folder of its data; say where with data.dir=PATH")

@@ -1,4 +1,4 @@
-"""A data set as folders of JPEG or PNG files, one folder per class, read into memory.
+"""A data set as folders of image files, one folder per class, read into memory.
 
 The layout is that of ImageNet's training archive, common to most frameworks (e.g. Gluon's `ImageFolderDataset`)::
 
@@ -11,11 +11,9 @@ CIFAR's size are decoded in seconds.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, Sequence
@@ -28,11 +26,13 @@ from ..progress import progress
 from ..words import counted
 from .description import IMAGES, Description
 from .imageset import ImageSet
-from .listing import SHOWN, class_names, list_files, split_folder
+from .listing import SHOWN, check_classes, class_names, list_files, split_folder
 from .photos.header import UPRIGHT, BadPhotoError, Header, read_file, read_header
 from .photos.jpeg import decode_jpeg
+from .photos.kinds import ANY_IMAGE
 from .photos.orientation import turned
 from .photos.photo import middle_box
+from .photos.pillow import opened, strictly
 from .transparency import to_rgb
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG")  # Pillow chooses by content, and some of its other decoders start programs
 _CMYK = 4  # channels
 BATCH = 128  # files that a thread takes at a time
 
@@ -58,7 +57,13 @@ class _Fault:
 
 
 def load(
-    root: str | os.PathLike[str], split: str, size: int = 32, *, fit: str = "exact", workers: int | None = None
+    root: str | os.PathLike[str],
+    split: str,
+    size: int = 32,
+    *,
+    fit: str = "exact",
+    max_bad_images: int = 0,
+    workers: int | None = None,
 ) -> ImageSet:
     """One split of an image folder, with the images in the order of their sorted paths.
 
@@ -77,19 +82,23 @@ def load(
     fit : {"exact", "resize"}, default "exact"
         What to do with an image of another size: "exact" refuses it; "resize" scales its shorter side to `size`
         (Pillow, bilinear) and cuts out the centre.
+    max_bad_images : int, default 0
+        How many unreadable training images are passed over, each with a warning. An unreadable test image is an error:
+        an error rate over the others would be that of another test set.
     workers : int, optional
         Threads that read and decode; by default one per processor.
 
     Returns
     -------
     ImageSet
-        `images` (N, size, size, 3).
+        `images` (N, size, size, 3), without those that were passed over.
 
     Raises
     ------
     DataError
-        If a folder is missing, a class has no training images, a test folder is none of the training classes', or
-        files are unreadable or not of the wanted size: the message gives their number and names the first few.
+        If a folder is missing, a class has no (readable) training images, a test folder is none of the training
+        classes', or more files than that are unreadable, or some are not of the wanted size: the message gives their
+        number and names the first few.
     """
     root = Path(root).expanduser()
     if fit not in _FITS:
@@ -101,12 +110,26 @@ def load(
     paths, labels = list_files(folder, classes, split)
     about = f"{counted(len(paths), 'image')} of {counted(len(classes), 'class', 'classes')}"
     logger.info("%s: %s, %.0f MB", folder, about, len(paths) * 3e-6 * size**2)
-    images = _read_all(folder, paths, size, fit, workers or processors())
-    return ImageSet(images, labels, classes, f"image folder {root.resolve().name}", tuple(paths))
+    images, faults = _read_all(folder, paths, size, fit, workers or processors())
+    title = f"image folder {root.resolve().name}"
+    unreadable = _unreadable(folder, faults, size, len(paths), max_bad_images if split == "train" else 0)
+    if not unreadable:
+        return ImageSet(images, labels, classes, title, tuple(paths))
+    for fault in unreadable:
+        logger.warning("%s: %s; it is passed over", fault.path, _reason(fault))
+    bad = {fault.path for fault in unreadable}
+    kept = np.array([path not in bad for path in paths])
+    check_classes(folder, classes, labels[kept].tolist(), split)
+    return ImageSet(images[kept], labels[kept], classes, title, tuple(path for path in paths if path not in bad))
 
 
-def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers: int) -> np.ndarray:
-    """Decode every file with a pool of threads, which run side by side: Pillow releases Python's lock meanwhile."""
+def _read_all(
+    folder: Path, paths: Sequence[Path], size: int, fit: str, workers: int
+) -> tuple[np.ndarray, list[_Fault]]:
+    """Decode every file with a pool of threads, which run side by side: Pillow releases Python's lock meanwhile.
+
+    The rows of files that could not be used hold anything.
+    """
     images = np.empty((len(paths), size, size, 3), np.uint8)
     faults: list[_Fault] = []
 
@@ -115,12 +138,11 @@ def _read_all(folder: Path, paths: Sequence[Path], size: int, fit: str, workers:
         return len(rows), list(_read_rows(images, paths, rows, _FITS[fit]))
 
     title = str(folder)
-    with _strictly(), ThreadPoolExecutor(workers) as pool, progress(title, len(paths), unit="images") as meter:
+    with strictly(), ThreadPoolExecutor(workers) as pool, progress(title, len(paths), unit="images") as meter:
         for count, new_faults in pool.map(read_batch, range(0, len(paths), BATCH)):
             faults += new_faults
             meter.update(count)
-    _raise_faults(folder, faults, size, len(paths))
-    return images
+    return images, faults
 
 
 def _read_rows(
@@ -134,19 +156,6 @@ def _read_rows(
             yield _Fault(paths[row], error)
 
 
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """Have Pillow refuse a file that was cut off: once GluonCV is imported, Pillow would fill the rest with grey."""
-    from PIL import ImageFile
-
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
 def read_scaled(path: Path, size: int) -> np.ndarray:
     """One image, its shorter side scaled to `size`, then its centre cut out: (size, size, 3) uint8.
 
@@ -156,10 +165,10 @@ def read_scaled(path: Path, size: int) -> np.ndarray:
         If it cannot be read.
     """
     try:
-        with _strictly():
+        with strictly():
             return _read_image(path, size, _resize)
     except Exception as error:  # as in `_read_rows`
-        raise DataError(f"{path}: {_reason(_Fault(path, error))}; expected a JPEG or PNG image") from None
+        raise DataError(f"{path}: {_reason(_Fault(path, error))}; expected {ANY_IMAGE}") from None
 
 
 def _read_image(path: Path, size: int, fit: Callable[[Image, int], Image]) -> np.ndarray:
@@ -180,10 +189,7 @@ def _opened(data: bytes, header: Header) -> Image:
         pixels = decode_jpeg(data, *header.stored_size, colours="RGB")
         if pixels is not None and header.channels != _CMYK:  # which Pillow converts in a way of its own
             return Image.fromarray(pixels)
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"pixels of mode {image.mode!r}, expected 8 bits per channel")  # RGB would clip them
-    return image
+    return opened(data, header)
 
 
 def _shown(image: Image, header: Header) -> Image:
@@ -218,14 +224,15 @@ def _resize(image: Image, size: int) -> Image:
 _FITS: dict[str, Callable[[Image, int], Image]] = {"exact": _exact, "resize": _resize}
 
 
-def _raise_faults(folder: Path, faults: Sequence[_Fault], size: int, total: int) -> None:
-    """Report unreadable files first: their number does not change with the settings."""
+def _unreadable(folder: Path, faults: Sequence[_Fault], size: int, total: int, most: int) -> list[_Fault]:
+    """The unreadable files, if they are not too many; those first: their number does not change with the settings."""
     wrong_size = [fault for fault in faults if isinstance(fault.error, _SizeError)]
     unreadable = [fault for fault in faults if not isinstance(fault.error, _SizeError)]
-    if unreadable:
+    if len(unreadable) > most:
+        allowed, advice = (f", and data.max_bad_images allows {most}", ", or raise it") if most else ("", "")
         raise DataError(
-            f"{folder}: {len(unreadable)} of {counted(total, 'image')} cannot be read: "
-            f"{_first_few(folder, unreadable)}; mend or remove them"
+            f"{folder}: {len(unreadable)} of {counted(total, 'image')} cannot be read{allowed}: "
+            f"{_first_few(folder, unreadable)}; mend or remove them{advice}"
         )
     if wrong_size:
         raise DataError(
@@ -233,6 +240,7 @@ def _raise_faults(folder: Path, faults: Sequence[_Fault], size: int, total: int)
             f"{_first_few(folder, wrong_size)}; "
             f"set data.fit=resize to scale and crop them, or data.size to the size that they have"
         )
+    return unreadable
 
 
 def _first_few(folder: Path, faults: Sequence[_Fault]) -> str:
@@ -247,7 +255,7 @@ def _reason(fault: _Fault) -> str:
     if isinstance(fault.error, BadPhotoError):
         return str(fault.error)
     if isinstance(fault.error, UnidentifiedImageError):
-        return "neither JPEG nor PNG"
+        return "damaged, or of a sort that this Pillow does not read"
     if isinstance(fault.error, OSError) and fault.error.strerror:
         return fault.error.strerror
     return str(fault.error) or type(fault.error).__name__
@@ -258,5 +266,6 @@ DESCRIPTION = Description(
     title="image folder",
     load=load,
     kind=IMAGES,
-    options=("root", "size", "fit"),
+    options=("root", "size", "fit", "max_bad_images"),
+    settings=("data.max_bad_images",),
 )

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 #: The folders that a split may be in; the first that exists is taken.
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "validation")}
-SUFFIXES = (".jpg", ".jpeg", ".png")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SHOWN = 5  # names that a message lists
 
 

@@ -1,4 +1,4 @@
-"""Transparent images are shown on white, by whichever library they are decoded.
+"""Images of any mode as RGB: transparent ones on white, by whichever library they are decoded, and 16 bits as 8.
 
 A transparent pixel still stores a colour, which no viewer shows and which may be anything; a reader that just drops
 the alpha channel would give these hidden colours to the network. White is what most pages show such images on.
@@ -7,6 +7,8 @@ the alpha channel would give these hidden colours to the network. White is what 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterator, Tuple
+
+import numpy as np
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,16 +29,22 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Parameters
     ----------
     image : PIL.Image.Image
-        Of any mode of 8 bits per channel.
+        Of any mode of 8 bits per channel, or of grey levels of 16 bits, of which the upper 8 are kept.
 
     Returns
     -------
     PIL.Image.Image
         Mode "RGB"; where nothing is transparent, the same colours.
+
+    Raises
+    ------
+    ValueError
+        If its pixels have another range.
     """
     from PIL import Image
 
-    if image.mode not in _WITH_ALPHA and "transparency" not in image.info:
+    image = eight_bits(image)
+    if not _has_alpha(image):
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")
     shown = Image.new("RGB", image.size)
@@ -45,13 +53,49 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return shown
 
 
-def bands_on_white(image: Image.Image) -> Iterator[Tuple[int, Image.Image]]:
-    """A transparent image on white from top to bottom, in bands: of a large one each step would be a copy more.
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in _WITH_ALPHA or "transparency" in image.info
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Grey levels of 16 bits as such of 8, of which they keep the upper ones; an image of 8 bits is returned as it is.
+
+    Pillow's own conversion would make all levels from 255 on white. Colours of 16 bits it reads as 8 by itself.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        Of any mode with transparency.
+        As it was opened.
+
+    Raises
+    ------
+    ValueError
+        If its pixels are of 32 bits or fractions: nothing says which of them is white.
+    """
+    from PIL import Image
+
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, tuple) and max(transparent, default=0) > 255:  # the colour of a PNG file of 16 bits
+        image.info["transparency"] = tuple(level >> 8 for level in transparent)
+    if not image.mode.startswith(("I", "F")):
+        return image
+    if not image.mode.startswith("I;16") and (image.mode, image.format) != ("I", "PNG"):  # as older versions name it
+        raise ValueError(f"pixels of mode {image.mode!r}, whose range is not known; expected 8 or 16 bits per channel")
+    levels = np.asarray(image)
+    grey = Image.fromarray((levels >> 8).astype(np.uint8))
+    if transparent is None:
+        return grey
+    alpha = Image.fromarray(np.where(levels == transparent, 0, 255).astype(np.uint8))
+    return Image.merge("LA", (grey, alpha))
+
+
+def bands_on_white(image: Image.Image) -> Iterator[Tuple[int, Image.Image]]:
+    """An image on white from top to bottom, in bands: of a large one each step would be a copy more.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As in `to_rgb`.
 
     Yields
     ------
@@ -60,11 +104,15 @@ def bands_on_white(image: Image.Image) -> Iterator[Tuple[int, Image.Image]]:
     """
     from PIL import Image
 
+    image = eight_bits(image)
     width, height = image.size
-    rows = max(1, _BAND // width)
+    rows, transparent = max(1, _BAND // width), _has_alpha(image)
     for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(height, top + rows))).convert("RGBA")
-        yield top, Image.alpha_composite(Image.new("RGBA", band.size, (255, 255, 255, 255)), band).convert("RGB")
+        band = image.crop((0, top, width, min(height, top + rows)))
+        if transparent:
+            band = band.convert("RGBA")
+            band = Image.alpha_composite(Image.new("RGBA", band.size, (255, 255, 255, 255)), band)
+        yield top, band.convert("RGB")
 
 
 def has_transparency(png: bytes) -> bool:

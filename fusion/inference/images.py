@@ -63,7 +63,7 @@ def find_images(words: Sequence[str]) -> List[Path]:
     Parameters
     ----------
     words : sequence of str
-        Files, whatever their suffix; folders, which are searched for JPEG and PNG files at every depth; patterns such
+        Files, whatever their suffix; folders, which are searched for image files at every depth; patterns such
         as 'photos/**/*.jpg', for shells that leave them as they are. A file that does not exist is returned too, so
         that it is reported with those that cannot be read.
 
@@ -92,7 +92,7 @@ def find_images(words: Sequence[str]) -> List[Path]:
 
 
 def images_in_folder(folder: Path) -> List[Path]:
-    """The JPEG and PNG files in a folder and in the folders within it, sorted, without hidden ones.
+    """The image files in a folder and in the folders within it, sorted, without hidden ones.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from ..data.masks.decoding import read_image
 from ..data.masks.labels import Labels, binary_labels, class_labels
 from ..data.masks.palette import colour_table, paint
 from ..data.photos.header import BadPhotoError, read_file
+from ..data.photos.kinds import ANY_IMAGE
 from ..errors import CheckpointError, ConfigError
 from ..tasks.segmentation.meters import answers
 from ..tasks.segmentation.whole import restored, shown
@@ -92,7 +93,7 @@ def predict_masks(trained: Trained, files: Sequence[Path], folder: Path) -> Iter
     trained : Trained
         A network that answers each pixel.
     files : sequence of Path
-        JPEG or PNG files.
+        Image files.
     folder : Path
         Where the pictures go.
 
@@ -109,7 +110,7 @@ def predict_masks(trained: Trained, files: Sequence[Path], folder: Path) -> Iter
             yield Unreadable(file, f"{file}: cannot be read ({error.strerror or error})")
             continue
         except BadPhotoError as error:
-            yield Unreadable(file, f"{file}: {error}; expected a JPEG or PNG image")
+            yield Unreadable(file, f"{file}: {error}; expected {ANY_IMAGE}")
             continue
         mask = answer_pixels(trained, image)
         write_mask(mask, labels, folder / f"{file.stem}.png")

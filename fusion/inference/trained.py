@@ -16,6 +16,7 @@ from ..data.identity import Classes
 from ..data.image_folder import read_scaled
 from ..data.masks.decoding import read_image
 from ..data.photos.header import BadPhotoError, read_file
+from ..data.photos.kinds import ANY_IMAGE
 from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
@@ -80,7 +81,7 @@ class Preparation:
         Raises
         ------
         DataError
-            If it is not a readable JPEG or PNG file with eight bits per channel.
+            If it is not a readable image file with 8 or 16 bits per channel.
         """
         try:
             if self.whole:
@@ -91,7 +92,7 @@ class Preparation:
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
         except BadPhotoError as error:
-            raise DataError(f"{path}: {error}; expected a JPEG or PNG image") from None
+            raise DataError(f"{path}: {error}; expected {ANY_IMAGE}") from None
 
     @property
     def normalisation(self) -> Normalisation:

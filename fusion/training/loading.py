@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Dict, Optional, Tuple
 
-from ..data import MASKS, DataSet, describe, load_dataset
+from ..data import MASKS, MAX_BAD_IMAGES, DataSet, describe, load_dataset
 from ..data.augment import Normalisation
 from ..data.identity import Classes, match_classes
 from ..tasks import Task, task_of
@@ -34,6 +34,8 @@ def load_split(settings: Settings, split: str) -> DataSet:
     options.update(photo_options(settings), **mask_options(settings))
     if describe(data.name).kind != MASKS:  # there it is the size of training crops, which are cut out later
         options["size"] = data.size
+    if "max_bad_images" in describe(data.name).options:  # photos on disk are read by their batches
+        options["max_bad_images"] = MAX_BAD_IMAGES if data.max_bad_images is None else data.max_bad_images
     return load_dataset(data.name, split, data.dir, **options)
 
 

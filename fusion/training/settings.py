@@ -130,7 +130,7 @@ class DataSettings:
         0.875, "imagenet: side of the test photos' centre crop by their shorter side", above=0, high=1
     )
     max_bad_images: Optional[int] = setting(
-        None, "imagenet: unreadable training photos to skip at most; null is 10 (native: 0)", low=0
+        None, "imagenet, image_folder: unreadable training images to skip at most; null is 10 (native: 0)", low=0
     )
     train_split: str = setting("train", "masks: the list of images to train on, such as trainval")
     test_split: str = setting("test", "masks: the list of images to test on; without a list test it is val")

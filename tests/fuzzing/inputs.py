@@ -20,7 +20,7 @@ KINDS: Dict[str, Tuple[str, ...]] = {
     "graphs": ("*-symbol.json", "*-symbol.json", "*.params"),
     "checkpoints": ("*.npz",),
     "records": ("*.rec", "*.rec", "*.idx"),
-    "photos": ("*.JPEG", "*.jpg", "*.png"),
+    "photos": ("*.JPEG", "*.jpg", "*.png", "*.webp", "*.bmp", "*.gif", "*.tif"),
     "archives": ("*.tar", "*.tar.gz", "*.bin"),
     "yaml": ("*.yaml", "*.words"),
     "runs": ("*.yaml", "*.json", "*.csv", "*.txt"),

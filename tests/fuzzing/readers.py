@@ -139,6 +139,13 @@ def read_small_images(folder: Path) -> None:
         image_folder.load(folder, split, SIZE, workers=1)
 
 
+def read_rarer_images(folder: Path) -> None:
+    """Folders as photos, and then as images that are held in memory."""
+    with suppress(FusionError):
+        read_photos(folder)
+    read_small_images(folder)
+
+
 def read_masks(folder: Path) -> None:
     """A folder of images with masks."""
     _read_each(folder / "images", [Preparation(SIZE, 1.0, (0,) * 3, (1,) * 3, photos=False, whole=True)])

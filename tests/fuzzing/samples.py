@@ -9,11 +9,12 @@ import shutil
 import tarfile
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Mapping, NamedTuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Tuple
 
 import numpy as np
 from masks import annotation, box, make_coco, make_folder
 from photos import encoded, make_folders, smooth, write_records
+from PIL import Image
 from run_folders import write_run
 
 from fusion.compat import mx, nn
@@ -128,6 +129,35 @@ def _small_images(folder: Path) -> None:
             (folder / split / name).mkdir(parents=True)
             for suffix in (".jpg", ".png"):
                 (folder / split / name / f"0{suffix}").write_bytes(encoded(smooth(SIZE, SIZE, number), suffix))
+
+
+#: The formats that Pillow decodes, with files of more than one sort each.
+_RARER: Dict[str, Tuple[Dict[str, Any], ...]] = {
+    "webp": ({"lossless": True}, {"quality": 80}),
+    "bmp": ({},),
+    "gif": ({}, {"transparency": 0}),
+    "tif": ({}, {"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}),
+}
+
+
+def _rarer_images(folder: Path) -> None:
+    """One class with a file of each sort, some with an orientation, and 16 bits; and another class."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (folder / split / name).mkdir(parents=True)
+        (folder / split / "b" / "0.png").write_bytes(encoded(smooth(SIZE, SIZE)))
+        for suffix, sorts in _RARER.items():
+            for number, options in enumerate(sorts):
+                image = Image.fromarray(smooth(SIZE, SIZE, number))
+                more = {"exif": exif.tobytes()} if suffix == "webp" and number else {}
+                more = {"exif": exif} if suffix == "tif" and number else more
+                image = image.quantize(16) if suffix == "gif" else image
+                image.save(folder / split / "a" / f"{number}.{suffix}", **options, **more)
+        levels = np.linspace(0, 65535, SIZE * SIZE).astype(np.uint16).reshape(SIZE, SIZE)
+        Image.fromarray(levels).save(folder / split / "a" / "9.tif")
+        Image.fromarray(levels).save(folder / split / "a" / "9.png", transparency=levels[3, 3].item())
 
 
 def _masked(classes: bool, folder: Path) -> None:
@@ -258,6 +288,7 @@ SAMPLES: Dict[str, Dict[str, Sample]] = {
     "photos": {
         "photos": Sample(_photos, readers.read_photos),
         "small": Sample(_small_images, readers.read_small_images),
+        "rarer": Sample(_rarer_images, readers.read_rarer_images),
         "masks": Sample(partial(_masked, True), readers.read_masks),
     },
     "archives": {

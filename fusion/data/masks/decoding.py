@@ -9,6 +9,7 @@ import numpy as np
 
 from ..photos.decoding import decode_shown, opencv
 from ..photos.header import BadPhotoError, read_header
+from ..photos.kinds import TITLES
 from ..photos.orientation import turned
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _BITS, _COLOUR_TYPE, _GREY = 24, 25, 0
 
 
 def read_image(data: bytes) -> np.ndarray:
-    """The pixels of a JPEG or PNG file of any mode, what is transparent on white: see `fusion.data.photos.decoding`.
+    """The pixels of an image file of any mode, what is transparent on white: see `fusion.data.photos.decoding`.
 
     Parameters
     ----------
@@ -61,8 +62,9 @@ def read_mask(data: bytes) -> np.ndarray:
     from PIL import Image
 
     header = read_header(data)
-    if header.is_jpeg:
-        raise BadPhotoError("a JPEG file, which does not keep the values of a mask; expected PNG")
+    if header.kind != "PNG":
+        reason = ", which does not keep the values of a mask" if header.is_jpeg else ""
+        raise BadPhotoError(f"a {TITLES[header.kind]} file{reason}; expected PNG")
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             image.verify()  # checksums too; once GluonCV is imported, Pillow would fill damaged parts with zeros

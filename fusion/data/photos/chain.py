@@ -28,6 +28,10 @@ _LENGTH = (1 << LENGTH_BITS) - 1
 _PNG_WORDS = np.frombuffer(b"\x89PNG\r\n\x1a\n", "<u4")
 _PNG_WIDTH, _PNG_HEIGHT = 4, 5
 
+#: The first words of WebP, GIF and TIFF files, and the first half of a word of BMP files.
+_OTHER_WORDS = np.frombuffer(b"RIFFGIF8II*\0MM\0*", "<u4")
+_BMP_START = int.from_bytes(b"BM", "little")
+
 
 def check_chain(path: Path, offsets: np.ndarray) -> None:
     """Refuse a .rec file at which MXNet's iterator would end the process.
@@ -43,7 +47,7 @@ def check_chain(path: Path, offsets: np.ndarray) -> None:
     ------
     DataError
         If a record is not where the index or the record before it says, or is no image record, or something follows
-        the last one, or a PNG photo has more than `MOST_PIXELS` pixels.
+        the last one, or a photo is a PNG of more than `MOST_PIXELS` pixels, or neither JPEG nor PNG.
     """
     if _is_believed(path):
         return
@@ -99,7 +103,7 @@ def _follow(path: Path, words: np.ndarray, start: int, end: int) -> None:
 
 
 def _refuse_images(path: Path, words: np.ndarray, starts: np.ndarray) -> None:
-    """Refuse records that are too short for an image, and PNG files of too many pixels."""
+    """Refuse records that are too short for an image, PNG files of too many pixels, and other kinds of files."""
     first = starts // _WORD
     word = words[first + 1]
     whole = word >> LENGTH_BITS == WHOLE
@@ -111,6 +115,10 @@ def _refuse_images(path: Path, words: np.ndarray, starts: np.ndarray) -> None:
         raise _fault(path, int(first[short[0]]) * _WORD, "the record there is too short for an image and its label")
     long = length - head >= _WORD * (_PNG_HEIGHT + 1)
     photo = ((FRAME.size + head) // _WORD + first)[long]
+    strange = np.flatnonzero(np.isin(words[photo], _OTHER_WORDS) | (words[photo] & 0xFFFF == _BMP_START))
+    if strange.size:
+        what = "a photo that is neither JPEG nor PNG, which MXNet's reader may not know"
+        raise _fault(path, int(photo[strange[0]]) * _WORD, what)
     png = photo[(words[photo] == _PNG_WORDS[0]) & (words[photo + 1] == _PNG_WORDS[1])]
     width, height = (words[png + place].byteswap().astype(np.float64) for place in (_PNG_WIDTH, _PNG_HEIGHT))
     large = np.flatnonzero(width * height > MOST_PIXELS)

@@ -1,4 +1,4 @@
-"""JPEG and PNG files to pixels: JPEG by TurboJPEG, PNG by OpenCV, which is imported when a photo needs it."""
+"""Image files to pixels: JPEG by TurboJPEG, PNG by OpenCV, which is imported for the first one, others by Pillow."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..transparency import bands_on_white, has_transparency
 from .header import BadPhotoError, Header, read_header
 from .jpeg import decode_jpeg
 from .orientation import turned
+from .pillow import decode_by_pillow
 
 #: Decoding a JPEG at its smallest size finds the same faults as at its full size.
 _CHECK_REDUCTION = 8
@@ -41,7 +42,7 @@ def opencv() -> Any:
 
 
 def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
-    """The pixels of a JPEG or PNG file as they are stored, before they are turned, what is transparent on white.
+    """The pixels of an image file as they are stored, before they are turned, what is transparent on white.
 
     Parameters
     ----------
@@ -63,14 +64,17 @@ def decode(data: bytes, header: Header, reduction: int = 1) -> np.ndarray:
         If it is damaged.
     """
     height, width = (-(-side // reduction) for side in header.stored_size)
-    found = _decode_jpeg(data, header, reduction) if header.is_jpeg else _decode_png(data, header)
+    if header.is_jpeg:
+        found = _decode_jpeg(data, header, reduction)
+    else:
+        found = _decode_png(data, header) if header.kind == "PNG" else decode_by_pillow(data, header)
     if found.shape != (height, width, 3):
         raise BadPhotoError(f"its header says {width}x{height}, and there are {found.shape[1]}x{found.shape[0]} pixels")
     return found
 
 
 def decode_shown(data: bytes) -> np.ndarray:
-    """The pixels of a JPEG or PNG file as they are shown, (H, W, 3) uint8: blue, green, red.
+    """The pixels of an image file as they are shown, (H, W, 3) uint8: blue, green, red.
 
     Raises
     ------

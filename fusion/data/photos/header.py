@@ -1,4 +1,4 @@
-"""What a JPEG or PNG file says before anything is decoded: size, kind, orientation, and whether it is whole.
+"""What an image file says before anything is decoded: size, kind, orientation, and whether it is whole.
 
 Every reader of images begins here, whichever library decodes afterwards, so that all of them refuse the same files:
 
@@ -12,62 +12,43 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple, Union
+from typing import Optional, Union
+
+from .kinds import TITLES, UPRIGHT, BadPhotoError, Header, read_orientation
+from .rarer import first_image, kind_of
+
+__all__ = [
+    "MOST_BYTES",
+    "MOST_PIXELS",
+    "MOST_WEBP_PIXELS",
+    "UPRIGHT",
+    "BadPhotoError",
+    "Header",
+    "read_file",
+    "read_header",
+]
 
 #: The most pixels that are decoded, 89 million: with three bytes each they take a quarter of a GiB, so that each thread
 #: can have a photo. Pillow warns from the same number on. Cameras of 61 megapixels are below it, and the largest photos
 #: of data sets far below.
 MOST_PIXELS = 2**28 // 3
 
+#: The same of WebP, whose decoder takes some twenty bytes for each.
+MOST_WEBP_PIXELS = MOST_PIXELS // 2
+
 #: The most bytes that a file has: no file needs more than its pixels without any compression.
 MOST_BYTES = 2**28
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-
-#: The orientation of a photo that is shown as it is stored. Of others see `fusion.data.photos.orientation`.
-UPRIGHT = 1
 
 _END_OF_JPEG = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that begin with the size
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _EXIF_MARKER, _EXIF = 0xE1, b"Exif\0\0"
-_ORIENTATION_TAG = 0x0112
 
 #: Progressive JPEG files have some ten scans. Each takes time for all pixels, and a small file can have any number.
 _MOST_SCANS = 500
-
-
-class BadPhotoError(Exception):
-    """These bytes are not a whole photo; the message says why."""
-
-
-class Header(NamedTuple):
-    """What the header of a file says of its photo.
-
-    Attributes
-    ----------
-    height, width : int
-        In pixels, as the photo is shown.
-    channels : int
-        1 is grey, 3 colour, 4 CMYK or transparent.
-    is_jpeg : bool
-        Else PNG.
-    orientation : int
-        From 1 to 8, as EXIF numbers them: how the stored pixels are turned and mirrored to be shown. From 5 on rows are
-        stored as columns.
-    """
-
-    height: int
-    width: int
-    channels: int
-    is_jpeg: bool
-    orientation: int = UPRIGHT
-
-    @property
-    def stored_size(self) -> Tuple[int, int]:
-        """Height and width as stored."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_file(path: Union[str, Path]) -> bytes:
@@ -88,7 +69,7 @@ def read_file(path: Union[str, Path]) -> bytes:
 
 
 def read_header(data: bytes) -> Header:
-    """Size, kind and orientation of a JPEG or PNG file, without decoding it.
+    """Size, kind and orientation of an image file, without decoding it; of several images, those of the first.
 
     Parameters
     ----------
@@ -107,11 +88,16 @@ def read_header(data: bytes) -> Header:
     elif data.startswith(PNG):
         found = _png_header(data)
     else:
-        raise BadPhotoError("neither JPEG nor PNG")
-    if found.height * found.width > MOST_PIXELS:
+        kind = kind_of(data)
+        if kind is None:
+            raise BadPhotoError("no image of a known kind")
+        found = first_image(data, kind).header
+    most = MOST_WEBP_PIXELS if found.kind == "WEBP" else MOST_PIXELS
+    if found.height * found.width > most:
+        pixels, title = found.height * found.width, TITLES[found.kind]
+        of_kind = "" if most == MOST_PIXELS else f" of a {title} file"
         raise BadPhotoError(
-            f"{found.width}x{found.height} are {found.height * found.width:,} pixels; expected at most "
-            f"{MOST_PIXELS:,}: scale it down"
+            f"{found.width}x{found.height} are {pixels:,} pixels; expected at most {most:,}{of_kind}: scale it down"
         )
     if found.orientation >= 5:
         return found._replace(height=found.width, width=found.height)
@@ -139,10 +125,10 @@ def _jpeg_header(data: bytes) -> Header:
             end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
             if marker in _FRAMES and position + 10 <= len(data):
                 height, width, channels = struct.unpack_from(">HHB", data, position + 5)
-                found = Header(height, width, channels, is_jpeg=True)
+                found = Header(height, width, channels, "JPEG")
                 progressive = marker & 3 == 2
             elif marker == _EXIF_MARKER and orientation == UPRIGHT and data.startswith(_EXIF, position + 4):
-                orientation = _read_orientation(data[position + 4 + len(_EXIF) : end])
+                orientation = read_orientation(data[position + 4 + len(_EXIF) : end])
             position = end
     if found is None or found.height == 0 or found.width == 0:
         raise BadPhotoError("JPEG without a size")
@@ -166,27 +152,10 @@ def _png_header(data: bytes) -> Header:
             break
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         if chunk == b"eXIf":
-            orientation = _read_orientation(data[position + 8 : end - 4])
+            orientation = read_orientation(data[position + 8 : end - 4])
         position = end
     else:
         raise BadPhotoError("PNG without its end")
     if height == 0 or width == 0:
         raise BadPhotoError("PNG without a size")
-    return Header(height, width, {0: 1, 4: 4, 6: 4}.get(kind, 3), is_jpeg=False, orientation=orientation)
-
-
-def _read_orientation(exif: bytes) -> int:
-    """The orientation of EXIF data from its TIFF header on; upright where there is none, or it makes no sense."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None:
-        return UPRIGHT
-    try:
-        magic, first = struct.unpack_from(f"{order}HI", exif, 2)
-        (count,) = struct.unpack_from(f"{order}H", exif, first)
-        for entry in range(first + 2, first + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
-            if magic == 42 and tag == _ORIENTATION_TAG:
-                return value if 1 <= value <= 8 else UPRIGHT
-    except struct.error:  # entries beyond the end
-        pass
-    return UPRIGHT
+    return Header(height, width, {0: 1, 4: 4, 6: 4}.get(kind, 3), "PNG", orientation)

@@ -28,6 +28,7 @@ from ..listing import SHOWN
 from .chain import LARGEST_JOURNAL
 from .decoding import refuse_damaged
 from .header import MOST_BYTES, UPRIGHT, BadPhotoError
+from .kinds import TITLES
 from .photoset import CLASSES_FILE
 from .sources import Entry, list_parts
 
@@ -147,9 +148,11 @@ def check(entry: Entry) -> Finding:
     remarks = []
     if header.is_jpeg and header.channels == _CMYK:
         remarks.append("CMYK, converted when it is decoded")
-    if not header.is_jpeg and not entry.name.lower().endswith(".png"):
+    if header.kind == "PNG" and not entry.name.lower().endswith(".png"):
         remarks.append("a PNG file by another name")
-    if not header.is_jpeg and header.orientation != UPRIGHT:
+    if header.kind not in ("JPEG", "PNG"):
+        remarks.append(f"a {TITLES[header.kind]} file, which data.pipeline=native may not read")
+    if header.kind == "PNG" and header.orientation != UPRIGHT:
         remarks.append("a PNG file with an EXIF orientation, which data.pipeline=native does not follow")
     return Finding(data, "; ".join(remarks))
 

@@ -20,6 +20,7 @@ from ...words import counted, shortened
 from ..archive import DAMAGED, list_archive
 from ..listing import (
     SHOWN,
+    SUFFIXES,
     check_classes,
     class_names,
     first_with_classes,
@@ -259,4 +260,5 @@ def _unquoted(text: str) -> str:
 
 
 def _stem(name: str) -> str:
-    return re.sub(r"\.(jpe?g|png)$", "", name, flags=re.IGNORECASE)
+    ending = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Tuple
 
-from ...data import describe
+from ...data import MAX_BAD_IMAGES, describe
 from ...data.augment import Augmentation, Normalisation, named_policy
 from ...data.description import IMAGES, PHOTOS
 from ...data.loader import TrainingBatches
@@ -14,9 +14,6 @@ from ...errors import ConfigError
 
 if TYPE_CHECKING:
     from ...training.settings import Settings
-
-#: Unreadable training photos that are passed over unless `data.max_bad_images` says otherwise.
-MAX_BAD_IMAGES = 10
 
 
 def training_batches(
