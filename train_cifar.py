@@ -15,4 +15,4 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a fusion network on 32x32 images."))
+    sys.exit(main("Train a fusion network on 32x32 images.", example="--config configs/quickstart.yaml"))

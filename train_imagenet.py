@@ -14,4 +14,9 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a fusion network on ImageNet or other photos."))
+    sys.exit(
+        main(
+            "Train a fusion network on ImageNet or other photos.",
+            example="--config configs/imagenet_sample.yaml data.dir=PATH",
+        )
+    )

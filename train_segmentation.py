@@ -14,4 +14,9 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a network with fused long skips on images with masks."))
+    sys.exit(
+        main(
+            "Train a network with fused long skips on images with masks.",
+            example="--config configs/segmentation/sirst_small.yaml data.dir=PATH",
+        )
+    )

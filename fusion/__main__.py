@@ -69,7 +69,18 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
     (
         "look at networks, runs and data",
         (
-            Verb("models", ".models.command", "the models and fusion blocks by name", "--json"),
+            Verb(
+                "models",
+                ".models.command",
+                "the models by name or pattern, and the fusion blocks",
+                "aff_* --pretrained",
+            ),
+            Verb(
+                "configs",
+                ".published.configs_command",
+                "the configs that come with the package, and all settings of one",
+                "cifar100_fine_*",
+            ),
             Verb(
                 "summary",
                 ".explain.summary_command",

@@ -48,7 +48,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
+def main(
+    description: str,
+    arguments: Optional[Sequence[str]] = None,
+    example: str = "--config quickstart --run-dir runs/quickstart",
+) -> int:
     """Train a network with the settings given on the command line.
 
     Parameters
@@ -57,13 +61,19 @@ def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
         Shown by --help.
     arguments : sequence of str, optional
         The words of the command line; by default, those of this process.
+    example : str
+        The words after the program's name as a user might write them, for --help.
 
     Returns
     -------
     int
         The exit status: 0 if the run finished, 2 for bad input, 130 if it was interrupted.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"example: {_program()} {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # keeps the example on one line
+    )
     _add_arguments(parser)
     return reported(lambda words: _run(parser.parse_intermixed_args(words)))(arguments)
 
