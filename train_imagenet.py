@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# PYTHON_ARGCOMPLETE_OK
 """Train a fusion network on ImageNet, or on any large set of photos, from class folders or RecordIO files.
 
 write the records  python -m fusion prepare imagenet --source PATH --target RECORDS

@@ -6,9 +6,10 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
+from ..completion import asked_for, complete, compute_nothing
 from ..errors import ConfigError
 from ..outputs import check_place
 from ..words import counted
@@ -75,7 +76,16 @@ def main(
         formatter_class=argparse.RawDescriptionHelpFormatter,  # keeps the example on one line
     )
     _add_arguments(parser)
+    if arguments is None and asked_for():
+        _complete(parser)
     return reported(lambda words: _run(parser.parse_intermixed_args(words)))(arguments)
+
+
+def _complete(parser: argparse.ArgumentParser) -> NoReturn:
+    compute_nothing()
+    from .completers import COMPLETERS  # not at the top: it imports the networks
+
+    complete(parser, COMPLETERS)
 
 
 def _run(arguments: argparse.Namespace) -> int:
