@@ -57,6 +57,8 @@ setup(
         "onnx": ONNX,
         # Writes exports for PyTorch, which itself may be in another interpreter: see docs/deployment.md.
         "torch": ["safetensors>=0.4"],
+        # Completes words in the shell: see docs/design.md.
+        "completion": ["argcomplete>=2"],
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -66,6 +68,9 @@ setup(
             "types-tqdm",
             "types-tabulate",
             "safetensors>=0.4",
+            "argcomplete>=2",
+            "nbclient>=0.6",  # runs examples/tour.ipynb in its test
+            "ipykernel>=6",
             *ONNX,
         ],
     },

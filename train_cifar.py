@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# PYTHON_ARGCOMPLETE_OK
 """Train a fusion network on 32x32 images: CIFAR-10, CIFAR-100, the embedded digits, or an image folder.
 
 one process, CPU   python train_cifar.py --config configs/quickstart.yaml
@@ -15,4 +16,4 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a fusion network on 32x32 images."))
+    sys.exit(main("Train a fusion network on 32x32 images.", example="--config configs/quickstart.yaml"))

@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# PYTHON_ARGCOMPLETE_OK
 """Train a fusion network on ImageNet, or on any large set of photos, from class folders or RecordIO files.
 
 write the records  python -m fusion prepare imagenet --source PATH --target RECORDS
@@ -14,4 +15,9 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a fusion network on ImageNet or other photos."))
+    sys.exit(
+        main(
+            "Train a fusion network on ImageNet or other photos.",
+            example="--config configs/imagenet_sample.yaml data.dir=PATH",
+        )
+    )

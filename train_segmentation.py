@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+# PYTHON_ARGCOMPLETE_OK
 """Train a network with fused long skips on images with masks: small targets, or several classes.
 
 one process, CPU   python train_segmentation.py --config configs/segmentation/sirst_small.yaml data.dir=PATH
@@ -14,4 +15,9 @@ import sys
 from fusion.training import main
 
 if __name__ == "__main__":
-    sys.exit(main("Train a network with fused long skips on images with masks."))
+    sys.exit(
+        main(
+            "Train a network with fused long skips on images with masks.",
+            example="--config configs/segmentation/sirst_small.yaml data.dir=PATH",
+        )
+    )

@@ -9,14 +9,16 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
 
-from .signals import leave_at_ctrl_c
+from .signals import leave_at_ctrl_c, leaves_mxnet_for_later
 
 leave_at_ctrl_c()
 
 # Where MXNet cannot be imported, `python -m fusion doctor` must run all the same and say why. Whoever asks for one of
-# the names below is told then, because their modules import `compat` again.
-with suppress(Exception):
-    from . import compat  # noqa: F401  first: it makes MXNet importable and chooses the number of threads
+# the names below is told then, because their modules import `compat` again. A command of this package imports MXNet
+# only where it needs it, so that `--help` does not wait for it.
+if not leaves_mxnet_for_later():
+    with suppress(Exception):
+        from . import compat  # noqa: F401  first: it makes MXNet importable and chooses the number of threads
 
 if TYPE_CHECKING:
     from .attention import MSCAM

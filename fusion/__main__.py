@@ -1,14 +1,18 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: python -m fusion COMMAND. The commands are listed here; each is a module with `add_command`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from functools import partial
 from importlib import import_module
-from typing import Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from . import __version__
 from .command import parse_in_any_order, reported
+from .completion import asked_for, complete, compute_nothing
 from .errors import nearest
 
 _PROGRAM = "python -m fusion"
@@ -69,7 +73,18 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
     (
         "look at networks, runs and data",
         (
-            Verb("models", ".models.command", "the models and fusion blocks by name", "--json"),
+            Verb(
+                "models",
+                ".models.command",
+                "the models by name or pattern, and the fusion blocks",
+                "aff_* --pretrained",
+            ),
+            Verb(
+                "configs",
+                ".published.configs_command",
+                "the configs that come with the package, and all settings of one",
+                "cifar100_fine_*",
+            ),
             Verb(
                 "summary",
                 ".explain.summary_command",
@@ -245,8 +260,39 @@ def _run(words: Optional[Sequence[str]]) -> int:
     return arguments.run_command(arguments) or 0
 
 
+#: Where the `COMPLETERS` of arguments are, by the arguments' `dest`.
+_COMPLETERS = {
+    **dict.fromkeys(("model", "models", "pattern", "against", "fusions", "arguments"), ".models.completers"),
+    **dict.fromkeys(("config", "settings", "words"), ".training.completers"),
+    "row": ".published.completers",
+}
+
+
+def _complete() -> NoReturn:
+    """Complete the word under the cursor, in a process that a shell has started for that."""
+    compute_nothing()
+    parser = argparse.ArgumentParser(prog=_PROGRAM)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers()
+    written = os.environ.get("COMP_LINE", "").split()
+    for verb in VERBS.values():
+        if verb.name in written:  # the options of the others are not asked for
+            import_module(verb.module, __package__).add_command(commands)
+        else:
+            commands.add_parser(verb.name, help=verb.purpose)
+    complete(parser, {dest: partial(_completed, dest, module) for dest, module in _COMPLETERS.items()})
+
+
+def _completed(dest: str, module: str, written: str) -> Iterable[str]:
+    """What an argument may be. The module is imported only for an argument that is being written."""
+    words: Iterable[str] = import_module(module, __package__).COMPLETERS[dest](written)
+    return words
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run a command; the exit status is 0, 1 where some of many images were left out, or 2 for bad input."""
+    if arguments is None and asked_for():
+        _complete()
     return reported(_run)(arguments)
 
 

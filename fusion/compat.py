@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 from .memory import keep_freed_memory
 from .processors import prepare
 from .relay import role_hidden, serve
+from .signals import leaving_at_ctrl_c
 
 #: The modules of MXNet that read `numpy.bool` also when their functions are called, not only on import.
 _READ_BOOL_LATER = (
@@ -124,7 +125,7 @@ def import_mxnet() -> types.ModuleType:
             warnings.simplefilter("ignore")
             if sys.version_info >= (3, 12):
                 _provide_distutils()
-            with role_hidden() as is_relay:
+            with role_hidden() as is_relay, leaving_at_ctrl_c():
                 mxnet = importlib.import_module("mxnet")
     except ModuleNotFoundError as error:
         if error.name != "mxnet":

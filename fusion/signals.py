@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 #: The exit status that shells use for a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -44,6 +44,31 @@ def _is_own_program() -> bool:
         words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
         return words[words.index(b"-m") + 1].split(b".")[0] == b"fusion"
     return False
+
+
+@contextmanager
+def leaving_at_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C end a command of this package at once, as `leave_at_ctrl_c` does, for as long as an import lasts."""
+    before = signal.getsignal(signal.SIGINT)
+    leave_at_ctrl_c()
+    try:
+        yield
+    finally:
+        if before is not _leave:
+            heed_ctrl_c()
+
+
+def leaves_mxnet_for_later() -> bool:
+    """Whether this process is a command of this package, which imports MXNet where it needs it, through `compat`.
+
+    A program of others may import MXNet itself after this package, which must have made it importable by then; a
+    training script only bears the name of ours unless it lies beside the package. A scheduler or server of a
+    distributed run begins to serve as soon as MXNet is imported, and does nothing else.
+    """
+    if os.environ.get("DMLC_ROLE") in ("scheduler", "server") or not _is_own_program():
+        return False
+    script = Path(sys.argv[0])
+    return script.suffix != ".py" or script.resolve().parent == Path(__file__).resolve().parents[1]
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,23 +55,66 @@ def test_example_of_each_command_can_be_parsed_and_its_help_shows_it(name, capsy
         main([name, "--help"])
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert VERBS[name].example in said
+    assert said.endswith(f"example: python -m fusion {name} {VERBS[name].example}\n")
     for former in ("--picture", "--data-dir", "--data "):
         assert former not in said
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"]])
-def test_overview_loads_no_library_that_draws(words):
-    code = f"""
-import sys
-from fusion.__main__ import main
-try:
-    main({words!r})
-finally:
-    print(sorted({{'matplotlib', 'gluoncv', 'pandas'}} & set(sys.modules)), file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "[]\n")
+SCRIPTS = ["train_cifar.py", "train_imagenet.py", "train_segmentation.py"]
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "-m fusion.training"])
+def test_help_of_a_training_script_has_an_example_that_it_takes(script, tmp_path):
+    program = [sys.executable, *script.split()]
+    if script in SCRIPTS:
+        program[1] = str(ROOT / script)
+    options = {"capture_output": True, "text": True, "cwd": ROOT, "timeout": 120}
+    shown = subprocess.run([*program, "--help"], **options)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    (example,) = re.findall(r"^example: (.+)$", shown.stdout, re.MULTILINE)
+    assert example.startswith(f"python {script} ")
+    words = example[len(f"python {script} ") :].split()
+    done = subprocess.run([*program, *words, "--print-config"], **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("task: ")
+
+
+def imported(words):
+    """The modules that a command imports, and what it prints."""
+    command = [sys.executable, "-X", "importtime", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    lines = [line.rsplit("|", 1) for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {name.strip() for _, name in lines}, done.stdout
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "configs --help", "train --help", "doctor --help"])
+def test_what_needs_no_network_does_not_load_mxnet(words):
+    modules, printed = imported(["-m", "fusion", *words.split()])
+    assert printed
+    assert not modules & {"mxnet", "matplotlib", "gluoncv", "pandas", "cv2", "scipy"}
+
+
+def test_overview_loads_no_library_at_all():
+    modules, printed = imported(["-m", "fusion", "--help"])
+    assert "python -m fusion train" in printed
+    libraries = {"mxnet", "numpy", "matplotlib", "PIL", "cv2", "yaml", "scipy", "tabulate", "jinja2", "tqdm", "gluoncv"}
+    assert not modules & libraries
+    assert "fusion.command" in modules
+
+
+def test_program_of_others_finds_mxnet_importable_after_fusion():
+    code = "import fusion, sys, mxnet; print(mxnet is sys.modules['fusion.compat'].mx)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_script_of_others_by_the_name_of_ours_finds_mxnet_importable(tmp_path):
+    (tmp_path / "train_cifar.py").write_text("import fusion, mxnet\nprint(mxnet.nd.ones(2).sum().asscalar())\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "train_cifar.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (done.stdout, done.stderr) == ("2.0\n", "")
 
 
 def test_mistyped_command_is_named_with_the_nearest(capsys):

@@ -224,8 +224,9 @@ def interrupted(tmp_path, module, *words):
     ("module", "words"),
     [
         ("numpy", ("-m", "fusion", "models")),
-        ("mxnet", ("-m", "fusion.training", "--help")),
-        ("mxnet", (ROOT / "train_cifar.py", "--help")),
+        ("mxnet", ("-m", "fusion", "models")),
+        ("mxnet", ("-m", "fusion.training", "--config", "quickstart")),
+        ("mxnet", (ROOT / "train_cifar.py", "--config", "quickstart")),
         ("fusion.training.main", (ROOT / "train_segmentation.py", "--help")),
         ("fusion.training.logbook", (ROOT / "train_segmentation.py", "--config", ROOT / "configs" / "quickstart.yaml")),
         ("fusion.models.command", ("-m", "fusion", "models")),

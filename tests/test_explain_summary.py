@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 
 import pytest
 
 import fusion
-from fusion import get_model, list_fusions, list_models
+from fusion import get_model, list_fusions, list_models, list_pretrained
 from fusion.__main__ import main
 from fusion.compat import mx, nn
+from fusion.errors import FusionError
 from fusion.explain.summary import BlockSummary, format_table, summarise
 from fusion.models.zoo import FAMILIES
 
@@ -296,6 +298,33 @@ def test_models_and_fusions_are_one_json_object(run):
     assert list(found["fusions"]) == list_fusions()
     assert found["fusions"]["ResGlobLocaforGlobLocaCha"] == ["iaff"]
     assert found["fusions"]["AXYforXY"] == []
+
+
+@pytest.mark.parametrize("pattern", ["aff_*", "*resnet50", "resnet8_cifar1?"])
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_models_by_pattern(run, pattern, pretrained):
+    expected = [name for name in list_models() if fnmatch.fnmatchcase(name, pattern)]
+    weights = [name for name in expected if name in list_pretrained()]
+    words = ["--pretrained"] if pretrained else []
+    if pretrained and not weights:
+        with pytest.raises(FusionError, match=r"'\*resnet50' matches none of the models with weights in the package"):
+            list_models(pattern, pretrained=True)
+        assert "the nearest of" in refusal(run, "models", pattern, *words)
+        return
+    assert list_models(pattern, pretrained=pretrained) == (weights if pretrained else expected)
+    _, printed, said = run("models", pattern, *words)
+    assert [line.split()[0] for line in printed.splitlines()] == (weights if pretrained else expected)
+    assert said == ""
+    found = json.loads(run("models", pattern, *words, "--json")[1])
+    assert list(found["models"]) == (weights if pretrained else expected)
+    assert set(found["pretrained"]) == set(weights)
+
+
+def test_models_with_weights_alone(run):
+    assert {*list_models(pretrained=True)} == {*list_pretrained()}
+    _, printed, _ = run("models", "--pretrained")
+    assert "families" not in printed
+    assert [line.split()[0] for line in printed.splitlines()] == list_models(pretrained=True)
 
 
 def test_models_of_the_list_are_what_they_say(run):

@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 from ..fuse import fusion_aliases
 from ..tables import text_columns
 from .pretrained import Weights, find_weights, list_pretrained
-from .zoo import FAMILIES, MODELS
+from .zoo import FAMILIES, MODELS, list_models
 
 logger = logging.getLogger(__name__)
 
@@ -22,25 +22,32 @@ _FIGURES = {"accuracy": lambda value: f"{100 * value:.2f} %", "iou": lambda valu
 def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `models`."""
     parser = commands.add_parser("models")
+    parser.add_argument("pattern", nargs="?", metavar="PATTERN", help="only models that it matches, such as 'aff_*'")
+    parser.add_argument("--pretrained", action="store_true", help="only models whose weights come with the package")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    names = list_models(arguments.pattern, arguments.pretrained)
     aliases = fusion_aliases()
-    weights = _sound_weights()
+    weights = _sound_weights(names)
     if arguments.json:
-        named = {name: {"family": family, **preset} for name, (family, preset) in MODELS.items()}
+        named = {name: {"family": MODELS[name][0], **MODELS[name][1]} for name in names}
         known = {name: {found.figure: found.value, "data": found.trained_on} for name, found in weights.items()}
         print(json.dumps({"families": list(FAMILIES), "models": named, "fusions": aliases, "pretrained": known}))
-        return
-    _print(aliases, weights)
+    elif arguments.pattern is None and not arguments.pretrained:
+        print(f"families  {', '.join(FAMILIES)}\nmodels\n{_described(names, weights)}")
+        print("fusions")
+        print(text_columns([(name, ", ".join(others)) for name, others in aliases.items()]))
+    elif names:
+        print(_described(names, weights))
 
 
-def _sound_weights() -> Dict[str, Weights]:
-    """The weights that come with the package; those whose files are damaged are told and left out."""
+def _sound_weights(names: Sequence[str]) -> Dict[str, Weights]:
+    """The weights of those models that have some; weights whose files are damaged are told and left out."""
     found = {}
-    for name in list_pretrained():
+    for name in [name for name in list_pretrained() if name in names]:
         try:
             found[name] = find_weights(name)
         except CheckpointError as error:
@@ -48,15 +55,14 @@ def _sound_weights() -> Dict[str, Weights]:
     return found
 
 
-def _print(aliases: Mapping[str, Sequence[str]], weights: Mapping[str, Weights]) -> None:
-    print(f"families  {', '.join(FAMILIES)}")
-    print("models")
-    described = {
-        name: f"{family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
-        for name, (family, preset) in MODELS.items()
-    }
-    for name, found in weights.items():
-        described[name] += f"; weights: {_FIGURES[found.figure](found.value)} on {found.trained_on}"
-    print(text_columns(list(described.items())))
-    print("fusions")
-    print(text_columns([(name, ", ".join(others)) for name, others in aliases.items()]))
+def _described(names: Sequence[str], weights: Mapping[str, Weights]) -> str:
+    """Models by name, each with its family, its arguments and its weights."""
+    lines = []
+    for name in names:
+        family, preset = MODELS[name]
+        words = f"{family}: {', '.join(f'{key}={value}' for key, value in preset.items())}"
+        if name in weights:
+            found = weights[name]
+            words += f"; weights: {_FIGURES[found.figure](found.value)} on {found.trained_on}"
+        lines.append((name, words))
+    return text_columns(lines)

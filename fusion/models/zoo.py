@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple, Type, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from ..compat import mx
 from ..errors import CheckpointError, nearest
 from ..fuse import find_fusion
+from ..lookup import matching
 from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
@@ -200,6 +201,27 @@ def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool
     return find_weights(name if name in fitting else fitting[0]).file
 
 
-def list_models() -> List[str]:
-    """The named models: the sizes of each family with addition, AFF and iAFF, and those of `list_pretrained()`."""
-    return list(MODELS)
+def list_models(pattern: Optional[str] = None, pretrained: bool = False) -> List[str]:
+    """The named models: the sizes of each family with addition, AFF and iAFF, and those of `list_pretrained()`.
+
+    Parameters
+    ----------
+    pattern : str, optional
+        A shell pattern, such as "aff_*": `*` is for any letters, `?` for one. By default, all.
+    pretrained : bool, default False
+        Only those whose weights come with the package.
+
+    Raises
+    ------
+    FusionError
+        If there is none that the pattern matches; the message has the nearest names.
+
+    Examples
+    --------
+    >>> list_models("aff_*", pretrained=True)
+    ['aff_resnet8_cifar10', 'aff_resnet8_digits', 'aff_inception8_cifar10', 'aff_fpn8_sirst']
+    """
+    weights = list_pretrained()
+    if not pretrained:
+        return matching(pattern, MODELS, "models")
+    return matching(pattern, [name for name in MODELS if name in weights], "models with weights in the package")

@@ -6,9 +6,10 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Sequence
 
 from ..command import INTERRUPTED, log_to_terminal, reported
+from ..completion import asked_for, complete, compute_nothing
 from ..errors import ConfigError
 from ..outputs import check_place
 from ..words import counted
@@ -49,7 +50,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
+def main(
+    description: str,
+    arguments: Optional[Sequence[str]] = None,
+    example: str = "--config quickstart --run-dir runs/quickstart",
+) -> int:
     """Train a network with the settings given on the command line.
 
     Parameters
@@ -58,15 +63,30 @@ def main(description: str, arguments: Optional[Sequence[str]] = None) -> int:
         Shown by --help.
     arguments : sequence of str, optional
         The words of the command line; by default, those of this process.
+    example : str
+        The words after the program's name as a user might write them, for --help.
 
     Returns
     -------
     int
         The exit status: 0 if the run finished, 2 for bad input, 130 if it was interrupted.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog=f"example: {_program()} {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # keeps the example on one line
+    )
     _add_arguments(parser)
+    if arguments is None and asked_for():
+        _complete(parser)
     return reported(lambda words: _run(parser.parse_intermixed_args(words)))(arguments)
+
+
+def _complete(parser: argparse.ArgumentParser) -> NoReturn:
+    compute_nothing()
+    from .completers import COMPLETERS  # not at the top: it imports the networks
+
+    complete(parser, COMPLETERS)
 
 
 def _run(arguments: argparse.Namespace) -> int:

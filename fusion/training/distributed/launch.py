@@ -259,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m fusion.launch",
         usage="%(prog)s [-h] [-n WORKERS] [--servers SERVERS] (SCRIPT | -m MODULE) ...",
         description="Train in several processes on this machine (runtime.distributed=dist_sync).",
+        epilog="example: %(prog)s -n 2 train_cifar.py --config quickstart runtime.distributed=dist_sync",
     )
     parser.add_argument("-n", "--workers", type=_positive, default=2, help="number of training processes (default: 2)")
     parser.add_argument(
