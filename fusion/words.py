@@ -28,6 +28,11 @@ def counted(count: int, noun: str, plural: Optional[str] = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def capitalised(text: str) -> str:
+    """Text that begins a sentence; a term that has a capital letter after its first, such as mIoU, stays as it is."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def distinct(titles: Sequence[str], fallbacks: Sequence[str]) -> List[str]:
     """The titles if no two are alike, otherwise the fallbacks; these get numbers if two of them are alike as well."""
     for names in (titles, fallbacks):

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fusion.words import counted, distinct
+from fusion.words import capitalised, counted, distinct
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("top-1 error, in percent", "Top-1 error, in percent"), ("mIoU, mean", "mIoU, mean"), ("IoU", "IoU"), ("", "")],
+)
+def test_sentence_begins_with_a_capital_but_for_terms_that_have_theirs_later(text, expected):
+    assert capitalised(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from ..files import whole_file
 from ..tables import markdown_table, text_table
 from ..tasks.base import Figure
-from ..words import counted
+from ..words import capitalised, counted
 from .axes import short_key
 
 #: The first columns of a table without a line.
@@ -284,7 +284,7 @@ def note(results: Sequence[CellResult]) -> str:
     figure = results[0].figure
     unit = f" in {figure.unit}".replace("%", "percent") if figure.unit else ""
     words = _NOTE.format(title=figure.title, unit=unit, direction="lowest" if figure.lower_is_better else "highest")
-    return words[0].upper() + words[1:]
+    return capitalised(words)
 
 
 def describe(results: Sequence[CellResult]) -> Dict[str, Any]:

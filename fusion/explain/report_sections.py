@@ -17,7 +17,7 @@ from ..training.logbook import is_finished
 from ..training.picture import draw_training_curves
 from ..training.run_files import read_environment
 from ..training.settings import Settings
-from ..words import counted
+from ..words import capitalised, counted
 from .answers import format_pairs
 from .browse_picture import draw_fed_images
 from .confusion_picture import draw_confused_pairs, draw_confusion
@@ -63,8 +63,11 @@ def result_section(known: Known) -> List[Part]:
     best = task.headline.best(known.history.evaluated)
     rows = [("epoch", f"{best['epoch']:.0f}", f"{last['epoch']:.0f}")]
     rows += [(name, value, other) for (name, value), (_, other) in zip(task.epoch_facts(best), task.epoch_facts(last))]
-    note = task.best_note[0].upper() + task.best_note[1:]
-    return [Table(facts), Table(rows, ("", "best epoch", "last epoch")), Paragraph(f"{note}.")]
+    return [
+        Table(facts),
+        Table(rows, ("", "best epoch", "last epoch")),
+        Paragraph(f"{capitalised(task.best_note)}."),
+    ]
 
 
 def published_section(known: Known) -> List[Part]:
@@ -97,8 +100,7 @@ def _beside(row: Row, own: Any) -> List[Part]:
 def curves_section(known: Known) -> List[Part]:
     """The run's own curves."""
     best = known.history.task.headline.best(known.history.evaluated)
-    figure = known.history.task.panel_title
-    figures = f"{figure[0].upper()}{figure[1:]}, loss and learning rate"
+    figures = f"{capitalised(known.history.task.panel_title)}, loss and learning rate"
     words = f"{figures}, epoch by epoch; the best is epoch {best['epoch']:.0f}"
     return [picture(lambda path: draw_training_curves(known.history, known.title, path), words)]
 
