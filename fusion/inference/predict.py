@@ -41,7 +41,12 @@ class Prediction:
 
 
 def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
-    """A network's softmax over its classes.
+    """A network's softmax over its classes: see `log_probabilities`."""
+    return np.exp(log_probabilities(trained, images))
+
+
+def log_probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """The logarithms of a network's softmax over its classes.
 
     Parameters
     ----------
@@ -64,7 +69,7 @@ def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
     logits = trained.net(inputs).asnumpy().astype(np.float64)
     if not np.isfinite(logits).all():
         raise CheckpointError(f"{trained.file}: the network's answers are not finite numbers; its training diverged")
-    return np.exp(log_softmax(logits, axis=-1))
+    return np.asarray(log_softmax(logits, axis=-1))
 
 
 def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[str, float], ...]:
