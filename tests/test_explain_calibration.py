@@ -76,8 +76,8 @@ def test_figures_are_written_and_drawn(tmp_path, figures):
     upper, lower = figures[-1].axes
     bars = [bar.get_height() for bar in upper.containers[0]]
     np.testing.assert_allclose(bars, 100 * found.accuracy[found.counts > 0])
-    tops = [bar.get_y() + bar.get_height() for bar in upper.containers[1]]
-    np.testing.assert_allclose(tops, 100 * found.confidence[found.counts > 0])
+    heights = [line[0][1] for line in upper.collections[0].get_segments()]
+    np.testing.assert_allclose(heights, 100 * found.confidence[found.counts > 0])
     assert sum(bar.get_height() for bar in lower.containers[0]) == pytest.approx(100)
     words = calibration_in_words(own, found)
     assert f"expected error {100 * found.error:.2f} % (15 bins)" in words

@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from ..drawing import BLUE, FAINT, GREY, ORANGE, new_figure, save_page
+from ..drawing import FAINT, GREY, ORANGE, SKY, new_figure, save_page
 from .answers import Answers
 
 #: Bins of the paper's tables.
@@ -125,13 +125,12 @@ def draw_reliability(answers: Answers, found: Calibration, title: str, path: Pat
     left, width = 100 * found.edges[:-1][full], 100 / len(found.counts)
     accuracy, confidence = 100 * found.accuracy[full], 100 * found.confidence[full]
     options = {"width": width, "align": "edge", "edgecolor": "white"}
-    upper.bar(left, accuracy, color=BLUE, label="right answers", **options)
-    gaps = accuracy - confidence
-    upper.bar(left, -gaps, bottom=accuracy, color=ORANGE, alpha=0.35, label="gap to the mean confidence", **options)
+    upper.bar(left, accuracy, color=SKY, label="right answers", **options)
+    upper.hlines(confidence, left, left + width, color=ORANGE, linewidth=2.5, label="mean confidence")
     upper.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1, label="as sure as right")
     upper.set_ylabel("share of right answers (%)")
     upper.set_ylim(0, 100)
-    upper.legend(loc="upper left", frameon=False)
+    upper.legend(loc="upper left", framealpha=0.9)
     lower.bar(left, 100 * found.counts[full] / found.counts.sum(), color=GREY, **options)
     lower.set_ylabel("share of images (%)")
     lower.set_xlabel("how sure the network is of its answer (%)")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
 from ..command import log_to_terminal
+from ..inference.shown_names import add_class_names
 from ..inference.trained import Trained, add_source, from_arguments
 from ..outputs import written_folder
 from ..words import counted
@@ -25,6 +26,7 @@ def add_command(commands: Any) -> None:
     """Give `python -m fusion` its command `confusion`."""
     parser = commands.add_parser("confusion")
     add_source(parser)
+    add_class_names(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     add_output(parser)
     parser.add_argument("settings", nargs="*", metavar="data.key=value", help="where the data is now")

@@ -21,6 +21,7 @@ from ..progress import progress
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
 from .masks import MaskAnswer, predict_masks, refuse_same_names
 from .masks import describe as describe_masks
+from .shown_names import add_class_names
 from .trained import Trained, add_source, from_arguments
 
 
@@ -94,6 +95,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("predict")
     add_images(parser)
     add_source(parser)
+    add_class_names(parser)
     parser.add_argument("--top", type=int, metavar="N", help="classes per image (default: 5)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument(
