@@ -65,7 +65,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
             Verb(
                 "ablate",
                 ".ablation.command",
-                "train a grid of runs over fusions, blocks and seeds, and write one table of them",
+                "train a grid of runs over fusions, blocks, any settings and seeds, and write one table",
                 "--config configs/cifar10_small.yaml --fusions add,aff,iaff --runs runs/ablation",
             ),
         ),
@@ -112,7 +112,7 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
             Verb(
                 "confusion",
                 ".explain.confusion",
-                "which classes a network confuses, with examples",
+                "which classes a network confuses, how good each is, and how true its confidence",
                 "--run runs/quickstart --output confusion",
             ),
             Verb(

@@ -538,6 +538,43 @@ def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
 
 
 @pytest.mark.slow
+def test_cells_at_once_save_themselves_at_ctrl_c_and_have_the_bits_of_one_alone(tmp_path):
+    grid, data = tmp_path / "grid", make_images(tmp_path / "images")
+    words = ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=4", *data]
+    command = ["-m", "fusion", "ablate", "--config", str(CONFIG), "--runs", str(grid), "--parallel", "2"]
+    command += ["runtime.log_every=1", *words, "--vary", "schedule.lr=0.05,0.1", "--seeds", "0,3"]
+    cells = [grid / f"lr{rate}_seed0" for rate in ("0.05", "0.1")]
+    running = start(command)
+    try:
+        deadline = time.monotonic() + 300
+        logs = [cell / "run.log" for cell in cells]
+        while not all(log.exists() and ", batch 1/" in log.read_text() for log in logs) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        output = running.communicate(timeout=120)[0].decode()
+    finally:
+        running.kill()
+    assert running.returncode == 130, output
+    assert "2 cells at once with 1 thread each" in output
+    assert "\nlr0.05_seed0: " in output and "\nlr0.1_seed0: " in output
+    assert not (grid / "lr0.05_seed3").exists()
+    for cell in cells:
+        assert (cell / "checkpoints" / "last.npz").is_file() or (cell / "result.json").is_file()
+
+    again = start(command)
+    output = again.communicate(timeout=600)[0].decode()
+    assert again.returncode == 0, output
+    assert len(json.loads((grid / "ablation.json").read_text())["cells"]) == 4
+
+    by_hand = tmp_path / "by_hand"
+    hand = ["train_cifar.py", "--config", str(CONFIG), "--run-dir", str(by_hand), *words, "schedule.lr=0.1"]
+    assert start([*hand, "train.seed=0"]).wait(300) == 0
+    assert without_timings(cells[1] / "metrics.csv") == without_timings(by_hand / "metrics.csv")
+    best = Path("checkpoints") / "best.params"
+    assert (cells[1] / best).read_bytes() == (by_hand / best).read_bytes()
+
+
+@pytest.mark.slow
 def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
     words = [
         "model.name=cifar_inception",

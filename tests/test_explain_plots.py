@@ -286,7 +286,12 @@ def test_command_writes_matrix_and_pairs(tmp_path, capsys):
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == found["matrix"]
     assert np.trace(found["matrix"]) == 354 and np.sum(found["matrix"]) == 360
     assert sum(pair["count"] for pair in found["pairs"]) <= 6
-    assert {path.name for path in output.iterdir()} == {"confusion.png", "confused_pairs.png", "confusion.csv"}
+    assert {path.name for path in output.iterdir()} == {
+        *("confusion.png", "confused_pairs.png", "confusion.csv", "by_class.csv", "calibration.csv", "calibration.png")
+    }
+    assert found["calibration"]["negative_log_likelihood"] > 0
+    assert sum(each["images"] for each in found["calibration"]["bins"]) == 360
+    assert len(found["by_class"]) == 10
     assert main(words) == 2
     assert "write over them with --force" in capsys.readouterr().err
 

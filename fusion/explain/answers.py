@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..data.imageset import DataSet
 from ..errors import ConfigError
-from ..inference.predict import probabilities
+from ..inference.predict import log_probabilities
 from ..inference.trained import Trained
 from ..progress import progress
 from ..training.config import read_config
 from ..training.settings import Settings
 from ..words import counted
+from .by_class import ClassFigures, figures_by_class
 
 #: How many pairs are shown, and how many images of each.
 PAIRS, EXAMPLES = 6, 8
@@ -35,12 +36,15 @@ class Answers:
         (N,): the probability that the network gives its answer.
     classes : tuple of str
         Names, in label order.
+    losses : ndarray, optional
+        (N,): the negative logarithm of the probability that the network gives the class of each image.
     """
 
     labels: np.ndarray
     answers: np.ndarray
     confidence: np.ndarray
     classes: Tuple[str, ...]
+    losses: Optional[np.ndarray] = None
 
     #: What is counted.
     unit = "images"
@@ -54,6 +58,18 @@ class Answers:
     def error(self) -> float:
         """The share of the images whose answer is not their class."""
         return float(np.mean(self.labels != self.answers))
+
+    @property
+    def mean_loss(self) -> Optional[float]:
+        """The mean negative log-likelihood in nats; None where it was not measured."""
+        return None if self.losses is None else float(np.mean(self.losses))
+
+    def by_class(self) -> List[ClassFigures]:
+        """Precision, recall and F1 of each class, with the mean confidence of its answers."""
+        counts = np.bincount(self.answers, minlength=len(self.classes))
+        sums = np.bincount(self.answers, weights=self.confidence, minlength=len(self.classes))
+        with np.errstate(invalid="ignore"):
+            return figures_by_class(self.matrix(), self.classes, (sums / counts).tolist())
 
     def matrix(self) -> np.ndarray:
         """How many images of each class (rows) got each answer (columns): (classes, classes) int64."""
@@ -117,22 +133,24 @@ def answer_all(trained: Trained, data: DataSet) -> Answers:
         If an image cannot be read, or an answer is not a number.
     """
     labels: List[np.ndarray] = []
-    shares: List[Tuple[np.ndarray, np.ndarray]] = []
+    shares: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     trained.net.hybridize()
     try:
         with progress(f"{trained.model} on {data.title}", len(data), unit="images") as meter:
             for images, own in data.in_order(_BATCH):
-                found = probabilities(trained, images)
-                shares.append((found.argmax(axis=1), found.max(axis=1)))
+                found = log_probabilities(trained, images)
+                losses = -found[np.arange(len(own)), own]
+                shares.append((found.argmax(axis=1), np.exp(found.max(axis=1)), losses))
                 labels.append(own)
                 meter.update(len(own))
     finally:
         trained.net.hybridize(False)
-    answers, confidence = (np.concatenate(parts) for parts in zip(*shares))
+    answers, confidence, losses = (np.concatenate(parts) for parts in zip(*shares))
     # Networks for coarse CIFAR-100 have outputs that belong to no class, and may answer one of these.
     count = max(len(data.classes), int(answers.max()) + 1)
-    names = (*data.classes, *trained.classes[len(data.classes) : count])
-    return Answers(np.concatenate(labels), answers, confidence, names)
+    first = trained.classes[: len(data.classes)] if trained.shown else data.classes
+    names = (*first, *trained.classes[len(data.classes) : count])
+    return Answers(np.concatenate(labels), answers, confidence, names, losses)
 
 
 def images_at(data: DataSet, numbers: Sequence[int]) -> Dict[int, np.ndarray]:

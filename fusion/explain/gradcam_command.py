@@ -13,6 +13,7 @@ from ..command import log_to_terminal
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
+from ..inference.shown_names import add_class_names, as_shown
 from ..inference.trained import Trained, add_source, from_arguments, load_run
 from ..outputs import check_folder, written_folder
 from ..progress import progress
@@ -36,6 +37,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("gradcam")
     add_images(parser)
     add_source(parser)
+    add_class_names(parser)
     add_compare(parser)
     parser.add_argument(
         "--class", dest="wanted", default=PREDICTED, metavar="NAME", help="the class to explain (default: predicted)"
@@ -82,7 +84,7 @@ def _listed(text: str) -> List[Path]:
 def load_all(arguments: argparse.Namespace) -> Dict[str, Trained]:
     """The network of a command and the networks of --compare, by titles that are all different."""
     which = arguments.checkpoint if arguments.checkpoint in ("last", "average") else "best"
-    others = [load_run(path, which, arguments.device) for path in arguments.compare]
+    others = [as_shown(load_run(path, which, arguments.device), arguments) for path in arguments.compare]
     networks = [from_arguments(arguments), *others]
     folders = [network.run.path.resolve().name if network.run else network.file.stem for network in networks]
     return dict(zip(distinct([network.model for network in networks], folders), networks))

@@ -116,6 +116,8 @@ def class_number(trained: Trained, name: str) -> int:
     ConfigError
         If the network has no such class; the message names the nearest ones.
     """
+    if trained.shown and trained.known is not None and name in trained.known.names:
+        return trained.known.names.index(name)
     if name not in trained.classes:
         raise ConfigError(f"--class {name!r}: no such class; {nearest(name, trained.classes)}")
     return trained.classes.index(name)

@@ -16,6 +16,7 @@ from ..tables import text_table
 from ..tasks.segmentation.meters import answers as answers_of
 from ..tasks.segmentation.metrics import confusion_matrix, intersection_and_union, mean_iou
 from ..words import counted
+from .by_class import ClassFigures, figures_by_class
 
 #: Images per batch, where their sizes are the same.
 _BATCH = 8
@@ -65,13 +66,16 @@ class PixelAnswers:
         return f"{name} {value:.4f}, {100 * right:.2f} % of the pixels right on {counted(self.images, 'test image')}"
 
     def table(self) -> str:
-        """A line per class: its pixels, the share that is found, and its IoU."""
-        totals, right = self.counts.sum(axis=1), np.diagonal(self.counts)
+        """A line per class: its pixels, the share that is found, the share of right answers, and its IoU."""
         lines: List[Tuple[str, ...]] = []
-        for place, (name, iou) in enumerate(self.ious.items()):
-            found = f"{100 * right[place] / totals[place]:.2f}" if totals[place] else "–"
-            lines.append((name, f"{totals[place]:,}", found, "–" if np.isnan(iou) else f"{iou:.4f}"))
-        return text_table(("class", "pixels", "found (%)", "IoU"), lines)
+        for each, iou in zip(self.by_class(), self.ious.values()):
+            shares = ("–" if np.isnan(share) else f"{100 * share:.2f}" for share in (each.recall, each.precision))
+            lines.append((each.name, f"{each.total:,}", *shares, "–" if np.isnan(iou) else f"{iou:.4f}"))
+        return text_table(("class", "pixels", "found (%)", "precision (%)", "IoU"), lines)
+
+    def by_class(self) -> List[ClassFigures]:
+        """Precision, recall and F1 of each class."""
+        return figures_by_class(self.counts, self.classes)
 
 
 def answer_all_pixels(trained: Trained, data: Any) -> PixelAnswers:

@@ -21,6 +21,7 @@ from ..progress import progress
 from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_batches, report_unreadable
 from .masks import MaskAnswer, predict_masks, refuse_same_names
 from .masks import describe as describe_masks
+from .shown_names import add_class_names
 from .trained import Trained, add_source, from_arguments
 
 
@@ -41,7 +42,12 @@ class Prediction:
 
 
 def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
-    """A network's softmax over its classes.
+    """A network's softmax over its classes: see `log_probabilities`."""
+    return np.exp(log_probabilities(trained, images))
+
+
+def log_probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """The logarithms of a network's softmax over its classes.
 
     Parameters
     ----------
@@ -64,7 +70,7 @@ def probabilities(trained: Trained, images: np.ndarray) -> np.ndarray:
     logits = trained.net(inputs).asnumpy().astype(np.float64)
     if not np.isfinite(logits).all():
         raise CheckpointError(f"{trained.file}: the network's answers are not finite numbers; its training diverged")
-    return np.exp(log_softmax(logits, axis=-1))
+    return np.asarray(log_softmax(logits, axis=-1))
 
 
 def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[str, float], ...]:
@@ -89,6 +95,7 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser("predict")
     add_images(parser)
     add_source(parser)
+    add_class_names(parser)
     parser.add_argument("--top", type=int, metavar="N", help="classes per image (default: 5)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     parser.add_argument(

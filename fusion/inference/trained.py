@@ -35,6 +35,7 @@ from ..training.preparation import build_network, start_weights
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 from ..training.start import load_initial_parameters
 from ..words import counted
+from .shown_names import as_shown
 
 #: The share of a photo's shorter side that the centre crop of the recipe's test keeps.
 _PHOTO_SHARE = 0.875
@@ -130,6 +131,8 @@ class Trained:
         That run.
     known : Classes, optional
         The classes that it was trained on, by name; None where nothing says which they were.
+    shown : bool
+        Whether `classes` are names that the user wants to see in place of those of `known`.
     """
 
     net: Any
@@ -142,6 +145,7 @@ class Trained:
     settings: Optional[Settings] = None
     run: Optional[RunDirectory] = None
     known: Optional[Classes] = None
+    shown: bool = False
 
     def load_split(self, settings: Settings, split: str) -> DataSet:
         """Load one split of a data set for this network, with labels that are the numbers of its outputs.
@@ -361,13 +365,17 @@ def add_source(parser: argparse.ArgumentParser) -> Any:
 
 
 def from_arguments(arguments: argparse.Namespace) -> Trained:
-    """The network that the options of `add_source` name.
+    """The network that the options of `add_source` name, and of `add_class_names` where a command has that.
 
     Raises
     ------
     FusionError
         If there is no such network.
     """
+    return as_shown(_from_arguments(arguments), arguments)
+
+
+def _from_arguments(arguments: argparse.Namespace) -> Trained:
     if arguments.run is not None:
         return load_run(arguments.run, arguments.checkpoint or "best", arguments.device)
     if arguments.checkpoint is None:
