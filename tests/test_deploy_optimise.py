@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from own_network import own_network
 from PIL import Image
 
 from fusion import MSCAM, get_model
@@ -376,3 +377,26 @@ def test_bad_words_write_nothing(run, tmp_path, capsys, words, message):
     assert main(["optimise", "--run", str(run / "run"), "--output", str(output), *words]) == 2
     assert message in capsys.readouterr().err
     assert not output.exists()
+
+
+# --- Networks of one's own -------------------------------------------------------------------------------------------
+
+
+def test_network_of_one_s_own_is_optimised_with_its_channels():
+    net = own_network()
+    inputs = np.random.default_rng(0).standard_normal((40, 1, 12, 12)).astype(np.float32)
+    found = optimise(net, size=12, channels=1)
+    assert found.rewritten["selections"] == 2
+    assert found.rewritten["batch norms folded"] == 10
+    expected = net(mx.nd.array(inputs)).asnumpy()
+    np.testing.assert_allclose(found(mx.nd.array(inputs)).asnumpy(), expected, rtol=1e-4, atol=1e-4)
+    assert halve(net, size=12, channels=1).rewritten["batch norms folded"] == 10
+    eight = quantise(net, inputs, size=12)(mx.nd.array(inputs)).asnumpy()
+    assert np.abs(eight - expected).max() < 0.2 * np.abs(expected).max()
+
+
+def test_network_that_says_no_size_is_asked_for_it():
+    with pytest.raises(ConfigError, match="Own does not say how large its images are: add size=PIXELS"):
+        optimise(own_network(), channels=1)
+    with pytest.raises(ConfigError, match="Block is no HybridBlock"):
+        optimise(mx.gluon.Block(), size=12)

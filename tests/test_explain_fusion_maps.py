@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from own_network import own_network
 from PIL import Image
 from run_folders import write_network
 
@@ -383,3 +384,30 @@ def test_folder_that_is_there_asks_for_force(folder, tmp_path, maps):
     assert status == 2 and "--force" in said
     assert maps("aff", folder / "photos" / "1.png", "--force")[0] == 0
     assert {path.name[:5] for path in (tmp_path / "out").glob("00*")} == {"001_0", "001_1"}
+
+
+# --- Networks of one's own -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_network_of_one_s_own_has_maps_of_its_blocks(compiled):
+    net = own_network()
+    images = np.random.default_rng(0).standard_normal((2, 1, 12, 12)).astype(np.float32)
+    if compiled:
+        net.hybridize()
+    first, second = fusion_maps(net, images)  # of NumPy, as those of MXNet
+    assert (first.title, second.title) == ("layer first", "layer second")
+    assert (first.mean.shape, second.mean.shape) == ((2, 12, 12), (2, 6, 6))
+    seen = []
+    hook = net.first.fuse.register_forward_hook(lambda _, given, __: seen.append(given))
+    net.hybridize(False)
+    net(mx.nd.array(images))
+    hook.detach()
+    np.testing.assert_allclose(first.mean, net.first.fuse.weights(*seen[0])[0].asnumpy().mean(axis=1), rtol=1e-5)
+    (found,) = weight_distribution(net, [images, images])
+    assert (found.stage, found.total) == (0, 2 * 2 * 8 * (12 * 12 + 6 * 6))
+
+
+def test_network_of_one_s_own_without_weights_is_refused():
+    with pytest.raises(ConfigError, match="the network fuses by DirectAdd, which has no weight to show"):
+        fusion_maps(own_network(fusion="add"), np.zeros((1, 1, 12, 12), np.float32))

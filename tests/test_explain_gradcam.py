@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from own_network import own_network
 from PIL import Image
 from run_folders import write_network
 
@@ -388,3 +389,18 @@ def test_sheet_says_what_another_class_s_network_answers(folder, tmp_path):
     other = next(name for name in CLASSES if name != answer)
     ((look,),) = look_at(trained, picture, ["stage3"], other)
     assert look.caption.startswith(f"{other}: ") and f"({answer})" in look.caption
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_network_of_one_s_own_is_looked_into_by_the_names_of_its_blocks(compiled):
+    net = own_network()
+    images = np.random.default_rng(0).standard_normal((2, 1, 12, 12)).astype(np.float32)
+    if compiled:
+        net.hybridize()
+    heat = grad_cam(net, images, "second", classes=[1, 4])
+    assert heat.shape == (2, 6, 6)
+    maps = net.second(net.pool(net.first(net.stem(mx.nd.array(images))))).asnumpy()
+    weights = net.head.weight.data().asnumpy()[[1, 4]] / 36  # of each channel's mean over 6x6 pixels
+    np.testing.assert_allclose(heat, np.maximum(np.einsum("bc,bchw->bhw", weights, maps), 0), rtol=1e-4, atol=1e-6)
+    with pytest.raises(ConfigError, match="no layer is named 'stage1'"):
+        grad_cam(net, images, "stage1")

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..compat import mx
+from ..compat import HybridBlock, mx
 from ..errors import CheckpointError, ConfigError, DataError, ExportError
 from ..inference.trained import Trained
 from ..native_log import without_native_log
@@ -87,17 +87,22 @@ def load_optimised(prefix: Path) -> Any:
     return load_graph(prefix)
 
 
-def optimise(source: Union[Trained, Any], size: Optional[int] = None, onednn: bool = True) -> Optimised:
+def optimise(
+    source: Union[Trained, Any], size: Optional[int] = None, onednn: bool = True, channels: int = 3
+) -> Optimised:
     """A network made fast for inference in float32: the same function up to rounding, which is checked.
 
     Parameters
     ----------
     source : Trained or HybridBlock
-        With its weights, on the CPU.
+        With its weights, on the CPU: of this package, or of one's own.
     size : int, optional
-        Height and width of its images, in pixels; the size that it was trained on by default.
+        Height and width of its images, in pixels; the size that it was trained on by default. A network of one's own
+        does not say, so that it is needed.
     onednn : bool
         Also join operators into those of oneDNN. The graph then runs in MXNet on CPUs only.
+    channels : int
+        Of its images.
 
     Returns
     -------
@@ -109,10 +114,10 @@ def optimise(source: Union[Trained, Any], size: Optional[int] = None, onednn: bo
     CheckpointError
         If it computes something else than the original.
     ConfigError
-        If this MXNet is built without oneDNN.
+        If this MXNet is built without oneDNN, or the size is not known.
     """
     net, size = _network(source, size)
-    shape = (2, 3, size, size)
+    shape = (2, channels, size, size)
     symbol, arrays = trace(net, shape)
     graph = Graph(symbol)
     rewritten = {
@@ -130,9 +135,15 @@ def optimise(source: Union[Trained, Any], size: Optional[int] = None, onednn: bo
 
 
 def _network(source: Any, size: Optional[int]) -> Tuple[Any, int]:
+    """The network, and the height and width of its images."""
     if isinstance(source, Trained):
         return source.net, int(size or source.preparation.size)
-    return source, size or int(getattr(source, "input_size", 224))
+    if not isinstance(source, HybridBlock):
+        raise ConfigError(f"{type(source).__name__} is no HybridBlock: MXNet makes a graph of these only")
+    size = size or getattr(source, "input_size", None)
+    if size is None:
+        raise ConfigError(f"{type(source).__name__} does not say how large its images are: add size=PIXELS")
+    return source, int(size)
 
 
 def _joined_by_onednn(symbol: Any) -> Any:
@@ -180,7 +191,7 @@ def quantise(source: Union[Trained, Any], images: np.ndarray, size: Optional[int
     ----------
     source : Trained or HybridBlock
         With its weights, on the CPU.
-    images : numpy.ndarray, shape (N, 3, size, size), float32
+    images : numpy.ndarray, shape (N, C, size, size), float32
         Real images, normalised: the ranges of the integers are those of the activations for them. Take other images
         than those that the network is tested on.
     size : int, optional
@@ -200,7 +211,7 @@ def quantise(source: Union[Trained, Any], images: np.ndarray, size: Optional[int
     """
     if not len(images):
         raise DataError("INT8 takes its ranges from images, and there are none")
-    exact = optimise(source, size, onednn=False)
+    exact = optimise(source, size, onednn=False, channels=images.shape[1])
     grouped = [name for name, own in exact.symbol.attr_dict().items() if own.get("num_group", "1") != "1"]
     if grouped:
         raise ConfigError(
@@ -231,14 +242,14 @@ def quantise(source: Union[Trained, Any], images: np.ndarray, size: Optional[int
 # --- Sixteen bits, for GPUs ------------------------------------------------------------------------------------------
 
 
-def halve(source: Union[Trained, Any], size: Optional[int] = None) -> Optimised:
+def halve(source: Union[Trained, Any], size: Optional[int] = None, channels: int = 3) -> Optimised:
     """A network with float16 weights, for GPUs: batch norms are folded, and those that cannot be stay in float32.
 
     Parameters
     ----------
     source : Trained or HybridBlock
         With its weights.
-    size : int, optional
+    size, channels : int
         As for `optimise`.
 
     Returns
@@ -252,7 +263,7 @@ def halve(source: Union[Trained, Any], size: Optional[int] = None) -> Optimised:
         If a weight is outside float16's range.
     """
     net, size = _network(source, size)
-    symbol, arrays = trace(net, (2, 3, size, size))
+    symbol, arrays = trace(net, (2, channels, size, size))
     graph = Graph(symbol)
     folded = fold_batch_norms(graph, arrays)
     kept = {s.name for node in graph.nodes() if node.operator == "BatchNorm" for s, _ in node.inputs[1:]}

@@ -18,7 +18,7 @@ import numpy as np
 from ..attentional import WeightedFusion, WeightKind, WeightWatcher
 from ..compat import mx
 from ..errors import ConfigError
-from .layers import INPUTS, Place, fusion_places, imperative, walk
+from .layers import INPUTS, Place, fusion_places, imperative, on_device, walk
 
 #: Number of bins from 0 to 1 in a distribution of w; one of their edges is at ½.
 BINS = 1000
@@ -225,9 +225,10 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
     Parameters
     ----------
     net : Block
-        A network with fusion blocks of `fusion.fuse`, its weights initialised; compiled or not.
-    images : NDArray
-        (B, 3, H, W), normalised as for the network, on the network's device.
+        A network with fusion blocks of `fusion.fuse`, of this package or of one's own, its weights initialised;
+        compiled or not.
+    images : NDArray or ndarray
+        (B, C, H, W), normalised as for the network.
 
     Returns
     -------
@@ -248,7 +249,7 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
             mean=w.mean(axis=1),
             identity=_prefers_identity(kind, w).mean(axis=1),
         )
-        for place, (number, passes), kind, w in caught_weights(net, weighted_places(net), images)
+        for place, (number, passes), kind, w in caught_weights(net, weighted_places(net), on_device(net, images))
     ]
 
 
@@ -259,8 +260,8 @@ def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribu
     ----------
     net : Block
         As for `fusion_maps`.
-    batches : iterable of NDArray
-        Each (B, 3, H, W), normalised as for the network, on the network's device.
+    batches : iterable of NDArray or ndarray
+        Each (B, C, H, W), normalised as for the network.
 
     Returns
     -------
@@ -277,7 +278,7 @@ def weight_distribution(net: Any, batches: Iterable[Any]) -> List[WeightDistribu
     preferring: Dict[_Key, int] = {}
     kind_of: Dict[_Key, WeightKind] = {}
     for images in batches:
-        for place, (number, passes), kind, w in caught_weights(net, places, images):
+        for place, (number, passes), kind, w in caught_weights(net, places, on_device(net, images)):
             key = (place.stage, number, passes, place.inputs)
             kind_of[key] = kind
             counts[key] = counts.get(key, 0) + _histogram(w)

@@ -17,7 +17,7 @@ import numpy as np
 from ..compat import mx
 from ..errors import ConfigError
 from ..words import counted
-from .layers import find_layer, imperative, stages, walk
+from .layers import find_layer, imperative, on_device, stages, walk
 
 
 def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]] = None) -> np.ndarray:
@@ -47,7 +47,7 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
         If there is no such layer, if its output is not a map, or if the network does not have one of the classes.
     """
     block = find_layer(net, layer)
-    images = _on_device(net, images)
+    images = on_device(net, images)
     outputs: List[Any] = []
 
     def watch(_: Any, __: Any, output: Any) -> None:
@@ -110,15 +110,6 @@ def default_layer(net: Any) -> str:
     if not count:
         raise ConfigError("the network has no stages: say which layer to look at, with --layers NAME")
     return f"stage{count}"
-
-
-def _on_device(net: Any, images: Any) -> Any:
-    parameter = next(iter(net.collect_params().values()))
-    context = parameter.list_ctx()[0]
-    dtype = getattr(net, "dtype", "float32")
-    if isinstance(images, mx.nd.NDArray):
-        return images.as_in_context(context).astype(dtype)
-    return mx.nd.array(images, ctx=context, dtype=dtype)
 
 
 def _check_maps(layer: str, output: Any) -> None:

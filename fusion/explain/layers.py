@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 from ..attentional import WeightedFusion
+from ..compat import mx
 from ..errors import ConfigError, nearest
 from ..fuse import find_fusion, list_fusions
 
@@ -78,6 +79,16 @@ def imperative(blocks: Iterable[Any]) -> Iterator[None]:
     finally:
         for block in compiled:
             block._active = True
+
+
+def on_device(net: Any, images: Any) -> Any:
+    """Images, of MXNet or of NumPy, as the network takes them: on its device, and of its type."""
+    parameter = next(iter(net.collect_params().values()))
+    context = parameter.list_ctx()[0]
+    dtype = getattr(net, "dtype", "float32")
+    if isinstance(images, mx.nd.NDArray):
+        return images.as_in_context(context).astype(dtype)
+    return mx.nd.array(images, ctx=context, dtype=dtype)
 
 
 def stages(net: Any) -> List[Tuple[str, Any]]:

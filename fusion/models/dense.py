@@ -6,7 +6,7 @@ Long et al., "Fully Convolutional Networks for Semantic Segmentation", arXiv 141
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 from ..compat import HybridBlock, mx, nn
 from ..errors import CheckpointError, nearest
@@ -271,6 +271,10 @@ class DenseNetwork(Inlined, Network):
     @staticmethod
     def default_initializer() -> Any:
         return mx.init.MSRAPrelu()
+
+    def stage_features(self, x: Any) -> List[Any]:
+        """The levels of the encoder, the finest first, as `Network.stage_features`."""
+        return list(self.pyramid.encoder(x))
 
     def load_encoder(self, filename: str, ctx: Any = None) -> None:
         """Load the encoder's weights from a file of the classifier that it is; of a dense network for the basic one.

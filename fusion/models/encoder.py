@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, List, Tuple
 
-from ..compat import HybridBlock, mx, nn
+from ..compat import HybridBlock, nn
 from ..long_skip import Inlined
+from .feature_maps import levels_of
 from .layers import InputNorm, convolution1x1, convolution3x3, norm_relu, sequence
 from .network import Network, positive
 
@@ -156,7 +157,7 @@ class ClassifierEncoder(Inlined):
         del network._children[network.classifier]
         object.__setattr__(network, network.classifier, None)  # Gluon's own keeps a block from becoming none
         self.network = network
-        self.channels, self.strides = _levels(network)
+        _, self.channels, self.strides = levels_of(network)
 
     def owns(self, name: str) -> bool:
         """As `BasicEncoder.owns`."""
@@ -164,14 +165,3 @@ class ClassifierEncoder(Inlined):
 
     def hybrid_forward(self, F: Any, x: Any) -> Tuple[Any, ...]:
         return tuple(self.network.stage_features(x))
-
-
-#: An image of this side has pixels enough for every level of every family.
-_SIDE = 256
-
-
-def _levels(network: Network) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    """Channels and strides of each level, which are inferred and not computed."""
-    levels = mx.sym.Group(network.stage_features(mx.sym.var("data")))
-    shapes = levels.infer_shape(data=(1, 3, _SIDE, _SIDE))[1]
-    return tuple(shape[1] for shape in shapes), tuple(_SIDE // shape[2] for shape in shapes)

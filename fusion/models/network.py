@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..errors import CheckpointError
 from ..fuse import get_fusion
 from ..long_skip import two_input_fusion
 from .parameter_file import read_parameters
+
+if TYPE_CHECKING:
+    from .feature_maps import FeatureMaps
 
 #: An error message lists at most this many mismatches, and then says "and N more".
 _LISTED = 4
@@ -99,6 +102,23 @@ class Network(HybridBlock):
             elif levels:
                 levels[-1] = x
         return levels
+
+    def features_only(self, out_stages: Optional[Sequence[int]] = None) -> FeatureMaps:
+        """The maps of this network's stages, with its parameters: see `fusion.models.feature_maps.FeatureMaps`.
+
+        Parameters
+        ----------
+        out_stages : sequence of int, optional
+            The stages whose maps are given, from 1 and in ascending order; all by default.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stage.
+        """
+        from .feature_maps import FeatureMaps  # which is made of networks
+
+        return FeatureMaps(self, out_stages)
 
     def load_parameters(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Type, Union, overload
 
 from ..compat import mx
 from ..errors import CheckpointError, nearest
@@ -17,6 +17,7 @@ from ..lookup import matching
 from .cifar_inception import CIFARInception
 from .cifar_resnet import CIFARResNet
 from .cifar_resnext import CIFARResNeXt
+from .feature_maps import FeatureMaps
 from .fpn import FPN
 from .network import Network, count_classes
 from .parameter_file import read_parameters
@@ -98,7 +99,38 @@ def network_identity(name: str, keywords: Mapping[str, Any]) -> Dict[str, Any]:
     return {"family": family_of(name)[0], **kept}
 
 
-def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = None, **kwargs: Any) -> Network:
+@overload
+def get_model(
+    name: str,
+    pretrained: Union[bool, str, Path] = ...,
+    ctx: Any = ...,
+    *,
+    features_only: Literal[False] = ...,
+    **kwargs: Any,
+) -> Network: ...
+
+
+@overload
+def get_model(
+    name: str,
+    pretrained: Union[bool, str, Path] = ...,
+    ctx: Any = ...,
+    *,
+    features_only: Literal[True],
+    out_stages: Optional[Sequence[int]] = ...,
+    **kwargs: Any,
+) -> FeatureMaps: ...
+
+
+def get_model(
+    name: str,
+    pretrained: Union[bool, str, Path] = False,
+    ctx: Any = None,
+    *,
+    features_only: bool = False,
+    out_stages: Optional[Sequence[int]] = None,
+    **kwargs: Any,
+) -> Union[Network, FeatureMaps]:
     """Make a network by family or by name.
 
     Parameters
@@ -113,6 +145,10 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
         this package or of the original program.
     ctx : Context or list of Context, optional
         The devices for pretrained weights.
+    features_only : bool, default False
+        Give the maps of the network's stages in place of its answer: `network.features_only(out_stages)`.
+    out_stages : sequence of int, optional
+        With `features_only`, the stages whose maps are given, from 1; all by default.
     **kwargs
         Arguments of the family (see its class), which replace those that the named model sets: `fusion`, `classes`,
         `start_layer`, `norm`, ...; and Gluon's `prefix` and `params`. With a file, `classes` is by default the number
@@ -120,7 +156,7 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
 
     Returns
     -------
-    Network
+    Network or FeatureMaps
         Not initialised unless pretrained: call `initialize()`, which knows the family's initialiser, or
         `load_parameters(file)`.
 
@@ -134,7 +170,18 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
     --------
     >>> net = get_model("aff_resnet32", classes=10)
     >>> trained = get_model("aff_resnet8_cifar10", pretrained=True)
+    >>> maps = get_model("aff_resnet50", features_only=True, out_stages=(2, 3, 4))
+    >>> maps.channels, maps.strides
+    ((512, 1024, 2048), (8, 16, 32))
     """
+    if out_stages is not None and not features_only:
+        raise ValueError(f"out_stages={out_stages!r}: only features_only=True gives maps of stages")
+    net = _network(name, pretrained, ctx, kwargs)
+    return net.features_only(out_stages) if features_only else net
+
+
+def _network(name: str, pretrained: Union[bool, str, Path], ctx: Any, kwargs: Mapping[str, Any]) -> Network:
+    """The whole network that `get_model` makes."""
     known = model_arguments(name)
     unknown = sorted(set(kwargs) - set(known) - {"prefix", "params"})
     if unknown:

@@ -232,8 +232,9 @@ WAYS = (*IN_PLACE, *FROM_FILES)
 def _network(candidate: Candidate) -> Any:
     """The candidate's network with random weights."""
     mx.random.seed(0)
+    arguments: Dict[str, Any] = {"fusion": candidate.fusion} if candidate.fusion else {}
     try:
-        net = get_model(candidate.model, **({"fusion": candidate.fusion} if candidate.fusion else {}))
+        net = get_model(candidate.model, **arguments)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     net.initialize()
