@@ -14,6 +14,8 @@ ONNX = [
     "onnxruntime>=1.16",
 ]
 
+TENSORBOARD = ["tensorboardX>=2.6"]
+
 CONFIGS = ["fusion.configs", "fusion.configs.base", "fusion.configs.segmentation"]
 
 setup(
@@ -57,6 +59,8 @@ setup(
         "onnx": ONNX,
         # Writes exports for PyTorch, which itself may be in another interpreter: see docs/deployment.md.
         "torch": ["safetensors>=0.4"],
+        # Writes what TensorBoard shows of a run: see docs/watching.md.
+        "tensorboard": TENSORBOARD,
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -66,6 +70,7 @@ setup(
             "types-tqdm",
             "types-tabulate",
             "safetensors>=0.4",
+            *TENSORBOARD,
             *ONNX,
         ],
     },

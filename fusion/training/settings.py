@@ -271,6 +271,7 @@ class RuntimeSettings:
     pictures_every: int = setting(
         0, "segmentation: epochs from one picture of answers to test images to the next; 0 is none", low=0
     )
+    tensorboard: bool = setting(False, "write figures, fusion weights and pictures for TensorBoard as well")
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 
 
