@@ -53,6 +53,12 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
                 "--config configs/quickstart.yaml --run-dir runs/quickstart",
             ),
             Verb(
+                "lr-range",
+                ".explain.rate_range",
+                "at which learning rates the loss of a config falls, and where it grows",
+                "--config configs/quickstart.yaml --output lr_range.png",
+            ),
+            Verb(
                 "evaluate",
                 ".inference.evaluate",
                 "the error of a network on its test set",
@@ -69,6 +75,12 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
     (
         "look at networks, runs and data",
         (
+            Verb(
+                "watch",
+                ".explain.watch",
+                "a table of several runs that follows them: epochs, figures, time left",
+                "runs",
+            ),
             Verb("models", ".models.command", "the models and fusion blocks by name", "--json"),
             Verb(
                 "summary",
