@@ -14,6 +14,8 @@ ONNX = [
     "onnxruntime>=1.16",
 ]
 
+TENSORBOARD = ["tensorboardX>=2.6"]
+
 CONFIGS = ["fusion.configs", "fusion.configs.base", "fusion.configs.segmentation"]
 
 setup(
@@ -59,6 +61,8 @@ setup(
         "torch": ["safetensors>=0.4"],
         # Completes words in the shell: see docs/design.md.
         "completion": ["argcomplete>=2"],
+        # Writes what TensorBoard shows of a run: see docs/watching.md.
+        "tensorboard": TENSORBOARD,
         "dev": [
             "pytest",
             "pytest-xdist",
@@ -71,6 +75,7 @@ setup(
             "argcomplete>=2",
             "nbclient>=0.6",  # runs examples/tour.ipynb in its test
             "ipykernel>=6",
+            *TENSORBOARD,
             *ONNX,
         ],
     },

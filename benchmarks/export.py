@@ -33,9 +33,9 @@ from fusion.deploy.onnx import to_onnx
 from fusion.deploy.symbols import trace
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ExportError
-from fusion.explain.layers import fusion_places
 from fusion.inference.trained import Trained, load_model
 from fusion.models.zoo import family_of
+from fusion.places import fusion_places
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 BATCH = 4

@@ -57,6 +57,12 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
                 "--config configs/quickstart.yaml --run-dir runs/quickstart",
             ),
             Verb(
+                "lr-range",
+                ".explain.rate_range",
+                "at which learning rates the loss of a config falls, and where it grows",
+                "--config configs/quickstart.yaml --output lr_range.png",
+            ),
+            Verb(
                 "evaluate",
                 ".inference.evaluate",
                 "the error of a network on its test set",
@@ -84,6 +90,12 @@ GROUPS: Tuple[Tuple[str, Tuple[Verb, ...]], ...] = (
                 ".published.configs_command",
                 "the configs that come with the package, and all settings of one",
                 "cifar100_fine_*",
+            ),
+            Verb(
+                "watch",
+                ".explain.watch",
+                "a table of several runs that follows them: epochs, figures, time left",
+                "runs",
             ),
             Verb(
                 "summary",

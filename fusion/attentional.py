@@ -75,7 +75,7 @@ class WeightedFusion(FeatureBlock):
         ----------
         watcher : callable
             Called with the number of the weight, from 0, and the weight, laid out as a map (B, C, H, W), each time that
-            the block computes one. In a compiled network that is a symbol: see `fusion.explain.layers.imperative`.
+            the block computes one. In a compiled network that is a symbol: see `fusion.places.imperative`.
         """
         self._watchers[id(watcher)] = watcher
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Optional
@@ -13,6 +14,9 @@ logger = logging.getLogger("fusion")
 
 #: Bytes of a file that are read for the number of the process that holds it.
 _MOST = 20
+
+#: How often a file that is held is tried again, and the seconds between.
+_LOOKS, _PAUSE = 3, 0.05
 
 
 class HeldError(Exception):
@@ -52,15 +56,19 @@ class Lock:
         OSError
             If the file cannot be made.
         """
+        looks = _LOOKS
         while self._file is None:
             file = self._path.open("a+b")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)
-                said = file.read(_MOST).decode("ascii", "replace").strip()
+                process = _said(file)
                 file.close()
-                raise HeldError(said if said.isdecimal() else "another") from None
+                if not looks:
+                    raise HeldError(process) from None
+                looks -= 1  # it may be `holder` that looks at the file, which takes an instant
+                time.sleep(_PAUSE)
+                continue
             except OSError as error:  # some network disks know no locks
                 logger.warning("%s: other processes are not kept off (%s)", self._path, error.strerror or error)
             if _names(self._path, file):
@@ -79,6 +87,34 @@ class Lock:
             with suppress(OSError):
                 self._file.close()
             self._file = None
+
+
+def holder(path: Path) -> Optional[str]:
+    """The number of the process that holds a file, "another" if it does not say, or None if no process does.
+
+    On a disk that knows no locks, a file that is there counts as held.
+
+    Raises
+    ------
+    OSError
+        If the file is there and cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return _said(file)
+            return None
+    except FileNotFoundError:
+        return None
+
+
+def _said(file: BinaryIO) -> str:
+    """The number of the process in a file that one holds."""
+    file.seek(0)
+    said = file.read(_MOST).decode("ascii", "replace").strip()
+    return said if said.isdecimal() else "another"
 
 
 def _names(path: Path, file: BinaryIO) -> bool:

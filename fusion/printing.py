@@ -17,6 +17,11 @@ from typing import Any, Iterable, Iterator
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+#: What a terminal understands: clear to the end of the line or of the screen, cut lines that are too long, wrap them.
+_ESCAPE = "\x1b["
+_CLEAR_LINE, _CLEAR_BELOW, _NO_WRAP, _WRAP = (f"{_ESCAPE}{what}" for what in ("K", "J", "?7l", "?7h"))
+
+
 def printable(text: str) -> str:
     r"""Text with control characters as Python writes them, such as `\x1b`; tabs and line feeds stay."""
     return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
@@ -39,6 +44,29 @@ def printable_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+class Screen:
+    """A text on a terminal that is shown again and again in the place of the one before.
+
+    Parameters
+    ----------
+    stream : text stream
+        A terminal, such as `sys.stdout`.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream._stream if isinstance(stream, _PrintableStream) else stream
+        self._lines = 0
+
+    def show(self, text: str) -> None:
+        """Show a text in place of the one before. Lines that are too long for the terminal are cut."""
+        lines = [printable(line) for line in text.split("\n")]
+        back = f"{_ESCAPE}{self._lines}F" if self._lines else ""
+        body = "".join(f"{line}{_CLEAR_LINE}\n" for line in lines)
+        self._stream.write(f"{back}{_NO_WRAP}{body}{_WRAP}{_CLEAR_BELOW}")
+        self._stream.flush()
+        self._lines = len(lines)
 
 
 class _PrintableStream:

@@ -20,12 +20,11 @@ from fusion.explain.fusion_maps import (
     WeightDistribution,
     format_distributions,
     fusion_maps,
-    role_of,
     weight_distribution,
-    without_weight,
 )
-from fusion.explain.layers import fusion_places
 from fusion.explain.maps_picture import draw_weight_distribution, last_of_stages
+from fusion.places import fusion_places
+from fusion.weights import role_of, without_weight
 
 TINY = {"blocks": 1, "channel_times": 1, "classes": 5}
 

@@ -13,8 +13,9 @@ from fusion.__main__ import main
 from fusion.compat import mx, nn
 from fusion.errors import ConfigError
 from fusion.explain.gradcam import concentration, default_layer, grad_cam
-from fusion.explain.layers import find_layer, fusion_places, stages
+from fusion.explain.layers import find_layer
 from fusion.explain.panels import enlarged, overlay
+from fusion.places import fusion_places, stages
 
 TINY = {"blocks": 1, "channel_times": 1, "classes": 5}
 

@@ -12,9 +12,9 @@ from matplotlib.cm import ScalarMappable
 from fusion.attentional import WeightKind
 from fusion.drawing import save_page
 from fusion.explain.fusion_maps import WeightMap
-from fusion.explain.layers import INPUTS, Place
 from fusion.explain.maps_picture import draw_fusion_maps, draw_network_maps
 from fusion.explain.panels import add_bar, new_sheet, show_picture
+from fusion.places import INPUTS, Place
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 

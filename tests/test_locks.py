@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fusion import locks
-from fusion.locks import HeldError, Lock
+from fusion.locks import HeldError, Lock, holder
 
 HOLDER = """
 import sys, time
@@ -65,3 +65,35 @@ def test_disk_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
     lock.take()
     assert "other processes are not kept off (No locks available)" in caplog.text
     lock.release()
+
+
+def test_holder_is_told_without_the_file_being_taken(tmp_path):
+    path = tmp_path / "lock"
+    assert holder(path) is None
+    lock = Lock(path)
+    lock.take()
+    assert holder(path) == str(os.getpid())
+    lock.release()
+    path.write_text("4194304\n")  # of a process that was killed
+    assert holder(path) is None
+    assert path.read_text() == "4194304\n"
+
+
+def test_one_who_looks_at_the_file_keeps_nobody_from_taking_it(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    path.touch()
+    looking = path.open("rb")
+    locks.fcntl.flock(looking, locks.fcntl.LOCK_SH)
+    monkeypatch.setattr(locks.time, "sleep", lambda seconds: looking.close())
+    lock = Lock(path)
+    lock.take()
+    lock.release()
+
+
+def test_holder_on_a_disk_without_locks_is_what_the_file_says(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    (tmp_path / "lock").write_text("77\n")
+    assert holder(tmp_path / "lock") == "77"

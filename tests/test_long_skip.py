@@ -9,7 +9,7 @@ import pytest
 import fusion
 from fusion import get_long_skip, list_fusions
 from fusion.compat import HybridBlock, mx, nn
-from fusion.explain.layers import fusion_places, walk
+from fusion.places import fusion_places, walk
 
 
 def features(seed, channels, height=5, width=7):

@@ -10,10 +10,11 @@ from test_features import answers, block_of, double, random_features, sigmoid
 from fusion import get_model
 from fusion.compat import mx
 from fusion.errors import ConfigError
-from fusion.explain.fusion_maps import fusion_maps, role_of
+from fusion.explain.fusion_maps import fusion_maps
 from fusion.explain.weight_log import watch_weights
 from fusion.fuse import get_fusion, list_fusions
 from fusion.several import PairwiseFusion, SoftmaxFusion
+from fusion.weights import role_of
 
 CHANNELS = 8
 SHAPE = (3, CHANNELS, 5, 4)

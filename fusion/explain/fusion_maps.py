@@ -1,24 +1,23 @@
 """What the attention of a network's fusion blocks decides: the weight w, for an image and over a data set.
 
 A fusion block takes the transformed features x and the shortcut y (see `fusion.fuse`), or what the layer that holds it
-states, such as two branches of an Inception module (`fusion.explain.layers.Place`). In AFF and iAFF, w multiplies x and
+states, such as two branches of an Inception module (`fusion.places.Place`). In AFF and iAFF, w multiplies x and
 1 − w multiplies y. Where w is below ½, the block prefers the shortcut, which is the identity. If w is ½ everywhere, the
 block averages its inputs, as the addition of a plain ResNet does up to a factor. Other blocks multiply only x or only y
-by w. Each block's `weight_kinds` states what its weights do, and `watched` gives them while the block computes them.
+by w. `fusion.weights` catches them while the blocks compute them.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 import numpy as np
 
-from ..attentional import WeightedFusion, WeightKind, WeightWatcher
-from ..compat import mx
+from ..attentional import WeightKind
 from ..errors import ConfigError
-from .layers import INPUTS, Place, fusion_places, imperative, on_device, walk
+from ..places import INPUTS, Place, on_device
+from ..weights import caught_weights, weighted_places
 
 #: Number of bins from 0 to 1 in a distribution of w; one of their edges is at ½.
 BINS = 1000
@@ -51,7 +50,7 @@ class WeightMap:
 
     @property
     def role(self) -> str:
-        """What w does: see `role_of`."""
+        """What w does: see `fusion.weights.role_of`."""
         return self.kind.role
 
     @property
@@ -75,7 +74,7 @@ class WeightDistribution:
     prefers_identity : int
         How many leave y, the shortcut, more weight than x.
     inputs : tuple of two str
-        What x and y are: see `fusion.explain.layers.Place`.
+        What x and y are: see `fusion.places.Place`.
     """
 
     stage: int
@@ -88,7 +87,7 @@ class WeightDistribution:
 
     @property
     def role(self) -> str:
-        """What w does: see `role_of`."""
+        """What w does: see `fusion.weights.role_of`."""
         return self.kind.role
 
     @property
@@ -128,25 +127,7 @@ def _quantile(counts: np.ndarray, edges: np.ndarray, share: float) -> float:
     return float(edges[np.searchsorted(counts.cumsum(), share * counts.sum())])
 
 
-# --- What a block does with its weight ------------------------------------------------------------------------------
-
-
-def weight_kinds(block: Any) -> List[WeightKind]:
-    """What the weights of a fusion block are, in order; none for a block without weights, such as addition."""
-    return block.weight_kinds() if isinstance(block, WeightedFusion) else []
-
-
-def role_of(block: Any) -> str:
-    """What the first weight of a fusion block does.
-
-    Returns
-    -------
-    str
-        'selects' (what x gains y loses: AFF, iAFF, SK), 'gates x', 'gates y', 'gates both', 'shares' (of one input
-        among several), or 'none' for a block without a weight (addition, concatenation), or whose `combine` does not
-        say.
-    """
-    return next((kind.role for kind in weight_kinds(block)), "none")
+# --- Of images and of a data set --------------------------------------------------------------------------------------
 
 
 def _prefers_identity(kind: WeightKind, w: np.ndarray) -> np.ndarray:
@@ -154,69 +135,6 @@ def _prefers_identity(kind: WeightKind, w: np.ndarray) -> np.ndarray:
         return np.zeros(w.shape, dtype=bool)
     of_x, of_y = kind.combination.shares(w)
     return of_y > of_x
-
-
-# --- Catching the weight --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _caught(net: Any, places: Iterable[Place]) -> Iterator[Dict[str, List[Any]]]:
-    """The weights that blocks compute inside the `with` statement: by the block's name, one weight per pass."""
-    caught: Dict[str, List[Any]] = {}
-
-    def catch(name: str) -> WeightWatcher:
-        return lambda index, weight: caught.setdefault(name, []).append(weight)
-
-    with ExitStack() as watching, imperative(block for _, block in walk(net)):
-        for place in places:
-            watching.enter_context(place.block.watched(catch(place.name)))
-        yield caught
-
-
-def weighted_places(net: Any) -> List[Place]:
-    """The fusion blocks of a network that have a weight, in order.
-
-    Raises
-    ------
-    ConfigError
-        If no fusion block has a weight.
-    """
-    places = fusion_places(net)
-    weighted = [place for place in places if role_of(place.block) != "none"]
-    if not weighted:
-        kinds = sorted({type(place.block).__name__ for place in places})
-        raise ConfigError(
-            f"the network fuses by {', '.join(kinds) or 'nothing'}, which has no weight to show: "
-            "fusion maps are of networks with an attentional fusion, such as fusion=aff or fusion=iaff"
-        )
-    return weighted
-
-
-def without_weight(net: Any) -> List[Place]:
-    """The fusion blocks of a network that have no weight: addition and concatenation, in order."""
-    return [place for place in fusion_places(net) if role_of(place.block) == "none"]
-
-
-def caught_weights(
-    net: Any, places: List[Place], *inputs: Any
-) -> Iterator[Tuple[Place, Tuple[int, int], WeightKind, np.ndarray]]:
-    """The weights of fusion blocks on a batch: (place, (number from 1, of how many), kind, (B, C, h, w) float32).
-
-    Parameters
-    ----------
-    net : Block
-        The network.
-    places : list of Place
-        Of `weighted_places`.
-    *inputs : NDArray
-        Of the network.
-    """
-    with _caught(net, places) as caught, mx.autograd.pause():
-        net.forward(*inputs)  # not a call: hooks on the network itself may be what asks for the weights
-    for place in places:
-        kinds = weight_kinds(place.block)
-        for number, (kind, w) in enumerate(zip(kinds, caught.get(place.name, [])), start=1):
-            yield place, (number, len(kinds)), kind, w.asnumpy().astype(np.float32)
 
 
 def fusion_maps(net: Any, images: Any) -> List[WeightMap]:

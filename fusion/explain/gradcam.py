@@ -16,8 +16,9 @@ import numpy as np
 
 from ..compat import mx
 from ..errors import ConfigError
+from ..places import imperative, on_device, stages, walk
 from ..words import counted
-from .layers import find_layer, imperative, on_device, stages, walk
+from .layers import find_layer
 
 
 def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]] = None) -> np.ndarray:

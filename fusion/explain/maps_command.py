@@ -20,6 +20,7 @@ from ..inference.predict import add_images
 from ..inference.trained import Trained, add_source
 from ..outputs import check_folder, written_folder
 from ..progress import Counter, progress
+from ..weights import weighted_places, without_weight
 from ..words import counted
 from .answers import settings_with
 from .fusion_maps import (
@@ -29,8 +30,6 @@ from .fusion_maps import (
     format_distributions,
     fusion_maps,
     weight_distribution,
-    weighted_places,
-    without_weight,
 )
 from .gradcam_command import add_compare, load_all, settle_words
 from .maps_picture import draw_fusion_maps, draw_network_maps, draw_weight_distribution, last_of_stages

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..compat import mx
 from ..inference.trained import Trained
+from ..places import stages
 from ..published.compare import compare, read_run, refusal, same_network
 from ..published.picture import draw_comparison
 from ..published.rows import ROWS, Row
@@ -24,7 +25,6 @@ from .confusion_picture import draw_confused_pairs, draw_confusion
 from .fusion_maps import format_distributions, fusion_maps, weight_distribution
 from .gradcam import default_layer
 from .gradcam_picture import LookedAt, draw_grad_cam_sheet, look_at
-from .layers import stages
 from .maps_picture import draw_fusion_maps, draw_weight_distribution, last_of_stages
 from .report_facts import Known
 from .report_page import Bullets, Paragraph, Part, Preformatted, Table, picture

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..compat import mx, nn
 from ..models.network import count_parameters
+from ..places import imperative, walk
 from ..tables import text_table
-from .layers import imperative, walk
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict
 
 from ..compat import mx
 from ..errors import ConfigError
-from .fusion_maps import caught_weights, weighted_places
+from ..weights import mean_weights, weighted_places
 
 #: From the number of the call and the means by the name of the block and its weight.
 WeightLog = Callable[[int, Dict[str, float]], None]
@@ -58,14 +58,6 @@ def watch_weights(net: Any, log: WeightLog, every: int = 100, images: int = 8) -
         number, seen = seen, seen + 1
         if number % every == 0:
             few = [one[:images] for one in inputs]
-            log(number, _means(net, places, few))
+            log(number, mean_weights(net, places, lambda: net.forward(*few)))  # a call would come back here
 
     return net.register_forward_hook(hook)
-
-
-def _means(net: Any, places: Any, inputs: Any) -> Dict[str, float]:
-    means = {}
-    with mx.autograd.pause():
-        for place, _, kind, weight in caught_weights(net, places, *inputs):
-            means[f"{place.name}, {kind.title}" if kind.title else place.name] = float(weight.mean())
-    return means

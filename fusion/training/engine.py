@@ -18,7 +18,6 @@ from ..devices import contexts
 from ..errors import ConfigError
 from ..machine import usable
 from ..models.network import count_parameters
-from ..models.normalisation import synchronise_batch_norm
 from ..native_log import without_native_log
 from ..processors import Company, chosen, processes_of_job
 from ..progress import EpochProgress, duration
@@ -31,23 +30,16 @@ from .breakdown import Supply, broken_off
 from .data_record import data_record, fingerprint_numbers, refuse_other_data, start_record
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
-from .gradients import add_up
 from .history import History
 from .loading import classes_of_data, load_data, model_title
 from .logbook import RunDirectory
-from .preparation import (
-    build_batches,
-    build_network,
-    build_trainer,
-    refuse_single_values,
-    start_weights,
-)
+from .parts import build_parts
 from .schedule import learning_rate
 from .settings import Settings
-from .start import hold_layers, load_initial_parameters
+from .start import load_initial_parameters
 from .step import seed_network, take_step
 from .sums import RunningSums
-from .teacher import load_teacher
+from .tensorboard import Board, refuse_missing
 from .watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -114,6 +106,7 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
 
 def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
     devices = contexts(settings.runtime.device)
+    refuse_missing(settings)
     train_set, test_set = load_data(settings)
     record = data_record(settings, train_set, test_set)
     if resume:
@@ -121,20 +114,10 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     workers.check_alike("files of the data set", *fingerprint_numbers(record))
     task = task_of(settings, train_set.classes)
     watch = Watch(task, settings, train_set, test_set)
-    net = build_network(settings, len(train_set.classes))
-    refuse_single_values(net, settings)
-    if settings.model.sync_batch_norm:
-        synchronise_batch_norm(net, devices)
-    batches = build_batches(settings, train_set, devices, workers.shard)
-    teacher = load_teacher(settings, classes_of_data(train_set), devices)
-    start_weights(net, settings, devices)
-    hold_layers(net, settings)
-    if settings.optimizer.accumulate > 1:
-        add_up(net)
+    net, batches, loss, trainer = build_parts(settings, task, train_set, devices, workers)
     evaluator = Evaluator(task, net, test_set, batches.part_size, devices, settings, run, workers)
-    trainer = build_trainer(net, settings, workers)
     average = build_average(net, settings)
-    loss = task.loss(settings, teacher)
+    board = Board(settings, run, task, net, test_set, devices, workers.rank)
 
     state = checkpoint.TrainingState()
     if not (resume and run.last.exists()):
@@ -152,18 +135,19 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     workers.check_alike("step to go on at", state.epoch, state.batch)
     supply = Supply(batches, alone=workers.size == 1)
     epochs, length = settings.train.epochs, len(batches)
-    clip, parts = settings.optimizer.clip_gradient_norm, settings.optimizer.accumulate
+    clip, accumulate = settings.optimizer.clip_gradient_norm, settings.optimizer.accumulate
     company = Company(usable())
     compiling: ContextManager[None] = without_native_log()  # of the first step
     with run.log(), Interruption() as interruption:
         facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
         title = f"{facts['model']} on {train_set.title}"
-        logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", _shape_of_run(batches, devices))
+        logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", shape_of_run(batches, devices))
         logger.info("run folder: %s", run.path)
         if resume:
             run.write_environment(settings)
             logger.info("resuming at epoch %d, batch %d", state.epoch + 1, state.batch + 1)
         watch.begin(net, loss, length, state.epoch * length + state.batch)
+        board.begin(state.history)
         if state.history:
             run.write_epoch(History(task, state.history), title, facts)  # it may have ended before it wrote these
         while not is_over(settings, state) and not workers.any(interruption.requested):
@@ -176,7 +160,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
                     trainer.set_learning_rate(learning_rate(settings.schedule, epochs, length, step))
                     seed_network(settings.train.seed, state.epoch, workers.key(state.batch))
                     with compiling:
-                        output = take_step(net, trainer, loss, batch, devices, clip, parts)
+                        output = take_step(net, trainer, loss, batch, devices, clip, accumulate)
                     compiling = nullcontext()
                     sums.later(output)
                     if average is not None:
@@ -196,6 +180,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             figures, is_best = evaluator(average, state.epoch, state.history)
             row = epoch_row(task, state, figures, trainer.learning_rate, sums.seconds)
             state = checkpoint.TrainingState(epoch=state.epoch + 1, history=[*state.history, row])
+            board.epoch(row)  # before the checkpoint: what it has of later epochs, a resumed run takes back
             if workers.rank == 0:
                 checkpoint.save(run.last, net, trainer, state, average)
             if settings.runtime.keep_every and state.epoch % settings.runtime.keep_every == 0:
@@ -303,7 +288,8 @@ def describe(settings: Settings, net: Any, data_title: str, train_images: int, t
     }
 
 
-def _shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
+def shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
+    """How many images a run trains on, in which batches, and where."""
     names = ", ".join([*map(str, devices), str(chosen())])
     images, count = counted(len(batches.data), "training image"), counted(len(batches), "batch", "batches")
     return f"{images} in {count} of {batches.batch_size} on {names}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -163,10 +164,21 @@ class Evaluator:
             self._keep_best(self._run.best_average, AVERAGED, found, history)
         return figures, is_best
 
+    def few(self, more: int) -> Tuple[Evaluation, Evaluation]:
+        """Evaluate the first batch, in which the network is compiled, then so many more; nothing is written."""
+        copy_parameters(self._net, self._twin)
+        batches = iter(self._batches())
+        return self._of(islice(batches, 1)), self._of(islice(batches, more))
+
     def _evaluate(self) -> Dict[str, float]:
-        batches = self._task.evaluation_batches(self._test_set, self._normalise, self._batch_size, self._workers.shard)
+        return self._of(self._batches()).figures
+
+    def _batches(self) -> Iterator[Batch]:
+        return self._task.evaluation_batches(self._test_set, self._normalise, self._batch_size, self._workers.shard)
+
+    def _of(self, batches: Iterable[Batch]) -> Evaluation:
         answering, meter = self._task.answering(self._twin), self._task.evaluation_meter()
-        return evaluate(answering, batches, meter, self._devices, self._workers).figures
+        return evaluate(answering, batches, meter, self._devices, self._workers)
 
     def _draw(self, done: int, found: Dict[str, float]) -> None:
         """Draw some answers, if the settings ask for it after this epoch."""
@@ -177,7 +189,7 @@ class Evaluator:
         about = f"epoch {done}, {headline.title} {headline.text(found[headline.name])}"
         title = f"{model_title(self._settings)} on {self._test_set.title}, {about}"
         self._run.pictures.mkdir(exist_ok=True)
-        with whole_file_by_ending(self._run.pictures / f"epoch_{done:04}.png") as path:
+        with whole_file_by_ending(self._run.picture_of(done)) as path:
             self._task.draw(self._twin, self._test_set, self._normalise, self._devices[0], title, path)
 
     def _keep_best(self, path: Path, prefix: str, found: Dict[str, float], history: History) -> bool:

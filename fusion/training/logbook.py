@@ -8,6 +8,7 @@ run.log           the lines that were printed, with their times
 metrics.csv       one row per epoch
 curves.png        a plot of metrics.csv, drawn again after each epoch
 pictures/         with runtime.pictures_every, some answers to test images by epoch
+tensorboard/      with runtime.tensorboard, the same figures and pictures for TensorBoard, and means of fusion weights
 result.json       the results of the best and the last epoch
 checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), with
                   train.ema_decay best_average.params (the averaged weights of the epoch in which they were best), and
@@ -101,6 +102,20 @@ class RunDirectory:
     def pictures(self) -> Path:
         """The folder of pictures of answers, of the epochs that `runtime.pictures_every` names."""
         return self.path / "pictures"
+
+    def picture_of(self, epoch: int) -> Path:
+        """The picture of answers after an epoch, from 1; there is one if the settings asked for it."""
+        return self.pictures / f"epoch_{epoch:04}.png"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the process which trains the run holds."""
+        return self.path / "run.lock"
+
+    @property
+    def board(self) -> Path:
+        """The folder of what TensorBoard shows, with `runtime.tensorboard`."""
+        return self.path / "tensorboard"
 
     @property
     def result(self) -> Path:
@@ -240,7 +255,7 @@ class RunDirectory:
         OSError
             If the folder cannot be written to.
         """
-        lock = Lock(self.path / "run.lock")
+        lock = Lock(self.lock)
         try:
             lock.take()
         except HeldError as held:

@@ -44,6 +44,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--device", help="cpu, gpu, GPU numbers such as 0,1, or cpu:2 for two CPU contexts")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, try a few batches, say what the run will take, and leave nothing behind",
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved settings and stop")
     parser.add_argument(
         "settings", nargs="*", metavar="section.key=value", help="settings that replace those of the config"
@@ -93,6 +98,8 @@ def _run(arguments: argparse.Namespace) -> int:
     overrides = list(arguments.settings)
     if arguments.device is not None:
         overrides.append(f"runtime.device={arguments.device}")
+    if arguments.resume and arguments.dry_run:
+        raise ConfigError("--dry-run tries a run that is not there yet: give it --config in place of --resume")
     settings = _resumed(arguments, overrides) if arguments.resume else _new(arguments, overrides)
     if arguments.print_config:
         print(to_yaml(settings, reasons=True), end="")
@@ -103,6 +110,11 @@ def _run(arguments: argparse.Namespace) -> int:
     run = RunDirectory(named) if named else RunDirectory.unnamed(arguments.config)
     check_place(run.path, "--resume" if arguments.resume else "--run-dir")
     log_to_terminal()
+    if arguments.dry_run:
+        from .dry_run import dry_run
+
+        dry_run(settings, run)
+        return 0
     from .engine import train
 
     outcome = train(settings, run, resume=arguments.resume is not None)

@@ -293,6 +293,7 @@ class RuntimeSettings:
     keep_every: int = setting(
         0, "epochs from one checkpoint that is kept, besides the last, to the next; 0 is none", low=0
     )
+    tensorboard: bool = setting(False, "write figures, fusion weights and pictures for TensorBoard as well")
     hybridize: bool = setting(True, "compile the network; false is slow, for debugging")
 
 
