@@ -66,6 +66,12 @@ def test_table_has_state_figures_and_time_left_of_each_run(tmp_path, capsys):
     assert watch.look_at(going).state == "stopped"
 
 
+def test_run_that_ended_early_is_finished(tmp_path):
+    early = run_of(tmp_path / "early", [50, 40, 45], "train.patience=1")
+    assert watch.look_at(early).state == "finished"
+    assert watch.look_at(run_of(tmp_path / "patient", [50, 40, 45], "train.patience=2")).state == "stopped"
+
+
 def test_time_that_the_epoch_under_way_has_taken_is_not_left(tmp_path):
     run = run_of(tmp_path / "run", [50, 40], seconds=600.0)
     lock = Lock(run / "run.lock")

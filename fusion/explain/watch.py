@@ -133,8 +133,9 @@ def _look_at(run: RunDirectory) -> Look:
         written = run.metrics.stat().st_mtime
     except NoEpochError:
         pass
-    epochs, done = settings.train.epochs, len(history) if history else 0
-    state = _FINISHED if done >= epochs else _RUNNING if runs else _STOPPED
+    epochs = settings.train.epochs
+    finished = history is not None and (len(history) >= epochs or history.has_stalled(settings.train.patience))
+    state = _FINISHED if finished else _RUNNING if runs else _STOPPED
     return Look(run.path, state, epochs, history, max(0.0, time.time() - written))
 
 
