@@ -131,8 +131,12 @@ def get_model(name: str, pretrained: Union[bool, str, Path] = False, ctx: Any = 
 
     Examples
     --------
-    >>> net = get_model("aff_resnet32", classes=10)
-    >>> trained = get_model("aff_resnet8_cifar10", pretrained=True)
+    >>> import fusion, mxnet as mx
+    >>> net = fusion.get_model("aff_resnet32", classes=10)
+    >>> net.initialize()
+    >>> trained = fusion.get_model("aff_resnet8_cifar10", pretrained=True)
+    >>> trained(mx.nd.zeros((1, 3, 32, 32))).shape
+    (1, 10)
     """
     known = model_arguments(name)
     unknown = sorted(set(kwargs) - set(known) - {"prefix", "params"})
@@ -201,5 +205,12 @@ def _weights_file(name: str, keywords: Mapping[str, Any], pretrained: Union[bool
 
 
 def list_models() -> List[str]:
-    """The named models: the sizes of each family with addition, AFF and iAFF, and those of `list_pretrained()`."""
+    """The named models: the sizes of each family with addition, AFF and iAFF, and those of `list_pretrained()`.
+
+    Examples
+    --------
+    >>> import fusion
+    >>> fusion.list_models()[:3]
+    ['resnet32', 'aff_resnet32', 'iaff_resnet32']
+    """
     return list(MODELS)

@@ -1,17 +1,19 @@
 """The files that a run writes: its folder, log, metrics, picture and result.
 
-config.yaml       the value of every setting; --resume reads it
-environment.json  versions, command, commit, devices, threads
-classes.txt       class names in label order, one per line
-data.json         which data it was started on, which --resume verifies
-run.log           the lines that were printed, with their times
-metrics.csv       one row per epoch
-curves.png        a plot of metrics.csv, drawn again after each epoch
-pictures/         with runtime.pictures_every, some answers to test images by epoch
-result.json       the results of the best and the last epoch
-checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
-                  train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
-run.lock          while a process trains the run: its number
+In the folder of a run are:
+
+    config.yaml       the value of every setting; --resume reads it
+    environment.json  versions, command, commit, devices, threads
+    classes.txt       class names in label order, one per line
+    data.json         which data it was started on, which --resume verifies
+    run.log           the lines that were printed, with their times
+    metrics.csv       one row per epoch
+    curves.png        a plot of metrics.csv, drawn again after each epoch
+    pictures/         with runtime.pictures_every, some answers to test images by epoch
+    result.json       the results of the best and the last epoch
+    checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), and with
+                      train.ema_decay best_average.params (the averaged weights of the epoch in which they were best)
+    run.lock          while a process trains the run: its number
 """
 
 from __future__ import annotations
