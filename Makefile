@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint bench matrix torture fuzz torch
+.PHONY: quickstart test lint docs bench matrix torture fuzz torch
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,10 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# All pages and the reference as one site: open build/docs/index.html. A warning, such as of a link to nothing, ends it.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/docs
 
 # The measurements behind the figures of the README. One that misses its goal says so, and the next one runs.
 bench: $(READY)

@@ -8,6 +8,27 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fusion" / "__init__.py").read_text()).group(1)
 
+#: What an index links to. This project has no public address yet: this is the one that the paper gives for its program,
+#: and pictures of the README appear on an index once the line names the place where this project is published.
+REPOSITORY = "https://github.com/YimianDai/open-aff"
+AUTHOR = re.search(
+    r"^authors:\n  - name: (.+)$", (HERE / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE
+).group(1)
+
+
+def for_an_index(page: str) -> str:
+    """A page with addresses in the place of relative links, which lead nowhere on the page of a package index."""
+
+    def absolute(link: "re.Match[str]") -> str:
+        picture, text, place = link.groups()
+        if re.match(r"[a-z]+:", place):
+            return link.group()
+        base = f"{REPOSITORY}/raw/HEAD" if picture else f"{REPOSITORY}/blob/HEAD"
+        return f"{picture}[{text}]({base}/{'README.md' if place.startswith('#') else ''}{place})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", absolute, page)
+
+
 ONNX = [
     "onnx>=1.14; python_version < '3.13'",
     "onnx>=1.17,<1.19; python_version >= '3.13'",  # later ones need ml_dtypes, which there is built for NumPy 2
@@ -16,15 +37,38 @@ ONNX = [
 
 TENSORBOARD = ["tensorboardX>=2.6"]
 
+# The site that `make docs` builds.
+DOCS = ["sphinx>=7.1", "myst-parser>=3", "furo>=2024.1.29"]
+
 CONFIGS = ["fusion.configs", "fusion.configs.base", "fusion.configs.segmentation"]
 
 setup(
     name="attentional-feature-fusion",
     version=VERSION,
     description="Attentional feature fusion (AFF, iAFF, MS-CAM) in MXNet/Gluon, with the harness that reproduces it",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=for_an_index((HERE / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
+    author=AUTHOR,
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/HEAD/docs",
+        "Changelog": f"{REPOSITORY}/blob/HEAD/CHANGELOG.md",
+        "Issues": f"{REPOSITORY}/issues",
+        "Paper": "https://arxiv.org/abs/2009.14082",
+    },
+    keywords=[
+        "attention",
+        "feature fusion",
+        "AFF",
+        "iAFF",
+        "MS-CAM",
+        "skip connections",
+        "MXNet",
+        "Gluon",
+        "deep learning",
+    ],
     license="Apache-2.0",
+    license_files=["LICENSE"],
     packages=[*find_packages(include=["fusion", "fusion.*"]), *CONFIGS],
     package_dir={"fusion.configs": "configs"},  # they stay at the top of a checkout: see fusion/training/configs.py
     package_data={
@@ -76,13 +120,24 @@ setup(
             "nbclient>=0.6",  # runs examples/tour.ipynb in its test
             "ipykernel>=6",
             *TENSORBOARD,
+            "build",
+            *DOCS,
             *ONNX,
         ],
+        "docs": DOCS,
     },
     entry_points={"console_scripts": ["fusion = fusion.__main__:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

@@ -153,6 +153,14 @@ class MSCAM(FeatureBlock):
         - **x**: features (B, C, H, W).
     Outputs
         - x ⊗ σ(L2(x) + G2(x)), (B, C, H, W).
+
+    Examples
+    --------
+    >>> import fusion, mxnet as mx
+    >>> attention = fusion.MSCAM(channels=64)
+    >>> attention.initialize()
+    >>> attention(mx.nd.ones((2, 64, 8, 8))).shape
+    (2, 64, 8, 8)
     """
 
     def __init__(self, channels: int, r: int = 4, norm: str = "batch", ndim: int = 2, **kwargs: Any) -> None:

@@ -149,6 +149,19 @@ class AttentionalFusion(WeightedFusion):
     ------
     ValueError
         If `channels` is not divisible by r, r leaves no channel, or another parameter is impossible.
+
+    Examples
+    --------
+    >>> import fusion, mxnet as mx
+    >>> x, shortcut = mx.nd.ones((2, 64, 8, 8)), mx.nd.zeros((2, 64, 8, 8))
+    >>> fuse = fusion.AFF(channels=64, r=4)
+    >>> fuse.initialize()
+    >>> fuse(x, shortcut).shape
+    (2, 64, 8, 8)
+    >>> twice = fusion.iAFF(channels=64)
+    >>> twice.initialize()
+    >>> [weight.shape for weight in twice.weights(x, shortcut)]
+    [(2, 64, 8, 8), (2, 64, 8, 8)]
     """
 
     attends_to: ClassVar[Any] = staticmethod(x_plus_y)

@@ -333,9 +333,15 @@ def get_fusion(name: str, channels: int, **kwargs: Any) -> HybridBlock:
 
     Examples
     --------
-    >>> block = get_fusion("aff", channels=64, r=4)
-    >>> speech = get_fusion("iaff", channels=64, ndim=1, norm="layer")
-    >>> levels = get_fusion("aff", channels=64, inputs=3, in_channels=(64, 128, 256), resize="bilinear")
+    >>> import fusion, mxnet as mx
+    >>> fusion.list_fusions()[:4]
+    ['DirectAdd', 'Concat', 'ResGlobCha', 'ResLocaCha']
+    >>> block = fusion.get_fusion("aff", channels=64, r=4)
+    >>> block.initialize()
+    >>> block(mx.nd.ones((2, 64, 8, 8)), mx.nd.zeros((2, 64, 8, 8))).shape
+    (2, 64, 8, 8)
+    >>> speech = fusion.get_fusion("iaff", channels=64, ndim=1, norm="layer")
+    >>> levels = fusion.get_fusion("aff", channels=64, inputs=3, in_channels=(64, 128, 256), resize="bilinear")
     """
     block = find_fusion(name)
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:

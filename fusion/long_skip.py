@@ -171,6 +171,10 @@ def get_long_skip(
 
     Examples
     --------
-    >>> join = get_long_skip("aff", channels=32, high_channels=64)
+    >>> import fusion, mxnet as mx
+    >>> join = fusion.get_long_skip("aff", channels=32, high_channels=64)
+    >>> join.initialize()
+    >>> join(mx.nd.ones((1, 64, 12, 12)), mx.nd.ones((1, 32, 12, 12))).shape
+    (1, 32, 12, 12)
     """
     return LongSkip(fusion, channels, high_channels, reduce, **kwargs)

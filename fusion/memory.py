@@ -27,7 +27,7 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ, library: Opti
     Parameters
     ----------
     environment : mapping of str to str
-        Nothing is set if the user has set one of glibc's own variables (MALLOC_... or GLIBC_TUNABLES).
+        Nothing is set if the user has set one of glibc's own variables (`MALLOC_...` or `GLIBC_TUNABLES`).
     library : object, optional
         A library with the function `mallopt`; by default, the C library of this process.
 

@@ -186,6 +186,12 @@ def load_dataset(
     DataError
         If the name, split or an option is unknown or means nothing to this data set, or the data is missing or
         damaged.
+
+    Examples
+    --------
+    >>> test = load_dataset("digits", "test")
+    >>> test.images.shape, test.classes[:3], len(test)
+    ((360, 32, 32, 3), ('0', '1', '2'), 360)
     """
     known = describe(name)
     if split not in SPLITS:

@@ -1,9 +1,9 @@
 """A trained network as files for MXNet alone, for ONNX Runtime and for PyTorch, which are compared with the network.
 
-model-symbol.json, model-0000.params   for `SymbolBlock.imports` of MXNet, without this package
-model.onnx                             for ONNX Runtime, any batch size
-model.py, model.safetensors            for PyTorch, to read, to use and to train further
-model.json                             what is needed to use them: classes, input, preparation of images, result
+    model-symbol.json, model-0000.params   for `SymbolBlock.imports` of MXNet, without this package
+    model.onnx                             for ONNX Runtime, any batch size
+    model.py, model.safetensors            for PyTorch, to read, to use and to train further
+    model.json                             what is needed to use them: classes, input, preparation of images, result
 
 The command is in `export_command`.
 """

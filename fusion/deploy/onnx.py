@@ -86,7 +86,7 @@ def to_onnx(
     Returns
     -------
     onnx.ModelProto
-        From `data` (batch, *shape) to `logits` (batch, ...), checked by `onnx.checker`.
+        From `data` (batch, `*shape`) to `logits` (batch, ...), checked by `onnx.checker`.
 
     Raises
     ------

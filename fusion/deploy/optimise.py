@@ -115,6 +115,19 @@ def optimise(
         If it computes something else than the original.
     ConfigError
         If this MXNet is built without oneDNN, or the size is not known.
+
+    Examples
+    --------
+    >>> import fusion, mxnet as mx
+    >>> from pathlib import Path
+    >>> from fusion.inference.trained import load_pretrained
+    >>> fast = optimise(load_pretrained("aff_resnet8_digits"))
+    >>> fast.rewritten
+    {'batch norms folded': 15, 'means by oneDNN': 4, 'vectors spread': 3, 'selections': 3}
+    >>> files = fast.save(Path("digits"))
+    >>> images = mx.nd.zeros((1, 3, 32, 32))
+    >>> bool((load_optimised(Path("digits"))(images) == fast(images)).asnumpy().all())
+    True
     """
     net, size = _network(source, size)
     shape = (2, channels, size, size)

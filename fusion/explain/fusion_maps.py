@@ -110,7 +110,7 @@ class WeightDistribution:
         return _quantile(self.counts, _EDGES[1:], share)
 
     def distance(self, share: float) -> float:
-        """The value of |w − ½| below which this share of the weights lies, exact to one bin; 0.5 gives the median."""
+        """The value of `|w − ½|` below which this share of the weights lies, exact to one bin; 0.5 gives the median."""
         half = BINS // 2
         folded = self.counts[half:] + self.counts[:half][::-1]
         return _quantile(folded, _EDGES[half + 1 :] - 0.5, share)
@@ -157,6 +157,17 @@ def fusion_maps(net: Any, images: Any) -> List[WeightMap]:
     ------
     ConfigError
         If no fusion block has a weight.
+
+    Examples
+    --------
+    >>> import mxnet as mx
+    >>> from fusion.data import load_dataset
+    >>> from fusion.inference.trained import load_pretrained
+    >>> trained = load_pretrained("aff_resnet8_digits")
+    >>> images = trained.preparation.normalise(load_dataset("digits", "test").images[:2])
+    >>> maps = fusion_maps(trained.net, mx.nd.array(images))
+    >>> [(weights.place.name, weights.mean.shape) for weights in maps][:2]
+    [('features.2.0.attention', (2, 32, 32)), ('features.3.0.attention', (2, 16, 16))]
     """
     return [
         WeightMap(

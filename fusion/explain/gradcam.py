@@ -46,6 +46,15 @@ def grad_cam(net: Any, images: Any, layer: str, classes: Optional[Sequence[int]]
     ------
     ConfigError
         If there is no such layer, if its output is not a map, or if the network does not have one of the classes.
+
+    Examples
+    --------
+    >>> from fusion.data import load_dataset
+    >>> from fusion.inference.trained import load_pretrained
+    >>> trained = load_pretrained("aff_resnet8_digits")
+    >>> images = trained.preparation.normalise(load_dataset("digits", "test").images[:2])
+    >>> grad_cam(trained.net, images, default_layer(trained.net)).shape
+    (2, 8, 8)
     """
     block = find_layer(net, layer)
     images = on_device(net, images)

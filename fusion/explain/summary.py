@@ -53,6 +53,15 @@ def summarise(net: Any, input_size: Optional[int] = None) -> List[BlockSummary]:
     -------
     list of BlockSummary
         Every block, each before its children; the first is the network itself.
+
+    Examples
+    --------
+    >>> import fusion
+    >>> whole, *blocks = summarise(fusion.get_model("aff_resnet8_digits"))
+    >>> whole.parameters
+    84066
+    >>> whole.output_shape
+    (10,)
     """
     size = input_size or net.input_size
     shapes: Dict[int, _Shapes] = {}

@@ -43,7 +43,13 @@ def watch_weights(net: Any, log: WeightLog, every: int = 100, images: int = 8) -
 
     Examples
     --------
-    >>> handle = watch_weights(net, lambda batch, means: print(batch, means), every=500)
+    >>> import fusion, mxnet as mx
+    >>> net = fusion.get_model("aff_resnet8_digits", pretrained=True)
+    >>> handle = watch_weights(net, lambda batch, means: print(batch, list(means)), every=500)
+    >>> with mx.autograd.record():
+    ...     logits = net(mx.nd.zeros((2, 3, 32, 32)))
+    0 ['features.2.0.attention', 'features.3.0.attention', 'features.4.0.attention']
+    >>> handle.detach()
     """
     for name, value in (("every", every), ("images", images)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -64,7 +64,7 @@ def find_images(words: Sequence[str]) -> List[Path]:
     ----------
     words : sequence of str
         Files, whatever their suffix; folders, which are searched for image files at every depth; patterns such
-        as 'photos/**/*.jpg', for shells that leave them as they are. A file that does not exist is returned too, so
+        as `photos/**/*.jpg`, for shells that leave them as they are. A file that does not exist is returned too, so
         that it is reported with those that cannot be read.
 
     Returns

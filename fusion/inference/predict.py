@@ -80,7 +80,22 @@ def likeliest(trained: Trained, shares: np.ndarray, count: int) -> Tuple[Tuple[s
 
 
 def predict(trained: Trained, batch: ImageBatch, top: int = 5) -> List[Prediction]:
-    """A network's answers to the images of a batch, each with its `top` most likely classes."""
+    """A network's answers to the images of a batch, each with its `top` most likely classes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from fusion.data import load_dataset
+    >>> from fusion.inference.images import read_batches
+    >>> from fusion.inference.trained import load_pretrained
+    >>> Image.fromarray(load_dataset("digits", "test").images[0]).save("digit.png")
+    >>> trained = load_pretrained("aff_resnet8_digits")
+    >>> for batch in read_batches([Path("digit.png")], trained.preparation, batch_size=32):
+    ...     for answer in predict(trained, batch, top=1):
+    ...         print(answer.file, answer.top[0][0])
+    digit.png 0
+    """
     if not batch.files:
         return []
     shares = probabilities(trained, batch.images)

@@ -133,6 +133,14 @@ class Trained:
         The classes that it was trained on, by name; None where nothing says which they were.
     shown : bool
         Whether `classes` are names that the user wants to see in place of those of `known`.
+
+    Examples
+    --------
+    >>> trained = load_pretrained("aff_resnet8_digits")
+    >>> trained.classes
+    ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    >>> trained.preparation.size
+    32
     """
 
     net: Any

@@ -168,9 +168,13 @@ def get_model(
 
     Examples
     --------
-    >>> net = get_model("aff_resnet32", classes=10)
-    >>> trained = get_model("aff_resnet8_cifar10", pretrained=True)
-    >>> maps = get_model("aff_resnet50", features_only=True, out_stages=(2, 3, 4))
+    >>> import fusion, mxnet as mx
+    >>> net = fusion.get_model("aff_resnet32", classes=10)
+    >>> net.initialize()
+    >>> trained = fusion.get_model("aff_resnet8_cifar10", pretrained=True)
+    >>> trained(mx.nd.zeros((1, 3, 32, 32))).shape
+    (1, 10)
+    >>> maps = fusion.get_model("aff_resnet50", features_only=True, out_stages=(2, 3, 4))
     >>> maps.channels, maps.strides
     ((512, 1024, 2048), (8, 16, 32))
     """
@@ -265,7 +269,8 @@ def list_models(pattern: Optional[str] = None, pretrained: bool = False) -> List
 
     Examples
     --------
-    >>> list_models("aff_*", pretrained=True)
+    >>> import fusion
+    >>> fusion.list_models("aff_*", pretrained=True)
     ['aff_resnet8_cifar10', 'aff_resnet8_digits', 'aff_inception8_cifar10', 'aff_fpn8_sirst']
     """
     weights = list_pretrained()

@@ -199,6 +199,12 @@ def find_row(row_id: str) -> Row:
     ------
     ConfigError
         If there is none; the message names the closest ids.
+
+    Examples
+    --------
+    >>> row = find_row("cifar100_fine_aff_resnet32")
+    >>> row.title, row.error, row.test_set.title
+    ('AFF-ResNet-32', 16.43, 'CIFAR-100, 100 fine labels')
     """
     for row in ROWS:
         if row.id == row_id:

@@ -64,6 +64,13 @@ def read_config(path: Optional[Union[str, Path]], overrides: Sequence[str] = ())
     ConfigError
         For an unknown key, a wrong type or an impossible value: where it stands, what was expected, and the nearest
         known key.
+
+    Examples
+    --------
+    >>> from fusion.training.configs import packaged_config
+    >>> settings = read_config(packaged_config("quickstart"), ["model.fusion=iaff", "schedule.lr=0.1"])
+    >>> settings.model.fusion, settings.schedule.lr
+    ('iaff', 0.1)
     """
     words = [*(_words_of_file(Path(path), (), []) if path is not None else ()), *map(_word_of_argument, overrides)]
     settings, places = Settings(), {}

@@ -54,6 +54,11 @@ def packaged_config(name: str) -> Path:
     ------
     ConfigError
         If there is none of that name; the nearest ones are named.
+
+    Examples
+    --------
+    >>> packaged_config("quickstart").name
+    'quickstart.yaml'
     """
     known = packaged_configs()
     if not known:
@@ -86,6 +91,11 @@ def find_config(word: Union[str, Path], folder: Path = Path()) -> Path:
     ------
     ConfigError
         If it is neither; the nearest names are in the message.
+
+    Examples
+    --------
+    >>> find_config("configs/segmentation/sirst_small.yaml").name
+    'sirst_small.yaml'
     """
     path = folder / word
     is_folder = path.is_dir()

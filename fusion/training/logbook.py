@@ -1,19 +1,21 @@
 """The files that a run writes: its folder, log, metrics, picture and result.
 
-config.yaml       the value of every setting; --resume reads it
-environment.json  versions, command, commit, devices, threads
-classes.txt       class names in label order, one per line
-data.json         which data it was started on, which --resume verifies
-run.log           the lines that were printed, with their times
-metrics.csv       one row per epoch
-curves.png        a plot of metrics.csv, drawn again after each epoch
-pictures/         with runtime.pictures_every, some answers to test images by epoch
-tensorboard/      with runtime.tensorboard, the same figures and pictures for TensorBoard, and means of fusion weights
-result.json       the results of the best and the last epoch
-checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), with
-                  train.ema_decay best_average.params (the averaged weights of the epoch in which they were best), and
-                  with runtime.keep_every epoch_0010.npz and so on (last.npz as it was after those epochs)
-run.lock          while a process trains the run: its number
+In the folder of a run are:
+
+    config.yaml       the value of every setting; --resume reads it
+    environment.json  versions, command, commit, devices, threads
+    classes.txt       class names in label order, one per line
+    data.json         which data it was started on, which --resume verifies
+    run.log           the lines that were printed, with their times
+    metrics.csv       one row per epoch
+    curves.png        a plot of metrics.csv, drawn again after each epoch
+    pictures/         with runtime.pictures_every, some answers to test images by epoch
+    tensorboard/      with runtime.tensorboard, the same figures and pictures for TensorBoard, and means of fusion weights
+    result.json       the results of the best and the last epoch
+    checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), with
+                      train.ema_decay best_average.params (the averaged weights of the epoch in which they were best),
+                      and with runtime.keep_every epoch_0010.npz and so on (last.npz as it was after those epochs)
+    run.lock          while a process trains the run: its number
 """
 
 from __future__ import annotations

@@ -33,6 +33,13 @@ def learning_rate(schedule: ScheduleSettings, epochs: int, steps_per_epoch: int,
     -------
     float
         For the total batch of this step, over all devices and workers.
+
+    Examples
+    --------
+    >>> from fusion.training.config import read_config
+    >>> schedule = read_config(None, ["schedule.lr=0.1", "schedule.mode=cosine"]).schedule
+    >>> [round(learning_rate(schedule, 2, 10, step), 3) for step in range(0, 20, 5)]
+    [0.1, 0.085, 0.05, 0.015]
     """
     warmup = schedule.warmup_epochs * steps_per_epoch
     if step < warmup:

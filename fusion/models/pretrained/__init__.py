@@ -151,7 +151,14 @@ def _find(name: str) -> Optional[Weights]:
 
 
 def list_pretrained() -> Tuple[str, ...]:
-    """The named models whose weights come with the package, in the order of `pretrained=True`: CIFAR-10 first."""
+    """The named models whose weights come with the package, in the order of `pretrained=True`: CIFAR-10 first.
+
+    Examples
+    --------
+    >>> import fusion
+    >>> fusion.list_pretrained()[0]
+    'aff_resnet8_cifar10'
+    """
     return tuple(dict.fromkeys(file.split("/")[0] for file in _checksums()))
 
 
