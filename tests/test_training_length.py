@@ -14,8 +14,8 @@ from fusion.training import picture
 from fusion.training.config import read_config
 from fusion.training.engine import Outcome, train
 from fusion.training.evaluation import evaluate_run
-from fusion.training.history import TIMINGS, read_metrics
-from fusion.training.logbook import RunDirectory, is_finished, read_result
+from fusion.training.history import TIMINGS, is_finished, read_metrics
+from fusion.training.logbook import RunDirectory, read_result
 from fusion.training.main import main
 
 OPTIMIZERS = ("nag", "sgd", "adagrad", "adam", "adamw", "lamb")

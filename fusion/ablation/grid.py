@@ -17,7 +17,8 @@ from ..models.zoo import model_arguments
 from ..tasks import task_of
 from ..training.config import differing_keys, read_config
 from ..training.configs import find_config
-from ..training.logbook import RunDirectory, is_finished, read_evaluations, read_result
+from ..training.history import is_finished
+from ..training.logbook import RunDirectory, read_evaluations, read_result
 from ..training.main import RESUMABLE
 from ..training.preparation import build_network
 from ..training.run_files import RunError, refuse_changed

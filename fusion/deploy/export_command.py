@@ -11,7 +11,8 @@ from typing import Any, List, Tuple
 
 from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError
-from ..inference.trained import Trained, add_source, from_arguments, load_config
+from ..inference.source import add_source, from_arguments
+from ..inference.trained import Trained, load_config
 from .export import FORMATS, Exported, export
 from .pytorch.interpreter import find_torch
 from .verify import TOLERANCE

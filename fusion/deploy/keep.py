@@ -18,8 +18,9 @@ from ..models.pretrained import BESIDE, FILE, NETWORKS, SUMS, network_in_name
 from ..models.zoo import network_identity
 from ..training import checkpoint
 from ..training.config import model_keywords, to_yaml
+from ..training.history import is_finished
 from ..training.loading import load_split
-from ..training.logbook import RunDirectory, is_finished, read_result
+from ..training.logbook import RunDirectory, read_result
 from ..training.preparation import build_network
 
 #: The largest file of weights, in bytes, that the package should carry.

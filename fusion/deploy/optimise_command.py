@@ -16,7 +16,8 @@ from ..data.imageset import DataSet, ImageSet
 from ..errors import ConfigError
 from ..files import write_json
 from ..inference.images import images_in_folder
-from ..inference.trained import Trained, add_source, from_arguments
+from ..inference.source import add_source, from_arguments
+from ..inference.trained import Trained
 from ..outputs import check_folder
 from ..progress import progress
 from ..timing import gain, interleave

@@ -11,7 +11,8 @@ from typing import Any, Dict, Optional, Sequence, Union
 
 from ..command import log_to_terminal
 from ..inference.shown_names import add_class_names
-from ..inference.trained import Trained, add_source, from_arguments
+from ..inference.source import add_source, from_arguments
+from ..inference.trained import Trained
 from ..outputs import written_folder
 from ..words import counted
 from .answers import Answers, Pair, answer_all, format_pairs, settings_with

@@ -14,7 +14,8 @@ from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
 from ..inference.shown_names import add_class_names, as_shown
-from ..inference.trained import Trained, add_source, from_arguments, load_run
+from ..inference.source import add_source, from_arguments
+from ..inference.trained import Trained, load_run
 from ..outputs import check_folder, written_folder
 from ..progress import progress
 from ..training.logbook import RunDirectory

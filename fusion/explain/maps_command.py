@@ -17,7 +17,8 @@ from ..compat import mx
 from ..errors import ConfigError, DataError
 from ..inference.images import SOME_UNREADABLE, find_images, read_batches, report_unreadable
 from ..inference.predict import add_images
-from ..inference.trained import Trained, add_source
+from ..inference.source import add_source
+from ..inference.trained import Trained
 from ..outputs import check_folder, written_folder
 from ..progress import Counter, progress
 from ..weights import weighted_places, without_weight

@@ -14,7 +14,7 @@ from ..published.compare import compare, read_run, refusal, same_network
 from ..published.picture import draw_comparison
 from ..published.rows import ROWS, Row
 from ..training.config import to_yaml
-from ..training.logbook import is_finished
+from ..training.history import is_finished
 from ..training.picture import draw_training_curves
 from ..training.run_files import read_environment
 from ..training.settings import Settings

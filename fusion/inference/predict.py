@@ -22,7 +22,8 @@ from .images import SOME_UNREADABLE, ImageBatch, Unreadable, find_images, read_b
 from .masks import MaskAnswer, predict_masks, refuse_same_names
 from .masks import describe as describe_masks
 from .shown_names import add_class_names
-from .trained import Trained, add_source, from_arguments
+from .source import add_source, from_arguments
+from .trained import Trained
 
 
 @dataclass(frozen=True)

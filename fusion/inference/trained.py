@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
@@ -20,10 +19,10 @@ from ..data.photos.kinds import ANY_IMAGE
 from ..data.photos.photo import centre_crop, resized_side
 from ..devices import contexts
 from ..errors import CheckpointError, ConfigError, DataError
-from ..models import get_model, list_pretrained
+from ..models import get_model
 from ..models.network import count_classes
 from ..models.pretrained import find_weights
-from ..models.zoo import classifier_of, family_of
+from ..models.zoo import classifier_of
 from ..tasks import Task, find_task, list_tasks, task_of
 from ..training import checkpoint
 from ..training.config import read_config
@@ -35,7 +34,6 @@ from ..training.preparation import build_network, start_weights
 from ..training.settings import CIFAR_MEAN, CIFAR_STD, IMAGENET_MEAN, IMAGENET_STD, Settings
 from ..training.start import load_initial_parameters
 from ..words import counted
-from .shown_names import as_shown
 
 #: The share of a photo's shorter side that the centre crop of the recipe's test keeps.
 _PHOTO_SHARE = 0.875
@@ -348,56 +346,3 @@ def _named(names: Sequence[str], outputs: int) -> Tuple[str, ...]:
     if not names:
         return tuple(map(str, range(outputs)))
     return (*names, *(f"(unused {number})" for number in range(len(names), outputs)))
-
-
-def add_source(parser: argparse.ArgumentParser) -> Any:
-    """Add the options that say which network a command is about.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Of the command.
-
-    Returns
-    -------
-    argument group
-        The options of which one is given, for commands that take networks from elsewhere too.
-    """
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run")
-    words = "a family or a named model, with --checkpoint unless its weights come with the package"
-    source.add_argument("--model", metavar="NAME", help=words)
-    parser.add_argument("--checkpoint", metavar="best|last|average|FILE", help="(default: best of the run)")
-    parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
-    return source
-
-
-def from_arguments(arguments: argparse.Namespace) -> Trained:
-    """The network that the options of `add_source` name, and of `add_class_names` where a command has that.
-
-    Raises
-    ------
-    FusionError
-        If there is no such network.
-    """
-    return as_shown(_from_arguments(arguments), arguments)
-
-
-def _from_arguments(arguments: argparse.Namespace) -> Trained:
-    if arguments.run is not None:
-        return load_run(arguments.run, arguments.checkpoint or "best", arguments.device)
-    if arguments.checkpoint is None:
-        if arguments.model in list_pretrained():
-            return load_pretrained(arguments.model, arguments.device)
-        try:
-            family_of(arguments.model)
-        except ValueError as error:
-            raise ConfigError(f"--model: {error}") from None
-        raise CheckpointError(
-            f"--model {arguments.model}: say which weights with --checkpoint FILE; with the package come those of "
-            f"{', '.join(list_pretrained())}"
-        )
-    file = Path(arguments.checkpoint)
-    if arguments.checkpoint in ("best", "last", "average") and not file.exists():
-        raise ConfigError(f"--checkpoint {file}: this is for --run DIR; with --model, name a file of weights")
-    return load_model(arguments.model, file, arguments.device)

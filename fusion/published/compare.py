@@ -17,8 +17,8 @@ from ..errors import ConfigError, FusionError
 from ..models.zoo import network_identity
 from ..training.config import differing_keys, model_keywords, read_config, value_of
 from ..training.configs import packaged_config
-from ..training.history import History
-from ..training.logbook import RunDirectory, is_finished, read_evaluations, read_result
+from ..training.history import History, is_finished
+from ..training.logbook import RunDirectory, read_evaluations, read_result
 from ..training.run_files import NoEpochError
 from ..training.settings import Settings
 from ..words import counted

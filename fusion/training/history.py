@@ -17,6 +17,7 @@ from ..tasks import Task
 from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
 from ..words import counted, shortened
 from .run_files import damaged
+from .settings import Settings
 
 #: In bytes; 10,000 epochs have a tenth of it.
 _LARGEST_FILE = 20_000_000
@@ -159,6 +160,19 @@ def has_stalled(result: Mapping[str, Any], patience: int) -> bool:
     """As `History.has_stalled`, from what result.json says."""
     best = max(result[which]["epoch"] for which in ("best", "best_average") if which in result)
     return bool(patience) and bool(result["last"]["epoch"] - best >= patience)
+
+
+def is_finished(result: Dict[str, Any], settings: Settings) -> bool:
+    """Whether a run has had all its epochs, or ended early by `train.patience`.
+
+    Parameters
+    ----------
+    result : dict
+        What its result.json says.
+    settings : Settings
+        Of the run.
+    """
+    return bool(result["epochs"] >= settings.train.epochs) or has_stalled(result, settings.train.patience)
 
 
 def read_metrics(path: Path) -> List[Dict[str, float]]:

@@ -10,7 +10,7 @@ In the folder of a run are:
     metrics.csv       one row per epoch
     curves.png        a plot of metrics.csv, drawn again after each epoch
     pictures/         with runtime.pictures_every, some answers to test images by epoch
-    tensorboard/      with runtime.tensorboard, the same figures and pictures for TensorBoard, and means of fusion weights
+    tensorboard/      with runtime.tensorboard, figures and pictures for TensorBoard, and means of fusion weights
     result.json       the results of the best and the last epoch
     checkpoints/      last.npz (all that is needed to resume), best.params (the weights of the best epoch), with
                       train.ema_decay best_average.params (the averaged weights of the epoch in which they were best),
@@ -31,7 +31,7 @@ from ..locks import HeldError, Lock
 from ..tasks import Task, task_of
 from . import checkpoint
 from .config import read_config, to_yaml, value_of
-from .history import History, has_stalled
+from .history import History
 from .run_environment import environment, tell_threads
 from .run_files import (
     NoEpochError,
@@ -372,19 +372,6 @@ def read_result(run: RunDirectory) -> Dict[str, Any]:
         If it is damaged.
     """
     return read_facts(run.result)
-
-
-def is_finished(result: Dict[str, Any], settings: Settings) -> bool:
-    """Whether a run has had all its epochs, or ended early by `train.patience`.
-
-    Parameters
-    ----------
-    result : dict
-        What its result.json says.
-    settings : Settings
-        Of the run.
-    """
-    return bool(result["epochs"] >= settings.train.epochs) or has_stalled(result, settings.train.patience)
 
 
 def read_evaluations(run: RunDirectory, settings: Optional[Settings] = None) -> History:
