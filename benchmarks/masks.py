@@ -1,12 +1,17 @@
 #!/usr/bin/env python
-"""How many crops a second the loader of images with masks makes, with one thread and with more.
+"""How many crops a second the loader of images with masks makes, and whether training waits for it.
 
 The crops are those of the recipe for small targets: the longer side drawn from 256 to 1024 pixels, a crop of 480, half
 of them blurred. `--crop` and settings change that. Whole epochs are timed, each number of threads in turn, and the
 median of the rounds is printed, once with images that are decoded again in every epoch, and once with those that a set
 keeps in memory, as far as they fit in there. Files are read once before, so that the disk is not measured.
 
+With --train the whole of train_segmentation.py takes turns with the bare step of the same config, which repeats
+forward, backward and update on one batch that is already on the device. The exit status is 1 if training has less than
+nine tenths of its images per second.
+
     python benchmarks/masks.py --folder PATH
+    python benchmarks/masks.py --folder PATH --train segmentation/sirst_small
     python benchmarks/masks.py --folder PATH --crop 160 augment.long_side=[] augment.scale=[0.5,2] data.ignore=11
 """
 
@@ -15,15 +20,33 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
+import tempfile
 import time
-from typing import Any, Dict, List
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
 
+from fusion.compat import mx
 from fusion.data.masks.maskset import MaskSet
+from fusion.devices import contexts
 from fusion.machine import processors
+from fusion.tasks import task_of
+from fusion.tasks.base import part_losses
 from fusion.tasks.segmentation.batches import training_batches
 from fusion.training.config import read_config
+from fusion.training.configs import find_config
+from fusion.training.engine import train
+from fusion.training.history import read_metrics
 from fusion.training.loading import build_normalisation, load_split
+from fusion.training.logbook import RunDirectory
+from fusion.training.parts import build_parts
+from fusion.training.preparation import split_over
 from fusion.training.settings import Settings
+
+#: What training is to have at least of the bare step's images per second.
+GOAL = 0.9
+
+#: Epochs of a run of `--train`, steps of the bare one, and steps before these, in which the network is compiled.
+EPOCHS, STEPS, WARM_UP = 3, 60, 3
 
 RECIPE = (
     "model.name=fpn",
@@ -46,16 +69,59 @@ def crops_a_second(settings: Settings, data: Any, threads: int, epoch: int) -> f
     return count / (time.perf_counter() - start)
 
 
-def main() -> None:
+def images_of_bare_step(settings: Settings, steps: int) -> float:
+    """Images per second of forward, backward and update alone."""
+    devices = contexts("cpu")
+    train_set = load_split(settings, "train")
+    net, batches, loss, trainer = build_parts(settings, task_of(settings, train_set.classes), train_set, devices)
+    batch = next(batches.epoch(0))
+    images, targets = split_over(devices, batch.images), split_over(devices, batch.targets)
+    for step in range(steps + WARM_UP):
+        if step == WARM_UP:
+            mx.nd.waitall()
+            start = time.perf_counter()
+        with mx.autograd.record():
+            losses = part_losses(loss, [net(part) for part in images], targets, images)
+        mx.autograd.backward(losses)
+        trainer.step(len(batch.images))
+    mx.nd.waitall()
+    return steps * len(batch.images) / (time.perf_counter() - start)
+
+
+def compare_training(config: str, words: Sequence[str], rounds: int) -> bool:
+    """Compare the training loop with the bare step, which take turns; return whether the goal is met."""
+    own = [f"train.epochs={EPOCHS}", f"train.evaluate_every={EPOCHS}", "schedule.warmup_epochs=1"]
+    settings = read_config(find_config(config), [*words, *own])
+    bare, whole = [], []
+    for _ in range(rounds):
+        bare.append(images_of_bare_step(settings, STEPS))
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunDirectory(Path(folder) / "run")
+            train(settings, run)
+            rows = read_metrics(run.metrics)[1:]  # the first epoch compiles the network
+        whole.append(statistics.median(row["images_per_second"] for row in rows))
+    share = statistics.median(trained / step for trained, step in zip(whole, bare))
+    print(
+        f"{config}: bare step {statistics.median(bare):.1f} images per second, train_segmentation.py "
+        f"{statistics.median(whole):.1f}, share {100 * share:.0f} %"
+    )
+    return share >= GOAL
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", required=True, metavar="DIR", help="images/, masks/ and lists of names")
     parser.add_argument("--crop", type=int, default=480, help="height and width of the crops (default: 480)")
     parser.add_argument("--batch", type=int, default=8, help="crops per batch (default: 8)")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--threads", type=int, nargs="+", help="default: 1, and one per processor")
+    parser.add_argument("--train", metavar="CONFIG", help="compare training by this config with its bare step instead")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="over the recipe's")
     arguments = parser.parse_intermixed_args()
     logging.getLogger("fusion").setLevel(logging.ERROR)
+    if arguments.train:
+        words = [f"data.dir={arguments.folder}", *arguments.settings]
+        return 0 if compare_training(arguments.train, words, arguments.rounds) else 1
     words = [
         *RECIPE,
         f"data.dir={arguments.folder}",
@@ -79,7 +145,8 @@ def main() -> None:
             f"  {count} threads: {statistics.median(decoded):7,.0f} crops a second decoded each time, "
             f"{statistics.median(kept):7,.0f} from memory"
         )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -53,13 +53,13 @@ def test_tour_is_small_and_tidy(tour):
 
 
 @pytest.mark.slow
-def test_tour_runs(tour, tmp_path, monkeypatch):
+def test_tour_runs(tmp_path, monkeypatch):
     pytest.importorskip("ipykernel", reason="needs ipykernel")
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    notebook = nbformat.from_dict(tour)
+    notebook = nbformat.read(TOUR, as_version=4)
     nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()

@@ -271,7 +271,7 @@ def list_models(pattern: Optional[str] = None, pretrained: bool = False) -> List
     --------
     >>> import fusion
     >>> fusion.list_models("aff_*", pretrained=True)
-    ['aff_resnet8_cifar10', 'aff_resnet8_digits', 'aff_inception8_cifar10', 'aff_fpn8_sirst']
+    ['aff_resnet8_cifar10', 'aff_inception8_cifar10', 'aff_fpn8_sirst', 'aff_resnet8_digits']
     """
     weights = list_pretrained()
     if not pretrained:
