@@ -13,7 +13,7 @@ from fusion.data import loader
 from fusion.data.augment import POLICIES, Augmentation, Normalisation
 from fusion.data.imageset import ImageSet
 from fusion.data.loader import Batch, TrainingBatches, evaluation_batches, generator
-from fusion.training import engine
+from fusion.training import step
 
 PLAIN = Normalisation((0, 0, 0), (1, 1, 1))
 WAIT = 30  # seconds after which something that never happens is a failure
@@ -124,7 +124,7 @@ def test_set_of_exactly_one_batch_is_taken_and_of_less_refused():
 
 def test_no_two_draws_of_some_runs_share_their_numbers():
     """The order of an epoch, a batch and the network of several seeds."""
-    uses = (loader._ORDER, loader._BATCH, engine._NETWORK)
+    uses = (loader._ORDER, loader._BATCH, step._NETWORK)
     keys = [(seed, uses[0], epoch) for seed in (0, 1, 2**31) for epoch in range(5)]
     keys += [(seed, use, *position) for seed in (0, 1) for use in uses[1:] for position in np.ndindex(5, 5)]
     assert len({generator(*key).random() for key in keys}) == len(keys)
