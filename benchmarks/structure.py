@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fusion"
 GROUND = "ground"
 _GROUND = (
     *("errors", "files", "machine", "memory", "processors", "progress", "signals", "words", "command", "compat"),
+    *("completion", "lookup"),
     *("devices", "drawing", "fonts", "native_log", "norms", "tables", "timing", "gpus"),
     *("failures", "locks", "outputs", "printing", "reading", "recognise", "relay"),
 )
