@@ -188,16 +188,16 @@ def test_it_is_the_installed_package_that_runs(installed, tmp_path):
     assert fusion.__version__ in run(program, tmp_path, PYTHONPATH=str(installed))
 
 
-def test_installed_models_are_listed(elsewhere):
-    assert set(fusion.list_models()) <= set(re.findall(r"\w+", elsewhere("models", "--json")))
-
-
-def test_installed_model_is_summarised(elsewhere):
-    assert "84,066" in elsewhere("summary", "aff_resnet8_digits")
-
-
-def test_installed_rows_are_listed(elsewhere):
-    assert "cifar100_fine_aff_resnet32" in elsewhere("reproduce")
+def test_installed_tables_are_read(installed, tmp_path):
+    """Models, a summary, the published rows and the configs, in one process."""
+    program = "from fusion.__main__ import main\n" + "".join(
+        f"assert main({words!r}) == 0\n"
+        for words in (["models"], ["summary", "aff_resnet8_digits"], ["reproduce"], ["configs", "quickstart"])
+    )
+    printed = run([sys.executable, "-c", program], tmp_path, PYTHONPATH=str(installed))
+    assert set(fusion.list_models()) <= set(re.findall(r"\w+", printed))
+    assert "84,066" in printed
+    assert "cifar100_fine_aff_resnet32" in printed
 
 
 def test_installed_weights_answer(elsewhere, tmp_path):
@@ -206,11 +206,11 @@ def test_installed_weights_answer(elsewhere, tmp_path):
     assert '"0"' in json.dumps(answer)
 
 
-def test_installed_doctor_finds_weights_and_data(elsewhere):
-    assert "FAILED" not in elsewhere("doctor")
+#: Few and large batches.
+QUICKLY = ("schedule.warmup_epochs=0", "data.batch_size=480")
 
 
 def test_installed_config_trains(elsewhere, tmp_path):
-    elsewhere("train", "--config", "quickstart", "--run-dir", "run", "train.epochs=1", "schedule.warmup_epochs=0")
+    elsewhere("train", "--config", "quickstart", "--run-dir", "run", "train.epochs=1", *QUICKLY)
     assert json.loads((tmp_path / "run" / "result.json").read_text())
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -18,7 +18,8 @@ from fusion.training.history import TIMINGS, is_finished, read_metrics
 from fusion.training.logbook import RunDirectory, read_result
 from fusion.training.main import main
 
-OPTIMIZERS = ("nag", "sgd", "adagrad", "adam", "adamw", "lamb")
+#: Those with one, two and two arrays of state, of which the last has norms of whole weights.
+OPTIMIZERS = ("nag", "adamw", "lamb")
 
 
 @pytest.fixture(autouse=True)
@@ -144,12 +145,12 @@ def test_run_ends_once_no_evaluation_of_so_many_epochs_was_better(words, tmp_pat
 
 def test_run_that_ended_early_stays_ended_and_goes_on_with_more_patience(words, tmp_path):
     of_run = (*words, *STILL)
-    run = go(tmp_path / "run", *of_run, "train.epochs=5", "train.patience=1")
+    run = go(tmp_path / "run", *of_run, "train.epochs=3", "train.patience=1")
     assert len(rows_of(run)) == 2
     assert resume(run) == 0
     assert len(rows_of(run)) == 2
     assert resume(run, "train.patience=0") == 0
-    assert_same(run, go(tmp_path / "whole", *of_run, "train.epochs=5"))
+    assert_same(run, go(tmp_path / "whole", *of_run, "train.epochs=3"))
 
 
 def test_patience_changes_nothing_while_figures_get_better(words, tmp_path):
