@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: quickstart test lint docs bench matrix torture fuzz torch
+.PHONY: quickstart test test-long lint docs bench matrix torture fuzz torch
 
 $(READY): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,7 +22,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not long'
+
+# The package as a wheel and an archive, the site, the notebook, and grids of runs: some minutes.
+test-long: $(READY)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m long
 
 # All pages and the reference as one site: open build/docs/index.html. A warning, such as of a link to nothing, ends it.
 docs: $(READY)

@@ -538,6 +538,7 @@ def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_cells_at_once_save_themselves_at_ctrl_c_and_have_the_bits_of_one_alone(tmp_path):
     grid, data = tmp_path / "grid", make_images(tmp_path / "images")
     words = ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=4", *data]
@@ -575,6 +576,7 @@ def test_cells_at_once_save_themselves_at_ctrl_c_and_have_the_bits_of_one_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_inception_networks_of_one_to_four_blocks_are_trained(tmp_path):
     words = [
         "model.name=cifar_inception",

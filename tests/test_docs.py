@@ -221,6 +221,7 @@ def site(tmp_path_factory):
     return folder / "html"
 
 
+@pytest.mark.long
 def test_site_has_every_page_and_no_dead_link(site):
     made = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
     assert {page.relative_to(ROOT).with_suffix("").as_posix() for page in MARKDOWN} <= made
@@ -228,6 +229,7 @@ def test_site_has_every_page_and_no_dead_link(site):
     assert dead_links(site) == []
 
 
+@pytest.mark.long
 def test_site_shows_pictures_and_the_reference(site):
     front = Page((site / "README.html").read_text(encoding="utf-8"))
     assert any(link.endswith("quickstart.png") for link in front.links)
@@ -237,6 +239,7 @@ def test_site_shows_pictures_and_the_reference(site):
     assert {"fusion.speed.measuring.Job", "fusion.speed.benchmark.measure"} <= speed.anchors
 
 
+@pytest.mark.long
 def test_site_needs_nothing_from_elsewhere(site):
     text = (site / "README.html").read_text(encoding="utf-8")
     assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="https?:[^"]*"', text) == []

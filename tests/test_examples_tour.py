@@ -53,6 +53,7 @@ def test_tour_is_small_and_tidy(tour):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_tour_runs(tmp_path, monkeypatch):
     pytest.importorskip("ipykernel", reason="needs ipykernel")
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient")

@@ -22,6 +22,8 @@ from PIL import Image
 import fusion
 from fusion.data import load_dataset
 
+pytestmark = pytest.mark.long
+
 _NOT_SOURCE = {".git", ".venv", "build", "dist", "runs", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 
 
