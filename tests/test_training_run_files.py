@@ -112,6 +112,15 @@ def test_field_of_a_result_of_another_type_is_refused(run, field, value):
         read_result(RunDirectory(run))
 
 
+@pytest.mark.parametrize("value", [{}, [], None, {"epoch": "three"}])
+def test_best_average_of_a_result_may_be_missing_but_not_of_another_type(run, value):
+    facts = json.loads((run / "result.json").read_text())
+    assert "best_average" not in facts
+    (run / "result.json").write_text(json.dumps({**facts, "best_average": value}))
+    with pytest.raises(RunError, match=r"result\.json: damaged: its best_average is "):
+        read_result(RunDirectory(run))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

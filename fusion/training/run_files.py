@@ -34,6 +34,7 @@ _LAST_SECTION = re.compile(r"^runtime:$", re.MULTILINE)
 _TEXTS = ("model", "data")
 _COUNTS = ("classes", "parameters", "train_images", "test_images", "epochs")
 _ROWS = ("best", "last")
+_MAY_BE_ROWS = ("best_average",)
 
 
 class RunError(ConfigError):
@@ -116,7 +117,7 @@ def read_facts(path: Path) -> Dict[str, Any]:
     if not path.exists():
         raise NoEpochError(f"{path.parent}: no epoch of this run is finished yet (it has no {path.name})")
     facts = _object(path)
-    for name in (*_TEXTS, *_COUNTS, *_ROWS):
+    for name in (*_TEXTS, *_COUNTS, *_ROWS, *(name for name in _MAY_BE_ROWS if name in facts)):
         if not _is_sound(name, facts.get(name)):
             raise damaged(path, f"its {name} is {_shown(facts, name)}")
     return facts
