@@ -21,7 +21,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from export import difference, save_random
 
-from fusion.fuse import fusion_aliases, list_fusions
+from fusion.ablation.grid import short_name
+from fusion.fuse import list_fusions
 from fusion.inference.trained import load_model
 
 #: The arguments of each family's network, and the side of its images in pixels.
@@ -36,11 +37,6 @@ FAMILIES: Dict[str, Tuple[Dict[str, Any], int]] = {
 }
 FORMATS = ("symbol", "onnx", "torch")
 CLASSES = 10
-
-
-def short_name(fusion: str) -> str:
-    names = fusion_aliases()[fusion]
-    return names[0] if names else fusion
 
 
 def row(family: str, fusion: str, torch: Optional[str]) -> List[str]:

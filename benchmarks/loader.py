@@ -13,29 +13,23 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, List
 
 import numpy as np
+from bare_step import training_beside
 
 from fusion.compat import mx
 from fusion.data.augment import Augmentation, Normalisation
 from fusion.data.imageset import ImageSet
 from fusion.data.loader import TrainingBatches
-from fusion.devices import contexts
 from fusion.training.config import read_config
-from fusion.training.engine import train
-from fusion.training.history import read_metrics
-from fusion.training.loading import load_data
-from fusion.training.logbook import RunDirectory
-from fusion.training.preparation import build_batches, build_network, build_trainer, split_over, start_weights
 from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 ROOT = Path(__file__).parents[1]
 LOADER_GOAL, TRAINING_GOAL = 20, 0.9
-BATCH = 128
+BATCH, STEPS = 128, 30
 
 #: Settings that give the quickstart's small run the augmentations of the recipe.
 RECIPES = {
@@ -108,45 +102,13 @@ def compare_training(title: str, overrides: List[str], rounds: int) -> bool:
     settings = read_config(
         ROOT / "configs" / "quickstart.yaml", [f"data.batch_size={BATCH}", "train.epochs=4", *overrides]
     )
-    bare, whole = [], []
-    for _ in range(rounds):
-        bare.append(bare_step(settings, 30))
-        with tempfile.TemporaryDirectory() as folder:
-            run = RunDirectory(Path(folder) / "run")
-            train(settings, run)
-            rows = read_metrics(run.metrics)[1:]  # the first epoch compiles the network
-        whole.append(statistics.median(row["images_per_second"] for row in rows))
-    share = statistics.median(w / b for w, b in zip(whole, bare))
+    found = training_beside(settings, STEPS, rounds)
     print(f"Images per second of training, {title}")
     print(
-        f"  bare step {statistics.median(bare):,.0f}   train_cifar.py {statistics.median(whole):,.0f}   "
-        f"share {100 * share:.0f} %",
+        f"  bare step {found.bare:,.0f}   train_cifar.py {found.whole:,.0f}   share {100 * found.share:.0f} %",
         flush=True,
     )
-    return share >= TRAINING_GOAL
-
-
-def bare_step(settings: Any, steps: int) -> float:
-    """Images per second of forward, backward and update alone."""
-    devices = contexts("cpu")
-    train_set, _ = load_data(settings)
-    net = build_network(settings, len(train_set.classes))
-    start_weights(net, settings, devices)
-    trainer = build_trainer(net, settings)
-    loss_function = mx.gluon.loss.SoftmaxCrossEntropyLoss(sparse_label=False)
-    loss_function.hybridize(static_alloc=True, static_shape=True)
-    batch = next(build_batches(settings, train_set, devices).epoch(0))
-    (images,), (targets,) = split_over(devices, batch.images), split_over(devices, batch.targets)
-    for step in range(steps + 3):
-        if step == 3:  # compiled and allocated by now
-            mx.nd.waitall()
-            start = time.perf_counter()
-        with mx.autograd.record():
-            loss = loss_function(net(images), targets)
-        loss.backward()
-        trainer.step(len(batch.images))
-    mx.nd.waitall()
-    return steps * BATCH / (time.perf_counter() - start)
+    return found.share >= TRAINING_GOAL
 
 
 def main() -> int:

@@ -20,33 +20,24 @@ from __future__ import annotations
 import argparse
 import logging
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from fusion.compat import mx
+from bare_step import training_beside
+
 from fusion.data.masks.maskset import MaskSet
-from fusion.devices import contexts
 from fusion.machine import processors
-from fusion.tasks import task_of
-from fusion.tasks.base import part_losses
 from fusion.tasks.segmentation.batches import training_batches
 from fusion.training.config import read_config
 from fusion.training.configs import find_config
-from fusion.training.engine import train
-from fusion.training.history import read_metrics
 from fusion.training.loading import build_normalisation, load_split
-from fusion.training.logbook import RunDirectory
-from fusion.training.parts import build_parts
-from fusion.training.preparation import split_over
 from fusion.training.settings import Settings
 
 #: What training is to have at least of the bare step's images per second.
 GOAL = 0.9
 
-#: Epochs of a run of `--train`, steps of the bare one, and steps before these, in which the network is compiled.
-EPOCHS, STEPS, WARM_UP = 3, 60, 3
+#: Epochs of a run of `--train`, and steps of the bare one.
+EPOCHS, STEPS = 3, 60
 
 RECIPE = (
     "model.name=fpn",
@@ -69,43 +60,16 @@ def crops_a_second(settings: Settings, data: Any, threads: int, epoch: int) -> f
     return count / (time.perf_counter() - start)
 
 
-def images_of_bare_step(settings: Settings, steps: int) -> float:
-    """Images per second of forward, backward and update alone."""
-    devices = contexts("cpu")
-    train_set = load_split(settings, "train")
-    net, batches, loss, trainer = build_parts(settings, task_of(settings, train_set.classes), train_set, devices)
-    batch = next(batches.epoch(0))
-    images, targets = split_over(devices, batch.images), split_over(devices, batch.targets)
-    for step in range(steps + WARM_UP):
-        if step == WARM_UP:
-            mx.nd.waitall()
-            start = time.perf_counter()
-        with mx.autograd.record():
-            losses = part_losses(loss, [net(part) for part in images], targets, images)
-        mx.autograd.backward(losses)
-        trainer.step(len(batch.images))
-    mx.nd.waitall()
-    return steps * len(batch.images) / (time.perf_counter() - start)
-
-
 def compare_training(config: str, words: Sequence[str], rounds: int) -> bool:
     """Compare the training loop with the bare step, which take turns; return whether the goal is met."""
     own = [f"train.epochs={EPOCHS}", f"train.evaluate_every={EPOCHS}", "schedule.warmup_epochs=1"]
     settings = read_config(find_config(config), [*words, *own])
-    bare, whole = [], []
-    for _ in range(rounds):
-        bare.append(images_of_bare_step(settings, STEPS))
-        with tempfile.TemporaryDirectory() as folder:
-            run = RunDirectory(Path(folder) / "run")
-            train(settings, run)
-            rows = read_metrics(run.metrics)[1:]  # the first epoch compiles the network
-        whole.append(statistics.median(row["images_per_second"] for row in rows))
-    share = statistics.median(trained / step for trained, step in zip(whole, bare))
+    found = training_beside(settings, STEPS, rounds)
     print(
-        f"{config}: bare step {statistics.median(bare):.1f} images per second, train_segmentation.py "
-        f"{statistics.median(whole):.1f}, share {100 * share:.0f} %"
+        f"{config}: bare step {found.bare:.1f} images per second, train_segmentation.py {found.whole:.1f}, "
+        f"share {100 * found.share:.0f} %"
     )
-    return share >= GOAL
+    return found.share >= GOAL
 
 
 def main() -> int:

@@ -1,8 +1,10 @@
-"""Tables of text and of Markdown, all in one style; tabulate aligns their columns."""
+"""Tables of text and of Markdown, all in one style, whose columns tabulate aligns; and tables as CSV."""
 
 from __future__ import annotations
 
-from typing import Any, List, Optional, Sequence
+import csv
+from pathlib import Path
+from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
 #: Stands for a space at the start of a cell, where tabulate removes spaces. It is no character of any text.
 _INDENT = "\ue000"
@@ -59,6 +61,29 @@ def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]], left: 
 
     sides = _sides(len(heading), left) if rows else None  # without a row there is no column to align
     return tabulate(rows, headers=heading, tablefmt="pipe", colalign=sides, disable_numparse=True)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table as CSV.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : sequence of str
+        Their names, which the first line has.
+    rows : iterable of mapping
+        The cells by column. A missing one, or None, is empty.
+
+    Raises
+    ------
+    ValueError
+        If a row has a cell that is in none of the columns.
+    """
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int, gap: int) -> List[str]:

@@ -72,7 +72,7 @@ def trained(monkeypatch):
             write_run(cell.path, cell.config, [error + 2, error], cell.words, data="noise")
         return Done(cell)
 
-    monkeypatch.setattr(ablation, "_start", start)
+    monkeypatch.setattr(ablation, "Child", start)
     return done
 
 
@@ -173,14 +173,14 @@ def test_more_seeds_are_added_to_a_grid(tmp_path, trained):
 
 
 def test_table_is_written_after_every_cell(tmp_path, trained, monkeypatch):
-    cells, start = plan(tmp_path), ablation._start
+    cells, start = plan(tmp_path), ablation.Child
 
     def failing(cell, output, environment):
         if cell is cells[2]:
             raise KeyboardInterrupt
         return start(cell, output, environment)
 
-    monkeypatch.setattr(ablation, "_start", failing)
+    monkeypatch.setattr(ablation, "Child", failing)
     with pytest.raises(KeyboardInterrupt):
         ablation.run_grid(cells, tmp_path, sys.stdout)
     report = json.loads((tmp_path / "ablation.json").read_text())
@@ -194,12 +194,12 @@ def test_child_that_fails_is_named_at_the_end(tmp_path):
 
 
 def test_cell_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, trained, monkeypatch, capsys):
-    start = ablation._start
+    start = ablation.Child
 
     def failing(cell, output, environment):
         return Done(cell, 2) if cell.path.name == "add_blocks1_seed0" else start(cell, output, environment)
 
-    monkeypatch.setattr(ablation, "_start", failing)
+    monkeypatch.setattr(ablation, "Child", failing)
     words = ["--fusions", "add,aff", "--seeds", "2", "--runs", str(tmp_path), *WORDS]
     assert main(["ablate", "--config", str(CONFIG), *words]) == 2
     assert trained == ["aff_blocks1_seed0", "add_blocks1_seed1", "aff_blocks1_seed1"]
@@ -360,7 +360,7 @@ def test_no_more_cells_than_asked_for_run_at_once(tmp_path, monkeypatch):
         most.append(len(alive))
         return alive[-1]
 
-    monkeypatch.setattr(ablation, "_start", start)
+    monkeypatch.setattr(ablation, "Child", start)
     monkeypatch.setattr(ablation, "_LOOK", 0.001)
     ablation.run_grid(cells, tmp_path, sys.stdout, parallel=4)
     assert len(most) == 6

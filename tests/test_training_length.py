@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 
 import numpy as np
 import pytest
-from PIL import Image
+from classified import noise_folder
 
 from fusion.errors import CheckpointError, ConfigError
 from fusion.training import picture
@@ -30,13 +29,8 @@ def quick(monkeypatch):
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     """Settings of a run of two steps per epoch."""
-    path, draw = tmp_path_factory.mktemp("folder"), np.random.default_rng(0)
-    for split, name, number in itertools.product(("train", "test"), ("cat", "newt"), range(4)):
-        (path / split / name).mkdir(parents=True, exist_ok=True)
-        pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path / split / name / f"{number}.png")
     return (
-        *("data.name=image_folder", f"data.dir={path}", "data.size=8", "data.batch_size=4", "augment.crop_padding=2"),
+        *noise_folder(tmp_path_factory.mktemp("folder"), ("cat", "newt"), count=4, side=8),
         *("model.name=cifar_resnet", "model.fusion=aff", "model.blocks=1", "model.channel_times=1"),
         *("schedule.mode=constant", "schedule.lr=0.01"),
     )

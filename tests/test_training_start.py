@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import signal
 
 import numpy as np
 import pytest
-from PIL import Image
+from classified import noise_folder
 
 import fusion
 from fusion.compat import mx
@@ -53,12 +52,7 @@ def packaged():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Settings of a small folder of images of two classes."""
-    path, draw = tmp_path_factory.mktemp("folder"), np.random.default_rng(0)
-    for split, name, number in itertools.product(("train", "test"), ("cat", "newt"), range(8)):
-        (path / split / name).mkdir(parents=True, exist_ok=True)
-        pixels = draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path / split / name / f"{number}.png")
-    return ("data.name=image_folder", f"data.dir={path}", "data.size=16", "data.batch_size=4", "augment.crop_padding=2")
+    return noise_folder(tmp_path_factory.mktemp("folder"), ("cat", "newt"), count=8, side=16)
 
 
 # --- Weights ---------------------------------------------------------------------------------------------------------

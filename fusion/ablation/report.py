@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import statistics
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..files import whole_file
-from ..tables import markdown_table, text_table
+from ..tables import markdown_table, text_table, write_csv
 from ..tasks.base import Figure
 from ..words import capitalised, counted
 from .axes import short_key
@@ -309,10 +308,7 @@ def write_tables(folder: Path, results: Sequence[CellResult]) -> None:
     lines = mean_over_seeds(results)
     with whole_file(folder / "ablation.json") as aside:
         aside.write_text(json.dumps(describe(results), indent=2) + "\n", encoding="utf-8")
-    with whole_file(folder / "ablation.csv") as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        names = list(lines[0].cells()) if lines else list(_COLUMNS)
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        writer.writerows(line.cells() for line in lines)
+    with whole_file(folder / "ablation.csv") as aside:
+        write_csv(aside, list(lines[0].cells()) if lines else _COLUMNS, [line.cells() for line in lines])
     with whole_file(folder / "ablation.md") as aside:
         aside.write_text(_markdown(results), encoding="utf-8")

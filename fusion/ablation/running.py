@@ -166,7 +166,7 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO, parallel: int 
                     number, cell = waiting.pop(0)
                     command = " ".join(cell.command)
                     logger.info("cell %d of %d, %s: %s", number, len(cells), cell.path.name, command)
-                    running.append(_start(cell, output, environment))
+                    running.append(Child(cell, output, environment))
                 signals.pass_on(running)
                 ended = [child for child in running if child.status is not None]
                 for child in ended:
@@ -188,10 +188,6 @@ def run_grid(cells: Sequence[Cell], folder: Path, output: TextIO, parallel: int 
         raise KeyboardInterrupt
     if failed:
         raise AblationError(_words_of_failed(failed, len(cells)))
-
-
-def _start(cell: Cell, output: TextIO, environment: Optional[Mapping[str, str]]) -> Child:
-    return Child(cell, output, environment)
 
 
 def _not_finished(cells: Sequence[Cell]) -> List[Tuple[int, Cell]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from ..tables import text_table
+from ..tables import text_table, write_csv
 
 #: Classes that are printed; all of them are in by_class.csv.
 MOST_PRINTED = 20
@@ -114,7 +113,4 @@ def write_classes(figures: Sequence[ClassFigures], path: Path) -> None:
     rows = [each.plain() for each in worst_first(figures)]
     names = ["class", "total", "answers", "precision", "recall", "f1"]
     names += ["confidence"] if any(each.confidence is not None for each in figures) else []
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, names, [{name: row[name] for name in names} for row in rows])

@@ -7,7 +7,6 @@ between the confidence and the share of right answers of their bin (equation 3),
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
@@ -15,6 +14,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from ..drawing import FAINT, GREY, ORANGE, SKY, new_figure, save_page
+from ..tables import write_csv
 from .answers import Answers
 
 #: Bins of the paper's tables.
@@ -97,10 +97,7 @@ def calibration_in_words(answers: Answers, found: Calibration) -> str:
 def write_calibration(found: Calibration, path: Path) -> None:
     """Write the bins as CSV."""
     rows = found.bins()
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]), rows)
 
 
 def draw_reliability(answers: Answers, found: Calibration, title: str, path: Path) -> None:

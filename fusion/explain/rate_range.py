@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any, Iterator
 
 from ..command import log_to_terminal
 from ..outputs import written_file, written_picture
-from ..tables import text_columns
+from ..tables import text_columns, write_csv
 from ..training.config import read_config
 from ..training.configs import WHAT_IT_TAKES, find_config
 from ..training.rate_range import TIMES_BEST, RateRange, find_range
@@ -49,11 +48,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _write_table(found: RateRange, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        for step, row in enumerate(zip(found.rates, found.losses, found.smoothed), start=1):
-            writer.writerow([step, *map(float, row)])
+    rows = enumerate(zip(found.rates, found.losses, found.smoothed), start=1)
+    write_csv(path, COLUMNS, [dict(zip(COLUMNS, (step, *map(float, row)))) for step, row in rows])
 
 
 def _words(found: RateRange, own_rate: float) -> Iterator[str]:

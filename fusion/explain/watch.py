@@ -133,10 +133,9 @@ def _look_at(run: RunDirectory) -> Look:
         written = run.metrics.stat().st_mtime
     except NoEpochError:
         pass
-    epochs = settings.train.epochs
-    finished = history is not None and (len(history) >= epochs or history.has_stalled(settings.train.patience))
+    finished = history is not None and history.is_finished(settings)
     state = _FINISHED if finished else _RUNNING if runs else _STOPPED
-    return Look(run.path, state, epochs, history, max(0.0, time.time() - written))
+    return Look(run.path, state, settings.train.epochs, history, max(0.0, time.time() - written))
 
 
 def _settings(config: Path) -> Tuple[Settings, float]:

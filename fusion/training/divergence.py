@@ -9,6 +9,9 @@ import numpy as np
 
 from ..errors import FusionError
 
+#: What helps.
+LOWER = "lower schedule.lr or add schedule.warmup_epochs"
+
 
 class DivergedError(FusionError):
     """The loss or a weight is infinite or not a number, so the run cannot go on."""
@@ -45,7 +48,4 @@ def with_advice(error: DivergedError, checkpoint: Path) -> DivergedError:
         The run's last checkpoint, which may not exist yet.
     """
     kept = f"{checkpoint} is from before that" if checkpoint.exists() else "there is no checkpoint yet"
-    return DivergedError(
-        f"{error}: the network has diverged; lower schedule.lr or add schedule.warmup_epochs, and start a new run "
-        f"({kept})"
-    )
+    return DivergedError(f"{error}: the network has diverged; {LOWER}, and start a new run ({kept})")

@@ -6,6 +6,7 @@ import logging
 import math
 import resource
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Iterator, Sequence, Tuple
@@ -20,8 +21,8 @@ from ..words import counted
 from . import distributed
 from .averaging import build_average
 from .data_record import data_record, fingerprint_numbers
-from .divergence import DivergedError, refuse_diverged
-from .engine import describe, shape_of_run
+from .divergence import LOWER, DivergedError, refuse_diverged
+from .engine import describe, introduction
 from .evaluation import Evaluator
 from .loading import classes_of_data, load_data
 from .logbook import RunDirectory
@@ -84,7 +85,7 @@ def dry_run(settings: Settings, run: RunDirectory) -> None:
         try:
             _dry_run(settings, workers.directory(run), workers)
         except DivergedError as error:
-            raise DivergedError(f"{error}: lower schedule.lr or add schedule.warmup_epochs") from None
+            raise DivergedError(f"{error}: {LOWER}") from None
 
 
 def _dry_run(settings: Settings, run: RunDirectory, workers: distributed.Workers) -> None:
@@ -98,8 +99,7 @@ def _dry_run(settings: Settings, run: RunDirectory, workers: distributed.Workers
     evaluator = Evaluator(task, parts.net, test_set, parts.batches.part_size, devices, settings, run, workers)
     load_initial_parameters(parts.net, settings, classes_of_data(train_set))
     facts = describe(settings, parts.net, train_set.title, len(train_set), len(test_set))
-    title = f"{facts['model']} on {train_set.title}"
-    logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", shape_of_run(parts.batches, devices))
+    logger.info(introduction(facts, parts.batches, devices))
     watch.begin(parts.net, parts.loss, len(parts.batches), 0)
     trial = _take_steps(settings, task, parts, devices, workers, watch)
     workers.average_statistics(parts.net)
@@ -133,12 +133,10 @@ def _take_steps(
         for done, batch in enumerate(islice(epoch, 1 + _MOST), start=1):
             trainer.set_learning_rate(learning_rate(settings.schedule, settings.train.epochs, length, done - 1))
             seed_network(settings.train.seed, 0, workers.key(done - 1))
-            if done == 1:
-                with without_native_log():
-                    sums.later(take_step(net, trainer, loss, batch, devices, clip, accumulate))
-                compiled = time.perf_counter()
-            else:
+            with without_native_log() if done == 1 else nullcontext():
                 sums.later(take_step(net, trainer, loss, batch, devices, clip, accumulate))
+            if done == 1:
+                compiled = time.perf_counter()
             if average is not None:
                 average.update(done - 1)
             watch.step(batch, done, trainer.learning_rate)

@@ -141,7 +141,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
     with run.log(), Interruption() as interruption:
         facts = describe(settings, net, train_set.title, len(train_set), len(test_set))
         title = f"{facts['model']} on {train_set.title}"
-        logger.info("%s: %s parameters, %s", title, f"{facts['parameters']:,}", shape_of_run(batches, devices))
+        logger.info(introduction(facts, batches, devices))
         logger.info("run folder: %s", run.path)
         if resume:
             run.write_environment(settings)
@@ -150,7 +150,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
         board.begin(state.history)
         if state.history:
             run.write_epoch(History(task, state.history), title, facts)  # it may have ended before it wrote these
-        while not is_over(settings, state) and not workers.any(interruption.requested):
+        while not is_over(settings, task, state) and not workers.any(interruption.requested):
             sums = RunningSums(task.training_meter(), state.sums, workers)
             company.begin()
             label = f"{train_set.title}: epoch {state.epoch + 1}/{epochs}"
@@ -192,7 +192,8 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             watch.epoch(state.history)
         if state.batch and workers.rank == 0:
             checkpoint.save(run.last, net, trainer, state, average)
-        if is_over(settings, state) and state.epoch < epochs:
+        finished = is_over(settings, task, state)
+        if finished and state.epoch < epochs:
             logger.info(
                 "%s: ended at epoch %d of %d: no better test figure for train.patience=%d epochs; to go on, --resume "
                 "with a larger train.patience, or with 0",
@@ -200,7 +201,7 @@ def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distrib
             )
         workers.barrier()  # all may read what the first worker has written
     supply.raise_error(run)
-    return Outcome(is_over(settings, state), state.epoch, state.batch, workers.rank)
+    return Outcome(finished, state.epoch, state.batch, workers.rank)
 
 
 def first_batch(state: checkpoint.TrainingState, batch_size: int) -> int:
@@ -234,10 +235,9 @@ def refuse_shorter(settings: Settings, state: checkpoint.TrainingState) -> None:
         )
 
 
-def is_over(settings: Settings, state: checkpoint.TrainingState) -> bool:
-    """Whether a run has had all its epochs, or as many without a better test figure as `train.patience` says."""
-    history = History(task_of(settings), state.history)
-    return state.epoch >= settings.train.epochs or history.has_stalled(settings.train.patience)
+def is_over(settings: Settings, task: Task, state: checkpoint.TrainingState) -> bool:
+    """Whether a run has had all its epochs, or ended early by `train.patience`."""
+    return state.epoch >= settings.train.epochs or History(task, state.history).is_finished(settings)
 
 
 def epoch_row(
@@ -288,8 +288,9 @@ def describe(settings: Settings, net: Any, data_title: str, train_images: int, t
     }
 
 
-def shape_of_run(batches: Any, devices: Sequence[Any]) -> str:
-    """How many images a run trains on, in which batches, and where."""
+def introduction(facts: Dict[str, Any], batches: Any, devices: Sequence[Any]) -> str:
+    """The first line of a run: its network and data by what `describe` says, its batches, and where it computes."""
     names = ", ".join([*map(str, devices), str(chosen())])
     images, count = counted(len(batches.data), "training image"), counted(len(batches), "batch", "batches")
-    return f"{images} in {count} of {batches.batch_size} on {names}"
+    network = f"{facts['model']} on {facts['data']}: {facts['parameters']:,} parameters"
+    return f"{network}, {images} in {count} of {batches.batch_size} on {names}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..reading import ReadingError, read_text
+from ..tables import write_csv
 from ..tasks import Task
 from ..tasks.base import AVERAGED, TEST, TRAINING, Figure
 from ..words import counted, shortened
@@ -85,10 +86,7 @@ class History:
         """Write it as a metrics.csv."""
         averaged = [figure.column(AVERAGED) for figure in self.task.evaluation]
         names = [*columns(self.task), *(name for name in averaged if any(name in row for row in self.rows))]
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(path, names, self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -131,16 +129,10 @@ class History:
         """The epochs, from 1, of the evaluations."""
         return tuple(int(row["epoch"]) for row in self.evaluated)
 
-    def has_stalled(self, patience: int) -> bool:
-        """Whether so many epochs have passed without a better headline figure.
-
-        Parameters
-        ----------
-        patience : int
-            Epochs from the best evaluation, of the network or of its averaged weights, to the last one; 0 is never.
-        """
-        found = self.result({})
-        return found is not None and has_stalled(found, patience)
+    def is_finished(self, settings: Settings) -> bool:
+        """Whether a run with these epochs is finished: see the function `is_finished`."""
+        result = self.result({})
+        return len(self) >= settings.train.epochs or (result is not None and is_finished(result, settings))
 
     def result(self, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """What result.json says after the epochs so far; None before the first evaluation.
@@ -156,23 +148,23 @@ class History:
         return found if self.best_average is None else {**found, "best_average": self.best_average}
 
 
-def has_stalled(result: Mapping[str, Any], patience: int) -> bool:
-    """As `History.has_stalled`, from what result.json says."""
-    best = max(result[which]["epoch"] for which in ("best", "best_average") if which in result)
-    return bool(patience) and bool(result["last"]["epoch"] - best >= patience)
-
-
-def is_finished(result: Dict[str, Any], settings: Settings) -> bool:
+def is_finished(result: Mapping[str, Any], settings: Settings) -> bool:
     """Whether a run has had all its epochs, or ended early by `train.patience`.
+
+    It ends early where so many epochs lie between the best evaluation, of the network or of its averaged weights, and
+    the last one.
 
     Parameters
     ----------
-    result : dict
+    result : mapping
         What its result.json says.
     settings : Settings
         Of the run.
     """
-    return bool(result["epochs"] >= settings.train.epochs) or has_stalled(result, settings.train.patience)
+    patience = settings.train.patience
+    best = max(result[which]["epoch"] for which in ("best", "best_average") if which in result)
+    stalled = patience > 0 and result["last"]["epoch"] - best >= patience
+    return bool(result["epochs"] >= settings.train.epochs or stalled)
 
 
 def read_metrics(path: Path) -> List[Dict[str, float]]:

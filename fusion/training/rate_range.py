@@ -6,6 +6,7 @@ section 3.3, with rates that grow exponentially in place of linearly, so that se
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Iterator, List, Optional
@@ -161,10 +162,7 @@ def find_range(settings: Settings, lowest: float, highest: float, steps: int) ->
         for number, batch in enumerate(islice(_batches(batches, settings.train.epochs), steps)):
             trainer.set_learning_rate(float(rates[number]))
             seed_network(settings.train.seed, *divmod(number, len(batches)))
-            if number == 0:
-                with without_native_log():
-                    output = take_step(net, trainer, loss, batch, devices, clip, accumulate)
-            else:
+            with without_native_log() if number == 0 else nullcontext():
                 output = take_step(net, trainer, loss, batch, devices, clip, accumulate)
             with np.errstate(all="ignore"):  # a loss that is no number ends the test
                 found = meter.figures(meter.of_step(output))["loss"]

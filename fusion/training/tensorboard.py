@@ -24,7 +24,7 @@ from ..weights import mean_weights, weighted_places
 from .history import TIMINGS
 from .loading import build_normalisation
 from .logbook import RunDirectory
-from .preparation import build_network, copy_parameters
+from .preparation import build_twin, copy_parameters
 from .settings import Settings
 
 #: Test images on which the fusion weights are taken, at most.
@@ -163,12 +163,11 @@ class _Weights:
 
 def _weights_of(settings: Settings, task: Task, net: Any, test_set: Any, device: Any) -> Optional[_Weights]:
     """The weights of a network; None of one that fuses by addition or concatenation alone."""
-    twin = build_network(settings, net.classes)
     try:
-        weighted_places(twin)
+        weighted_places(net)
     except ConfigError:
         return None
-    twin.initialize(mx.init.Zero(), ctx=device)
+    twin = build_twin(net, settings, [device])
     count = min(_IMAGES, len(test_set))
     batches = task.evaluation_batches(test_set, build_normalisation(settings), count, (0, 1))
     (first,) = islice(batches, 1)
