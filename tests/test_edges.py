@@ -105,7 +105,7 @@ COMMANDS = {
     "train": (["train", "--config", str(QUICKSTART)], "fusion.training.engine.train"),
     "ablate": (
         ["ablate", "--config", str(QUICKSTART), "--fusions", "add", "data.name=digits"],
-        "fusion.ablation.running._start",
+        "fusion.ablation.running.Child",
     ),
 }
 OPTIONS = {"prepare": "--target", "train": "--run-dir", "ablate": "--runs"}
