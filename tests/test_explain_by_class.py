@@ -69,7 +69,7 @@ def test_file_has_every_class(tmp_path):
 
 
 def test_pixels_have_them_too(tmp_path):
-    found = PixelAnswers(np.array([[6, 2], [1, 3]]), ("background", "target"), 1)
+    found = PixelAnswers(np.array([[6, 2], [1, 3]]), ("background", "target"), 1, True)
     target = found.by_class()[1]
     assert (target.precision, target.recall, target.f1) == (3 / 5, 3 / 4, pytest.approx(2 * 3 / (5 + 4)))
     assert "75.00" in found.table() and "60.00" in found.table()

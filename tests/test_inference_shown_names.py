@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ from PIL import Image
 from fusion.__main__ import main
 from fusion.data.identity import Classes
 from fusion.errors import DataError
+from fusion.explain import browse_picture
 from fusion.explain.answers import answer_all
+from fusion.explain.browse_picture import draw_fed_images
 from fusion.explain.gradcam_picture import class_number
+from fusion.explain.report_facts import Known
+from fusion.inference.masks import labels_of
 from fusion.inference.shown_names import with_shown_names
 from fusion.inference.trained import Preparation, Trained, load_pretrained
+from fusion.training.config import read_config
+from fusion.training.configs import find_config
 
 OWN = ("n01440764", "n01664065", "great white")
 SHOWN = ("tench, Tinca tinca", "loggerhead, loggerhead turtle", "white shark")
@@ -77,14 +84,14 @@ def test_same_name_of_two_classes_has_the_class_behind_it(tmp_path):
 )
 def test_network_without_names_takes_them_in_order(tmp_path, content, name, shown):
     assert with_shown_names(network(("0", "1"), named=False), file(tmp_path, content, name)).classes == shown
-    with pytest.raises(DataError, match=r"has 2 names, and the network, whose classes have no names, has 3 outputs"):
+    with pytest.raises(DataError, match=r"has 2 names for 3 classes that are known by number only; expected"):
         with_shown_names(network(("0", "1", "2"), named=False), file(tmp_path, content, name))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("\n".join(LINES[1:]), r"has no name for 1 of 3 classes of the network: 'n01440764'; add them"),
+        ("\n".join(LINES[1:]), r"has no name for 1 of 3 classes: 'n01440764'; add them"),
         ("\n".join(["n01440765 tench", *LINES[1:]]), r"line 1 has 'n01440765', .*did you mean 'n01440764'\?"),
         ("\n".join([*LINES, LINES[0]]), r"'n01440764' is in line 1 and again in line 4; remove one of them"),
         (f"{LINES[0]}\nn01664065\n{LINES[2]}", r"no name for 1 of 3|no name behind the class 'n01664065'"),
@@ -129,3 +136,33 @@ def test_answers_are_shown_by_these_names(tmp_path, capsys):
     data = named.load_split(named.settings, "test")
     data.__dict__.update(images=data.images[:20], labels=data.labels[:20])
     assert answer_all(named, data).classes == tuple(words)
+
+
+def test_classes_that_only_stand_in_for_names_take_them_in_order(tmp_path):
+    numbered = network(("0", "1"))
+    numbered = replace(numbered, known=Classes(("0", "1"), "c", named=False))
+    assert with_shown_names(numbered, file(tmp_path, "\n".join(LINES[:2]))).classes == SHOWN[:2]
+
+
+def test_background_stays_the_background_whatever_it_is_shown_as(tmp_path):
+    found = with_shown_names(network(("background", "ship")), file(tmp_path, "background\tHintergrund\nship\tSchiff"))
+    labels = labels_of(found)
+    assert labels.has_background
+    assert (labels.name(0), labels.name(1)) == ("Hintergrund", "Schiff")
+    single = labels_of(with_shown_names(network(("ship",)), file(tmp_path, "ship\tSchiff")))
+    assert (single.name(0), single.name(1)) == ("background", "Schiff")
+
+
+def test_sheet_of_fed_images_and_report_show_these_names(tmp_path, capsys, monkeypatch):
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    path = file(tmp_path, "".join(f"{number}\t{word}\n" for number, word in enumerate(words)))
+    found = []
+    monkeypatch.setattr(browse_picture, "draw_contact_sheet", lambda images, captions, *others: found.extend(captions))
+    draw_fed_images(read_config(find_config("quickstart"), ["augment.mixup_alpha=0"]), tmp_path / "a.png", 6, 0, path)
+    assert found
+    assert {caption.split(":")[0] for caption in found} <= set(words)
+    network = load_pretrained("aff_resnet8_digits")
+    assert Known(network.run, with_shown_names(network, path), network.settings).pictures[1] == list(words[:6])
+    path.write_text(path.read_text().replace("9\tnine\n", ""))
+    with pytest.raises(DataError, match="for 1 of 10 classes: '9'; add them"):
+        draw_fed_images(read_config(find_config("quickstart"), []), tmp_path / "a.png", 6, 0, path)

@@ -148,8 +148,7 @@ def answer_all(trained: Trained, data: DataSet) -> Answers:
     answers, confidence, losses = (np.concatenate(parts) for parts in zip(*shares))
     # Networks for coarse CIFAR-100 have outputs that belong to no class, and may answer one of these.
     count = max(len(data.classes), int(answers.max()) + 1)
-    first = trained.classes[: len(data.classes)] if trained.shown else data.classes
-    names = (*first, *trained.classes[len(data.classes) : count])
+    names = (*trained.names_of(data), *trained.classes[len(data.classes) : count])
     return Answers(np.concatenate(labels), answers, confidence, names, losses)
 
 

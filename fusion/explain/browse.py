@@ -8,6 +8,7 @@ from typing import Any
 
 from ..command import log_to_terminal
 from ..errors import ConfigError
+from ..inference.shown_names import add_class_names
 from ..outputs import written_picture
 from ..training.config import read_config
 from ..training.configs import WHAT_IT_TAKES, find_config
@@ -28,6 +29,7 @@ def add_command(commands: Any) -> None:
         "--images", type=int, default=IMAGES, metavar="N", help=f"how many images to show (default: {IMAGES})"
     )
     parser.add_argument("--epoch", type=int, default=1, metavar="N", help="the epoch that they are fed in (default: 1)")
+    add_class_names(parser)
     add_output_file(parser, "browse.png here")
     parser.add_argument("settings", nargs="*", metavar="section.key=value", help="settings over the config's")
     parser.set_defaults(run_command=_run)
@@ -42,5 +44,5 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--epoch {arguments.epoch}: expected from 1 to the {settings.train.epochs} of the config")
     output = arguments.output or Path("browse.png")
     with written_picture(output, arguments.force) as aside:
-        count = draw_fed_images(settings, aside, arguments.images, arguments.epoch - 1)
+        count = draw_fed_images(settings, aside, arguments.images, arguments.epoch - 1, arguments.class_names)
     print(f"{output}: {counted(count, 'image')}")

@@ -55,7 +55,7 @@ def mask_in_words(mask: np.ndarray, labels: Labels) -> str:
     """
     counts = np.bincount(mask.ravel(), minlength=256)
     if labels.binary:
-        return f"{labels.classes[0]}: {counts[1]:,} pixels"
+        return f"{labels.name(1)}: {counts[1]:,} pixels"
     counts[IGNORE] = 0
     order = [number for number in np.argsort(-counts, kind="stable")[:_NAMED] if counts[number]]
     total = max(1, int(counts.sum()))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from ..data.description import MASKS, PHOTOS
 from ..data.loader import Batch
 from ..devices import count_devices
 from ..drawing import plain, save_page
-from ..training.loading import load_split
+from ..inference.shown_names import read_shown_names
+from ..training.loading import classes_of_data, load_split
 from ..training.preparation import build_batches
 from ..training.settings import Settings
 from .browse_masks import crops_in_words, draw_mask_sheet
@@ -138,7 +140,9 @@ def draw_contact_sheet(pictures: np.ndarray, captions: Sequence[str], title: str
     save_page(figure, path)
 
 
-def draw_fed_images(settings: Settings, path: Path, images: int = IMAGES, epoch: int = 0) -> int:
+def draw_fed_images(
+    settings: Settings, path: Path, images: int = IMAGES, epoch: int = 0, class_names: Optional[Path] = None
+) -> int:
     """Draw the first images that a run of these settings trains on, and return how many were drawn.
 
     Parameters
@@ -151,19 +155,23 @@ def draw_fed_images(settings: Settings, path: Path, images: int = IMAGES, epoch:
         How many at the most.
     epoch : int
         From 0.
+    class_names : Path, optional
+        A file of names to show for the classes (`fusion.inference.shown_names`).
 
     Raises
     ------
     FusionError
-        If the data is missing or a setting is impossible.
+        If the data is missing, a setting is impossible, or a class has no name in the file.
     """
     data: Any = load_split(settings, "train")
+    names = data.classes if class_names is None else read_shown_names(class_names, classes_of_data(data))
     batch = fed_images(settings, data, images, epoch)
     pictures = to_pixels(batch.images, settings.augment.mean, settings.augment.std)
     title = f"{data.title}, epoch {epoch + 1}: what the network is fed"
     if describe(settings.data.name).kind == MASKS:
-        draw_mask_sheet(pictures, batch.targets, data.labels, f"{title}\n{crops_in_words(settings)}", path)
+        labels = replace(data.labels, shown=tuple(names))
+        draw_mask_sheet(pictures, batch.targets, labels, f"{title}\n{crops_in_words(settings)}", path)
         return len(pictures)
-    captions = [target_in_words(target, data.classes) for target in batch.targets]
+    captions = [target_in_words(target, names) for target in batch.targets]
     draw_contact_sheet(pictures, captions, f"{title}\n{describe_augmentation(settings)}", path)
     return len(pictures)

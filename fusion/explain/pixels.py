@@ -34,11 +34,14 @@ class PixelAnswers:
         Names of the K classes.
     images : int
         Over how many images.
+    has_background : bool
+        Whether the first class is what is none of the objects.
     """
 
     counts: np.ndarray
     classes: Tuple[str, ...]
     images: int
+    has_background: bool
 
     #: What is counted.
     unit = "pixels"
@@ -61,7 +64,7 @@ class PixelAnswers:
         """The figures in words."""
         right = np.diagonal(self.counts).sum() / max(1, self.counts.sum())
         name, value = "mIoU", mean_iou(*intersection_and_union(self.counts))
-        if len(self.classes) == 2 and self.classes[0] == "background":
+        if len(self.classes) == 2 and self.has_background:
             name, value = f"IoU of {self.classes[1]}", self.ious[self.classes[1]]
         return f"{name} {value:.4f}, {100 * right:.2f} % of the pixels right on {counted(self.images, 'test image')}"
 
@@ -89,7 +92,7 @@ def answer_all_pixels(trained: Trained, data: Any) -> PixelAnswers:
         Its test images.
     """
     labels = labels_of(trained)
-    names = ("background", *trained.classes) if labels.binary else trained.classes
+    names = tuple(map(labels.name, range(2 if labels.binary else len(labels.classes))))
     counts = np.zeros((len(names), len(names)), np.int64)
     answering = trained.task.answering(trained.net)
     trained.net.hybridize()
@@ -101,4 +104,4 @@ def answer_all_pixels(trained: Trained, data: Any) -> PixelAnswers:
                 meter.update(len(batch.targets))
     finally:
         trained.net.hybridize(False)
-    return PixelAnswers(counts, names, len(data))
+    return PixelAnswers(counts, names, len(data), labels.has_background)

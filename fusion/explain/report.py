@@ -14,6 +14,7 @@ from typing import Any, List, Sequence, Tuple
 from ..command import log_to_terminal, split_settings
 from ..errors import ConfigError, FusionError
 from ..inference.images import find_images
+from ..inference.shown_names import add_class_names, as_shown
 from ..inference.trained import load_run
 from ..outputs import written_file
 from ..training.logbook import RunDirectory, read_result
@@ -71,6 +72,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, gpu, or a GPU's number")
     words = "an image to look at (default: test images); for several, repeat the option or write --images A B"
     parser.add_argument("--images", action="append", default=[], metavar="IMAGE", help=words)
+    add_class_names(parser)
     add_output_file(parser, "report.html in the run's folder")
     words = "where the data is now, such as data.dir=PATH; after --images, further words are images"
     parser.add_argument("words", nargs="*", metavar="data.key=value", help=words)
@@ -96,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> None:
             f"--output {output}: the report is HTML; expected a name that ends in {' or '.join(_ENDINGS)}"
         )
     with written_file(output, arguments.force) as aside:
-        trained = load_run(run.path, arguments.checkpoint, arguments.device)
+        trained = as_shown(load_run(run.path, arguments.checkpoint, arguments.device), arguments)
         settings = settings_with(trained, words)
         files = find_images(images)[:_MOST_FILES] if images else []
         sections = DENSE_SECTIONS if trained.task.dense else SECTIONS

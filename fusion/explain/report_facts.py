@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -98,7 +98,9 @@ class Known:
         """
         if self.files:
             return _read_files(self)
-        return _of_one_size(self.data) if self.trained.task.dense else _one_per_class(self.data)
+        if self.trained.task.dense:
+            return _of_one_size(self.data)
+        return _one_per_class(self.data, self.trained.names_of(self.data))
 
     @property
     def title(self) -> str:
@@ -126,10 +128,10 @@ def _of_one_size(data: Any) -> Tuple[np.ndarray, List[str]]:
     return np.stack([sample.image for sample in found]), [sample.name for sample in found]
 
 
-def _one_per_class(data: DataSet) -> Tuple[np.ndarray, List[str]]:
-    """The first test image of each of the first `_IMAGES` classes."""
+def _one_per_class(data: DataSet, names: Sequence[str]) -> Tuple[np.ndarray, List[str]]:
+    """The first test image of each of the first `_IMAGES` classes, and the names of these."""
     found: Dict[int, np.ndarray] = {}
-    wanted = min(_IMAGES, len(data.classes))
+    wanted = min(_IMAGES, len(names))
     for images, labels in data.in_order(1):
         if int(labels[0]) < wanted:
             found.setdefault(int(labels[0]), images[0])
@@ -138,4 +140,4 @@ def _one_per_class(data: DataSet) -> Tuple[np.ndarray, List[str]]:
     if not found:
         raise DataError(f"{data.title}: no test image of the first {counted(wanted, 'class', 'classes')}")
     labels_found = sorted(found)
-    return np.stack([found[label] for label in labels_found]), [data.classes[label] for label in labels_found]
+    return np.stack([found[label] for label in labels_found]), [names[label] for label in labels_found]

@@ -7,7 +7,7 @@ if the settings in the section eval say so. The mask of a resized image is scale
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Union
 
@@ -53,8 +53,9 @@ class MaskAnswer:
 
 def labels_of(trained: Trained) -> Labels:
     """What the values of a network's masks mean."""
-    classes = trained.classes
-    return binary_labels(classes[0]) if len(classes) == 1 else class_labels(classes)
+    classes = trained.classes if trained.known is None else trained.known.names
+    labels = binary_labels(classes[0]) if len(classes) == 1 else class_labels(classes)
+    return replace(labels, shown=trained.classes)
 
 
 def answer_pixels(trained: Trained, image: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from ..data.identity import Classes
 from ..data.listing import SHOWN
 from ..errors import DataError, nearest
 from ..reading import ReadingError, read_json, read_lines, read_text
@@ -77,13 +78,28 @@ def with_shown_names(trained: Trained, path: Path) -> Trained:
     DataError
         If the file cannot be read, has a class twice or without a name, or lacks a class of the network.
     """
-    entries = _entries(path)
-    if trained.known is None:
-        names = _in_order(path, entries, len(trained.classes))
-    else:
-        own = trained.known.names
-        names = (*_by_name(path, entries, own), *trained.classes[len(own) :])
+    known = trained.known or Classes(trained.classes, str(trained.file), named=False)
+    names = (*read_shown_names(path, known), *trained.classes[len(known.names) :])
     return replace(trained, classes=names, shown=True)
+
+
+def read_shown_names(path: Path, classes: Classes) -> Tuple[str, ...]:
+    """The names that a file has for classes.
+
+    Parameters
+    ----------
+    path : Path
+        As this module's head says.
+    classes : Classes
+        Of a network or a data set. Those that are not named take the names in their order.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, has a class twice or without a name, or lacks one.
+    """
+    entries = _entries(path)
+    return _by_name(path, entries, classes.names) if classes.named else _in_order(path, entries, len(classes.names))
 
 
 # --- The file --------------------------------------------------------------------------------------------------------
@@ -167,17 +183,17 @@ def _words_of_missing(path: Path, missing: Sequence[str], total: int, strange: S
         word = strange[0].readings[-1][0]
         hint = f" ({strange[0].place} has {shortened(repr(word))}, which is none of them; {nearest(word, missing)})"
     return (
-        f"--class-names {path} has no name for {len(missing)} of {counted(total, 'class', 'classes')} of the network: "
+        f"--class-names {path} has no name for {len(missing)} of {counted(total, 'class', 'classes')}: "
         f"{named}{hint}; add them"
     )
 
 
-def _in_order(path: Path, entries: Sequence[_Entry], outputs: int) -> Tuple[str, ...]:
-    """The names of a network that knows its classes by number."""
-    if len(entries) != outputs:
+def _in_order(path: Path, entries: Sequence[_Entry], count: int) -> Tuple[str, ...]:
+    """The names of classes that are known by number."""
+    if len(entries) != count:
         raise DataError(
-            f"--class-names {path} has {counted(len(entries), 'name')}, and the network, whose classes have no names, "
-            f"has {counted(outputs, 'output')}; expected one for each, in their order"
+            f"--class-names {path} has {counted(len(entries), 'name')} for {counted(count, 'class', 'classes')} that "
+            "are known by number only; expected one for each, in their order"
         )
     firsts: Dict[str, str] = {}
     for entry in entries:
@@ -187,7 +203,7 @@ def _in_order(path: Path, entries: Sequence[_Entry], outputs: int) -> Tuple[str,
                 f"--class-names {path}: {key!r} is in {firsts[key]} and again in {entry.place}; remove one of them"
             )
         firsts[key] = entry.place
-    return _distinct([entry.whole for entry in entries], [str(number) for number in range(outputs)])
+    return _distinct([entry.whole for entry in entries], [str(number) for number in range(count)])
 
 
 def _distinct(shown: Sequence[str], classes: Sequence[str]) -> Tuple[str, ...]:

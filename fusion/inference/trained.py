@@ -170,6 +170,10 @@ class Trained:
         """
         return load_split_for(settings, split, self.known, str(self.file))
 
+    def names_of(self, data: DataSet) -> Tuple[str, ...]:
+        """The names to show of the classes of a data set that `load_split` gave."""
+        return self.classes[: len(data.classes)] if self.shown else tuple(data.classes)
+
     @property
     def task(self) -> Task:
         """What it has learnt; where no run says so, it follows from whether it answers each pixel."""

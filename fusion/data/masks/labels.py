@@ -52,6 +52,8 @@ class Labels:
         The value of pixels that are not counted.
     named : bool
         Whether the data names the classes: not so if they are called `TARGET` for want of a name.
+    shown : tuple of str
+        Other names for people to read, one for each of `classes`; empty if they are shown as they are called.
     """
 
     classes: Tuple[str, ...]
@@ -59,6 +61,7 @@ class Labels:
     written: Tuple[int, ...]
     ignore: Optional[int] = None
     named: bool = True
+    shown: Tuple[str, ...] = ()
 
     @property
     def binary(self) -> bool:
@@ -71,8 +74,9 @@ class Labels:
         return self.binary or self.classes[0].lower() == "background"
 
     def name(self, number: int) -> str:
-        """The name of a class, by its number in masks; the background of binary masks is called that."""
-        return ("background", *self.classes)[number] if self.binary else self.classes[number]
+        """The name to show of a class, by its number in masks; the background of binary masks is called that."""
+        names = self.shown or self.classes
+        return ("background", *names)[number] if self.binary else names[number]
 
     def find(self, values: np.ndarray) -> np.ndarray:
         """From the values of a file to numbers of classes.
