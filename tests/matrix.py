@@ -17,7 +17,7 @@ from typing import List, Optional
 
 MINORS = range(8, 14)
 ROOT = Path(__file__).resolve().parents[1]
-_FAST = ["-m", "not slow", "-n", "auto", "--dist", "loadfile", "-p", "no:cacheprovider"]
+_FAST = ["-m", "not slow and not long", "-n", "auto", "--dist", "loadfile", "-p", "no:cacheprovider"]
 _VERSIONS = "import fusion, numpy, mxnet; print('numpy', numpy.__version__ + ', mxnet', mxnet.__version__)"
 
 
