@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Dict, List, Optional
 
 from docutils import nodes
@@ -65,8 +66,7 @@ class Room(_Written):
 
     def lines(self) -> List[str]:
         found: List[str] = []
-        room, chosen = self.arguments[0], self.config.reference_rooms
-        for module in modules_by_room()[room] if not chosen or room in chosen else ():
+        for module in modules_by_room()[self.arguments[0]]:
             elsewhere = [name for name, value in entry_points().items() if value.__module__ == module]
             found += [module, "=" * len(module), "", f".. automodule:: {module}", "   :ignore-module-all:"]
             if elsewhere:
@@ -100,7 +100,7 @@ def _with_whole_names(app: Any, document: nodes.document) -> None:
     """
     for reference in document.findall(pending_xref):
         if reference.get("refspecific"):
-            reference["refspecific"] = False
+            del reference["refspecific"]  # Sphinx asks only whether it is there
             reference["reftarget"] = _whole_name(reference["reftarget"], reference.get("py:module"))
 
 
@@ -108,14 +108,16 @@ _classes = lru_cache(maxsize=None)(public_classes)
 
 
 def _whole_name(name: str, module: Optional[str]) -> str:
-    """The whole name of a class, or the name as it is where no class of the package or several have it."""
+    """The whole name of a class as a module knows it or as only one module has it; any other name as it is."""
     places = _classes().get(name, [])
-    return f"{places[0]}.{name}" if len(places) == 1 and module not in places else name
+    known = getattr(vars(import_module(module)).get(name), "__module__", None) if module else None
+    if known in places:
+        return f"{known}.{name}"
+    return f"{places[0]}.{name}" if len(places) == 1 else name
 
 
 def setup(app: Any) -> Dict[str, bool]:
     """Give all that to Sphinx."""
-    app.add_config_value("reference_rooms", [], "env", [list])  # which of them are written; all unless told
     app.add_directive("entry-points", EntryPoints)
     app.add_directive("room", Room)
     app.connect("source-read", _with_contents)
