@@ -24,7 +24,8 @@ lint: $(READY)
 test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not long'
 
-# The package as a wheel and an archive, the site, the notebook, and grids of runs: some minutes.
+# The package as a wheel and an archive, the site, the notebook, runs that are killed or stopped time and again, grids,
+# and large networks operator by operator: some minutes.
 test-long: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m long
 

@@ -30,6 +30,7 @@ from fusion.data import digits
 from fusion.data.augment import Normalisation
 from fusion.deploy.export import export
 from fusion.deploy.onnx import to_onnx
+from fusion.deploy.pytorch.names import fixed_layers
 from fusion.deploy.symbols import trace
 from fusion.deploy.verify import relative_difference
 from fusion.errors import ExportError
@@ -57,7 +58,10 @@ def save_random(name: str, file: Path, side: Optional[int] = None, **arguments: 
     images = mx.nd.array(typical(side or net.input_size, draw))
     net(images[:1])
     within_fusion = tuple(f"{place.name}." for place in fusion_places(net))
+    fixed = fixed_layers(net)
     for parameter_name, parameter in net._collect_params_with_prefix().items():
+        if parameter_name.rpartition(".")[0] in fixed:
+            continue
         if parameter_name.endswith("gamma"):
             scale = ATTENTION_SCALE if parameter_name.startswith(within_fusion) else 1.0
             parameter.set_data(mx.nd.array(scale * draw.uniform(0.5, 1.5, parameter.shape)))
@@ -91,7 +95,10 @@ def difference(
     try:
         done = export(trained, output, (name,), None, with_preprocess, torch_python=torch_python)
     except ExportError as error:
-        return re.findall(r"by (\S+) of", str(error))[0] + " (refused)"
+        found = re.search(r"by (\S+) of", str(error))
+        if found is None:
+            raise
+        return f"{found.group(1)} (refused)"
     return f"{max(done.differences[name].values()):.1e}"
 
 

@@ -500,7 +500,7 @@ def make_images(path):
     return ["data.name=image_folder", f"data.dir={path}"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_grid_goes_on_and_each_cell_is_the_run_by_hand(tmp_path):
     grid, data = tmp_path / "grid", make_images(tmp_path / "images")
     words = ["train.epochs=1", "schedule.warmup_epochs=0", "data.batch_size=4", *data]

@@ -35,8 +35,8 @@ def collisions(figure):
     return [(one, other) for (one, a), (other, b) in itertools.combinations(words, 2) if a.overlaps(b)]
 
 
-@pytest.mark.parametrize("images", [1, 2, 5])
-@pytest.mark.parametrize("columns", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("columns", [1, 3, 6])
 @pytest.mark.parametrize("lines", [1, 3])
 def test_words_of_a_sheet_do_not_collide(tmp_path, images, columns, lines):
     headings = ["\n".join(["stage 1"] * lines)] * columns

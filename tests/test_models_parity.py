@@ -17,6 +17,13 @@ NAMES = parity.files("network")
 #: gradient by 1e-5. A wrong formula is off by the gradient itself.
 GRADIENT_TOLERANCES = {"resnet50_iAFF": 1e-4}
 
+#: In one compiled graph, and operator by operator, which `make test-long` does with fifty layers.
+CASES = [
+    pytest.param(name, hybridized, id=f"{name}-{'hybridized' if hybridized else 'imperative'}", marks=marks)
+    for name in NAMES
+    for hybridized, marks in ((False, [pytest.mark.long] if "50" in name else []), (True, []))
+]
+
 
 def build(expected):
     call = dict(expected["call"])
@@ -52,8 +59,7 @@ def test_names_shapes_and_counts(name):
     assert count_parameters(net) == expected["trainable_params"]
 
 
-@pytest.mark.parametrize("hybridized", [False, True], ids=["imperative", "hybridized"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "hybridized"), CASES)
 def test_predict_and_train(name, hybridized):
     expected, net, x = prepared(name, hybridized)
     parity.assert_sampled(net(x).asnumpy(), expected["predict"], parity.OUTPUT_TOLERANCE, "predict")

@@ -287,7 +287,7 @@ def test_run_killed_before_its_first_epoch_ends_starts_over(words, whole, tmp_pa
     assert_identical(resume(run), whole)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_run_killed_at_each_awkward_moment_loses_nothing(words, whole, tmp_path):
     """One run, killed and resumed time and again."""
     run = tmp_path / "run"
@@ -353,7 +353,7 @@ def test_resumed_run_may_have_two_cpu_contexts(stopped, whole):
     assert all(np.isfinite(array).all() for array in last(stopped)[0].values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_run_interrupted_time_and_again_loses_nothing(words, whole, tmp_path):
     """Twice in one epoch, between epochs, in an evaluation, and in the last one, where it comes too late."""
     run = tmp_path / "run"
@@ -462,7 +462,7 @@ def test_damaged_config_of_a_run_is_refused(stopped, capsys):
 # --- The digits themselves -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quickstart_killed_in_mid_epoch_goes_on_as_if_it_had_not_been(tmp_path):
     """The shipped configuration, 44 batches of 32 an epoch, but shorter."""
     words = ("--config", QUICKSTART, "train.epochs=2", "runtime.log_every=1", "--run-dir")
