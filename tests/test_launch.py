@@ -222,3 +222,12 @@ def test_impossible_number_of_workers_is_refused(word, capsys):
     with pytest.raises(SystemExit):
         launch.main([f"--workers={word}", "train_cifar.py"])
     assert "expected a number from 1" in capsys.readouterr().err
+
+
+def test_launcher_itself_imports_no_mxnet():
+    """It trains nothing, and MXNet would take longer than all else that it does."""
+    words = [sys.executable, "-X", "importtime", "-m", "fusion.launch", "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "fusion.training.distributed.launch" in imported
+    assert "mxnet" not in imported

@@ -32,6 +32,7 @@ from fusion.training import distributed, engine
 from fusion.training.checkpoint import TrainingState
 from fusion.training.distributed import stores
 from fusion.training.distributed.rollcall import PARTNER_LOST
+from fusion.training.distributed.workers import Workers
 from fusion.training.evaluation import evaluate
 from fusion.training.history import read_metrics
 from fusion.training.logbook import RunDirectory
@@ -66,7 +67,7 @@ def test_sum_is_over_workers_in_double_precision():
 
 
 def test_alone_everything_is_its_own():
-    alone, sums = distributed.Workers(), np.array([0.1, 0.01, 2.3, 7])
+    alone, sums = Workers(), np.array([0.1, 0.01, 2.3, 7])
     assert alone.shard == (0, 1)
     assert alone.sum(sums) is sums
     assert [alone.any(True), alone.any(False)] == [True, False]
@@ -470,7 +471,7 @@ def test_two_workers_take_the_steps_of_one_with_the_whole_batch(chosen, tmp_path
     start(tmp_path, "steps.py", name, tmp_path)
     namespace = {"__name__": "steps"}
     exec(STEPS, namespace)
-    expected = namespace["take_steps"](distributed.Workers())
+    expected = namespace["take_steps"](Workers())
     first, second = arrays_of(tmp_path / "0.npz"), arrays_of(tmp_path / "1.npz")
     for key, array in expected.items():
         assert first[key].tobytes() == second[key].tobytes()

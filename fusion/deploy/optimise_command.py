@@ -22,7 +22,7 @@ from ..outputs import check_folder
 from ..progress import progress
 from ..timing import gain, interleave
 from ..training.config import read_config
-from ..training.distributed import ALONE
+from ..training.distributed.workers import ALONE
 from ..training.evaluation import evaluate
 from .optimise import Optimised, halve, optimise, quantise
 

@@ -21,6 +21,7 @@ from ..words import counted
 from . import distributed
 from .averaging import build_average
 from .data_record import data_record, fingerprint_numbers
+from .distributed.workers import Workers
 from .divergence import LOWER, DivergedError, refuse_diverged
 from .engine import describe, introduction
 from .evaluation import Evaluator
@@ -88,7 +89,7 @@ def dry_run(settings: Settings, run: RunDirectory) -> None:
             raise DivergedError(f"{error}: {LOWER}") from None
 
 
-def _dry_run(settings: Settings, run: RunDirectory, workers: distributed.Workers) -> None:
+def _dry_run(settings: Settings, run: RunDirectory, workers: Workers) -> None:
     devices = contexts(settings.runtime.device)
     refuse_missing(settings)
     train_set, test_set = load_data(settings)
@@ -118,7 +119,7 @@ def _take_steps(
     task: Task,
     parts: Parts,
     devices: Sequence[Any],
-    workers: distributed.Workers,
+    workers: Workers,
     watch: Watch,
 ) -> Trial:
     """Train on the first batches, as a run does."""

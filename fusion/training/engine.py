@@ -28,6 +28,7 @@ from . import checkpoint, distributed
 from .averaging import build_average
 from .breakdown import Supply, broken_off
 from .data_record import data_record, fingerprint_numbers, refuse_other_data, start_record
+from .distributed.workers import Workers
 from .divergence import DivergedError, refuse_diverged, with_advice
 from .evaluation import Evaluator
 from .history import History
@@ -104,7 +105,7 @@ def train(settings: Settings, run: RunDirectory, resume: bool = False) -> Outcom
             directory.let_go()
 
 
-def _train(settings: Settings, run: RunDirectory, resume: bool, workers: distributed.Workers) -> Outcome:
+def _train(settings: Settings, run: RunDirectory, resume: bool, workers: Workers) -> Outcome:
     devices = contexts(settings.runtime.device)
     refuse_missing(settings)
     train_set, test_set = load_data(settings)

@@ -19,7 +19,7 @@ from ..tasks import Task, task_of
 from ..tasks.base import AVERAGED, TEST, Meter
 from . import checkpoint
 from .averaging import WeightAverage
-from .distributed import ALONE, Workers
+from .distributed.workers import ALONE, Workers
 from .divergence import DivergedError
 from .history import History
 from .loading import build_normalisation, load_split_for, model_title

@@ -6,7 +6,7 @@ from typing import Any, List, NamedTuple
 
 from ..models.normalisation import synchronise_batch_norm
 from ..tasks import Task
-from .distributed import ALONE, Workers
+from .distributed.workers import ALONE, Workers
 from .gradients import add_up
 from .loading import classes_of_data
 from .preparation import build_batches, build_network, build_trainer, refuse_single_values, start_weights

@@ -12,7 +12,7 @@ from ..models import get_model
 from ..models.normalisation import use_norm_layer
 from ..tasks import task_of
 from .config import model_keywords
-from .distributed import ALONE, Workers
+from .distributed.workers import ALONE, Workers
 from .loading import build_normalisation
 from .optimizers import optimizer_arguments
 from .precision import cast_network

@@ -9,7 +9,7 @@ from typing import Dict, Optional
 import numpy as np
 
 from ..tasks.base import Meter, StepOutput
-from .distributed import ALONE, Workers
+from .distributed.workers import ALONE, Workers
 from .divergence import DivergedError
 
 

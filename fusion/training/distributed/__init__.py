@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from ...errors import ConfigError
 from ..settings import Settings
-from .stores import start_horovod, start_store
-from .workers import ALONE, Workers
 
-__all__ = ["ALONE", "Workers", "start"]
+if TYPE_CHECKING:
+    from .workers import Workers  # of MXNet, as is all that is imported below: the launcher needs none
 
 logger = logging.getLogger("fusion")
 
@@ -54,7 +53,21 @@ def _start_alone() -> Workers:
                 f"this process was started as one of {count} workers ({variable}), and runtime.distributed is none: "
                 f"add runtime.distributed={engine}, without which each would train by itself into the same folder"
             )
+    from .workers import ALONE
+
     return ALONE
 
 
-_START: Mapping[str, Any] = {"none": _start_alone, "dist_sync": start_store, "horovod": start_horovod}
+def _start_store() -> Workers:
+    from .stores import start_store
+
+    return start_store()
+
+
+def _start_horovod() -> Workers:
+    from .stores import start_horovod
+
+    return start_horovod()
+
+
+_START: Mapping[str, Any] = {"none": _start_alone, "dist_sync": _start_store, "horovod": _start_horovod}
