@@ -38,12 +38,17 @@ def heed_ctrl_c() -> None:
 
 
 def _is_own_program() -> bool:
-    if sys.argv[:1] != ["-m"]:  # which stands there until Python has found the module
+    if sys.argv[:1] != ["-m"]:
         return bool(sys.argv) and Path(sys.argv[0]).name in _PROGRAMS
+    return _module().split(b".")[0] == b"fusion"
+
+
+def _module() -> bytes:
+    """The module that `python -m` names, where that is how this process began; `sys.argv` has it only later."""
     with suppress(OSError, ValueError, IndexError):
         words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-        return words[words.index(b"-m") + 1].split(b".")[0] == b"fusion"
-    return False
+        return words[words.index(b"-m") + 1] if sys.argv[:1] == ["-m"] else b""
+    return b""
 
 
 @contextmanager
@@ -63,8 +68,11 @@ def leaves_mxnet_for_later() -> bool:
 
     A program of others may import MXNet itself after this package, which must have made it importable by then; a
     training script only bears the name of ours unless it lies beside the package. A scheduler or server of a
-    distributed run begins to serve as soon as MXNet is imported, and does nothing else.
+    distributed run begins to serve as soon as MXNet is imported, and does nothing else; not so the launcher, which
+    gives each process a role of its own, whatever the one that it was started with.
     """
+    if _module() == b"fusion.launch":
+        return True
     if os.environ.get("DMLC_ROLE") in ("scheduler", "server") or not _is_own_program():
         return False
     script = Path(sys.argv[0])

@@ -231,3 +231,18 @@ def test_launcher_itself_imports_no_mxnet():
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "fusion.training.distributed.launch" in imported
     assert "mxnet" not in imported
+
+
+@pytest.mark.parametrize("role", ["server", "scheduler", "worker"])
+def test_launcher_does_not_take_a_role_that_it_finds(role, tmp_path):
+    """Such as one that was exported in this shell for a job by hand: it would serve, and wait for ever."""
+    (tmp_path / "child.py").write_text(CHILD)
+    done = subprocess.run(
+        [sys.executable, "-m", "fusion.launch", "-n", "1", "child.py", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DMLC_ROLE": role},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout) == (0, "worker 0 of 1 by worker\n")
