@@ -237,10 +237,16 @@ def test_launcher_itself_imports_no_mxnet():
 def test_launcher_does_not_take_a_role_that_it_finds(role, tmp_path):
     """Such as one that was exported in this shell for a job by hand: it would serve, and wait for ever."""
     (tmp_path / "child.py").write_text(CHILD)
+    by_hand = {
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": "9",
+        "DMLC_NUM_WORKER": "1",
+        "DMLC_NUM_SERVER": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "fusion.launch", "-n", "1", "child.py", "0"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "DMLC_ROLE": role},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **by_hand, "DMLC_ROLE": role},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
