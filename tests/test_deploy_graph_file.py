@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fusion.compat import mx
+from fusion.deploy import graph_file
 from fusion.deploy.graph_file import read_graph
 from fusion.errors import CheckpointError
 
@@ -70,6 +71,13 @@ def test_sound_graph_is_what_mxnet_reads(write):
         (("nodes", 1, "inputs"), [[0, 0, 0]], "is a variable with inputs"),
         (("arg_nodes",), [0], "not the numbers of its variables"),
         (("nodes",), [], "has 0 nodes"),
+        (("nodes", 2), 3, "node 2 is 3, expected an object"),
+        (("nodes", 2, "control_deps"), [0], "has 'control_deps', which no node"),
+        (
+            ("nodes", 4),
+            {"op": "_sg_mkldnn_conv", "name": "a", "inputs": [], "subgraphs": [GRAPH]},
+            "has 0 inputs, expected 2",
+        ),
         (("attrs",), {}, "expected version 1"),
     ],
 )
@@ -88,3 +96,14 @@ def test_bad_graph_is_refused_by_its_reason(write, place, value, reason):
 def test_file_of_something_else_is_refused(write, text):
     with pytest.raises(CheckpointError, match="cannot be read as a network's graph"):
         read_graph(write(text))
+
+
+def test_file_of_too_many_bytes_is_refused_before_it_is_parsed(write, monkeypatch):
+    monkeypatch.setattr(graph_file, "LARGEST_FILE", 20)
+    with pytest.raises(CheckpointError, match=r"it is larger than any network's graph \(20 bytes\)"):
+        read_graph(write("[" * 21))
+
+
+def test_missing_file_is_one_message(tmp_path):
+    with pytest.raises(CheckpointError, match=r"net-symbol.json: cannot be read \(No such file or directory\)"):
+        read_graph(tmp_path / "net-symbol.json")
