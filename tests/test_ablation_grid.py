@@ -270,7 +270,7 @@ def test_rows_of_the_picture_are_named_after_what_varies(tmp_path, trained, figu
     assert main(["ablate", "--config", str(CONFIG), *words]) == 0
     labels = [label.get_text() for label in figures[-1].axes[0].get_yticklabels()]
     assert sorted(labels) == ["add, r 2", "add, r 4"]
-    assert "dotted" not in figures[-1].get_suptitle()
+    assert "dotted" not in figures[-1]._suptitle.get_text()
 
 
 @pytest.mark.parametrize(
