@@ -209,9 +209,14 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+def marks_of(name):
+    """Networks of fifty layers take some seconds each; those of other tests are the same."""
+    if name.startswith("imagenet_") and name != "imagenet_sample.yaml":
+        return [pytest.mark.long]
+    return [] if name in QUICK else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in NAMES])
 def test_config_takes_a_step_of_training(name):
     settings = settings_of(name)
     words = ["runtime.hybridize=false", "data.batch_size=2"]

@@ -17,11 +17,12 @@ NAMES = parity.files("network")
 #: gradient by 1e-5. A wrong formula is off by the gradient itself.
 GRADIENT_TOLERANCES = {"resnet50_iAFF": 1e-4}
 
-#: In one compiled graph, and operator by operator, which `make test-long` does with fifty layers.
+#: What is done with fifty layers in `make test-long` only: operator by operator, and in float32.
+LARGE = pytest.mark.long
 CASES = [
     pytest.param(name, hybridized, id=f"{name}-{'hybridized' if hybridized else 'imperative'}", marks=marks)
     for name in NAMES
-    for hybridized, marks in ((False, [pytest.mark.long] if "50" in name else []), (True, []))
+    for hybridized, marks in ((False, [LARGE] if "50" in name else []), (True, []))
 ]
 
 
@@ -75,7 +76,7 @@ def test_predict_and_train(name, hybridized):
     parity.assert_sampled(x.grad.asnumpy(), expected["grad_input"], tolerance, "grad_input")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LARGE if "50" in name else []) for name in NAMES])
 def test_predict_in_float32(name):
     expected = parity.read(name)
     net = build(expected)

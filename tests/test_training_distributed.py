@@ -545,7 +545,7 @@ def test_run_of_two_goes_on_in_one(finished, tmp_path):
     assert rows[2]["train_loss"] < rows[0]["train_loss"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("chosen", ENGINES)
 def test_killed_worker_ends_the_job_within_a_minute_and_the_checkpoint_resumes(chosen, tmp_path):
     name, start = chosen
@@ -569,7 +569,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_started_by_hand_notice_a_death_by_themselves(tmp_path):
     """As docs/scaling.md shows for several hosts: nothing but the variables, and nobody who watches."""
     prepare(tmp_path)
