@@ -193,8 +193,8 @@ def _opened(filename: str) -> BinaryIO:
         reason = "not a file"
     except OSError as error:
         reason = error.strerror or str(error)
-    except ValueError as error:  # a name with a null character
-        reason = str(error)
+    except ValueError:  # for a null character, in words that depend on Python's version
+        reason = "no file can have this name"
     raise CheckpointError(f"{filename}: cannot be read ({reason})")
 
 
