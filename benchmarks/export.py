@@ -24,7 +24,7 @@ from typing import Any, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from fusion import get_model, list_models
+from fusion import get_model, list_models, list_pretrained
 from fusion.compat import mx, nn
 from fusion.data import digits
 from fusion.data.augment import Normalisation
@@ -46,7 +46,8 @@ ATTENTION_SCALE = 0.2
 
 
 def usual_models() -> list[str]:
-    return [name for name in list_models() if family_of(name)[0].startswith("cifar")] + ["aff_resnet50"]
+    named = [name for name in list_models() if name not in list_pretrained()]
+    return [name for name in named if family_of(name)[0].startswith("cifar")] + ["aff_resnet50"]
 
 
 def save_random(name: str, file: Path, side: Optional[int] = None, **arguments: Any) -> None:
