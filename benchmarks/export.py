@@ -41,6 +41,9 @@ from fusion.training.settings import CIFAR_MEAN, CIFAR_STD
 
 BATCH = 4
 
+#: What stands behind the difference of an export that is not written.
+REFUSED = " (refused)"
+
 #: The factor of the scales of batch norms in fusion blocks.
 ATTENTION_SCALE = 0.2
 
@@ -99,7 +102,7 @@ def difference(
         found = re.search(r"by (\S+) of", str(error))
         if found is None:
             raise
-        return f"{found.group(1)} (refused)"
+        return f"{found.group(1)}{REFUSED}"
     return f"{max(done.differences[name].values()):.1e}"
 
 

@@ -6,7 +6,10 @@ of `export.py`, random ones with usual values in every layer. A cell is the larg
 of the largest one, over a batch of random images, a single image, and images of digits. "refused" stands beside the
 difference of an export that the command would not write.
 
-    python benchmarks/formats.py --torch PYTHON               all of them: half an hour or more
+Of ONNX exports that are refused a last table says why, as in `export.py`: the network's own rounding, and the error of
+its translation in float64.
+
+    python benchmarks/formats.py --torch PYTHON               all of them: forty minutes of one core
     python benchmarks/formats.py --families fpn --fusions aff,iaff
 """
 
@@ -19,10 +22,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from export import difference, save_random
+from export import REFUSED, difference, in_double, save_random
 
 from fusion.ablation.grid import short_name
-from fusion.fuse import list_fusions
+from fusion.fuse import find_fusion, list_fusions
 from fusion.inference.trained import load_model
 
 #: The arguments of each family's network, and the side of its images in pixels.
@@ -39,18 +42,19 @@ FORMATS = ("symbol", "onnx", "torch")
 CLASSES = 10
 
 
-def row(family: str, fusion: str, torch: Optional[str]) -> List[str]:
-    """The differences of one network by format."""
+def row(family: str, fusion: str, torch: Optional[str]) -> Tuple[List[str], Tuple[str, str]]:
+    """The differences of one network by format, and if its ONNX is refused the two figures of `in_double`."""
     arguments, side = FAMILIES[family]
     arguments = {**arguments, "fusion": fusion, "classes": CLASSES}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.params")
         save_random(family, file, side, **arguments)
         trained = load_model(family, file, arguments=arguments, size=side)
-        return [
+        found = [
             difference(trained, Path(folder, kind), kind, torch_python=torch) if kind != "torch" or torch else ""
             for kind in FORMATS
         ]
+        return found, in_double(trained) if REFUSED in found[FORMATS.index("onnx")] else ("", "")
 
 
 def main() -> None:
@@ -60,16 +64,24 @@ def main() -> None:
     parser.add_argument("--fusions", default=",".join(list_fusions()), metavar="NAMES", help="default: all")
     arguments = parser.parse_args()
     logging.getLogger("fusion").setLevel(logging.WARNING)
-    families, fusions = arguments.families.split(","), arguments.fusions.split(",")
+    families = arguments.families.split(",")
+    fusions = [find_fusion(name).__name__ for name in arguments.fusions.split(",")]
     found: Dict[Tuple[str, str], List[str]] = {}
+    doubted: Dict[Tuple[str, str], Tuple[str, str]] = {}
     for family in families:
         for fusion in fusions:
-            found[family, fusion] = row(family, fusion, arguments.torch)
+            found[family, fusion], doubted[family, fusion] = row(family, fusion, arguments.torch)
             print(family, fusion, *found[family, fusion], file=sys.stderr, flush=True)
     for number, kind in enumerate(FORMATS):
         print(f"\n| {kind} | {' | '.join(families)} |\n|---|{'---|' * len(families)}")
         for fusion in fusions:
             print(f"| {short_name(fusion)} | {' | '.join(found[family, fusion][number] for family in families)} |")
+    if any(map(any, doubted.values())):
+        print("\n| refused | ONNX | own rounding | ONNX in float64 |\n|---|---|---|---|")
+    for (family, fusion), figures in doubted.items():
+        if any(figures):
+            onnx = found[family, fusion][FORMATS.index("onnx")].replace(REFUSED, "")
+            print(f"| {family}, {short_name(fusion)} | {onnx} | {' | '.join(figures)} |")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from docutils import nodes
 from docutils.statemachine import StringList
@@ -116,6 +117,36 @@ def _whole_name(name: str, module: Optional[str]) -> str:
     return f"{places[0]}.{name}" if len(places) == 1 else name
 
 
+#: The link beside a line of source code that leads back to what the reference says of it.
+_BACK = re.compile(r'(<a class="viewcode-back" href=")[^"#]*#([^"]+)"')
+
+
+def _with_right_ways_back(app: Any, page: str, template: str, context: Dict[str, Any], document: Any) -> None:
+    """Have source code lead back to where its objects are described, also those that `import fusion` gives.
+
+    Sphinx takes the first module in which it met one of a page's objects for that of all of them.
+    """
+    if not page.startswith("_modules/"):
+        return
+    module = page[len("_modules/") :].replace("/", ".")
+    objects = app.env.domaindata["py"]["objects"]
+
+    def right(found: re.Match[str]) -> str:
+        parts = found.group(2).split(".")
+        places = [place for place in (module, "fusion") for place in _within(place, parts) if place in objects]
+        if not places:
+            return found.group()
+        entry = objects[places[0]]
+        return f'{found.group(1)}{app.builder.get_relative_uri(page, entry.docname)}#{entry.node_id}"'
+
+    context["body"] = _BACK.sub(right, context["body"])
+
+
+def _within(module: str, parts: Sequence[str]) -> List[str]:
+    """What an object may be called as one of a module, if its first parts are those of another: the longest first."""
+    return [".".join([module, *parts[start:]]) for start in range(1, len(parts))]
+
+
 def setup(app: Any) -> Dict[str, bool]:
     """Give all that to Sphinx."""
     app.add_directive("entry-points", EntryPoints)
@@ -124,4 +155,5 @@ def setup(app: Any) -> Dict[str, bool]:
     app.connect("autodoc-skip-member", _without_aliases)
     app.connect("autodoc-process-docstring", _made_fit, priority=400)  # before napoleon
     app.connect("doctree-read", _with_whole_names)
+    app.connect("html-page-context", _with_right_ways_back)
     return {"parallel_read_safe": True}
