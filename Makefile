@@ -25,7 +25,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not long'
 
 # The package as a wheel and an archive, the site, the notebook, runs that are killed or stopped time and again, grids,
-# workers that die, and large networks: some ten minutes.
+# workers that die, large networks, and most of what only repeats a test with other settings: some ten minutes.
 test-long: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m long
 

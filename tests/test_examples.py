@@ -88,7 +88,7 @@ def without_mxnet(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("with_preprocess", [False, True])
+@pytest.mark.parametrize("with_preprocess", [pytest.param(False, marks=pytest.mark.long), True])
 def test_with_onnxruntime_where_there_is_no_mxnet(network, tmp_path, without_mxnet, with_preprocess):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")

@@ -72,8 +72,16 @@ def test_every_fusion_trains_at_two_sizes(which, fusion):
         assert "head.block.4.bias" not in missed
 
 
-@pytest.mark.parametrize("fusion", list_fusions())
-@pytest.mark.parametrize("which", NETWORKS)
+#: A network with each block, and the others with these.
+OFTEN = ("DirectAdd", "ASKCFuse", "ResGlobLocaforGlobLocaCha")
+EXPORTED = [
+    pytest.param(which, fusion, marks=pytest.mark.long if number and fusion not in OFTEN else [])
+    for number, which in enumerate(NETWORKS)
+    for fusion in list_fusions()
+]
+
+
+@pytest.mark.parametrize(("which", "fusion"), EXPORTED)
 def test_every_fusion_is_exported_for_images_of_any_size(which, fusion, tmp_path):
     net = network(fusion=fusion, **NETWORKS[which])
     assert exported_difference(net, tmp_path) < 1e-5

@@ -17,12 +17,18 @@ NAMES = parity.files("network")
 #: gradient by 1e-5. A wrong formula is off by the gradient itself.
 GRADIENT_TOLERANCES = {"resnet50_iAFF": 1e-4}
 
-#: What is done with fifty layers in `make test-long` only: operator by operator, and in float32.
+#: `make test-long` has most of what is done with fifty layers, which takes some ten seconds each.
 LARGE = pytest.mark.long
+ALWAYS = "resnet50_ASKCFuse"
 CASES = [
-    pytest.param(name, hybridized, id=f"{name}-{'hybridized' if hybridized else 'imperative'}", marks=marks)
+    pytest.param(
+        name,
+        hybridized,
+        id=f"{name}-{'hybridized' if hybridized else 'imperative'}",
+        marks=LARGE if "50" in name and (name, hybridized) != (ALWAYS, True) else [],
+    )
     for name in NAMES
-    for hybridized, marks in ((False, [LARGE] if "50" in name else []), (True, []))
+    for hybridized in (False, True)
 ]
 
 

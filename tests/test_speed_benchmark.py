@@ -72,6 +72,7 @@ def test_process_answers_and_says_what_went_wrong(monkeypatch):
         in_process(Job("times", [Candidate("resnet_x", None, "training", SIZE)], 1, 1))
 
 
+@pytest.mark.long
 def test_process_has_the_number_of_threads_that_was_asked_for_or_the_packages_own(monkeypatch):
     job = Job("times", [Candidate("cifar_resnet", "add", "hybridized", SIZE)], 1, 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

@@ -28,7 +28,7 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("task", [TASKS[0], pytest.param(TASKS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", [TASKS[0], pytest.param(TASKS[1], marks=pytest.mark.long)])
 def test_runs_that_ended_go_on_as_if_they_had_not(task):
     """In a process of its own, because it forks."""
     words = [word for kind in KINDS for word in ("--kind", kind)]

@@ -127,7 +127,7 @@ def assert_identical(one, other):
 # --- Resuming --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [*PARTS, "together"])
+@pytest.mark.parametrize("part", [*(pytest.param(part, marks=pytest.mark.long) for part in PARTS), "together"])
 def test_resumed_run_is_the_unbroken_one_to_the_bit(tmp_path, monkeypatch, teacher, part):
     words = TOGETHER if part == "together" else PARTS[part]
     if part in ("teacher", "together"):

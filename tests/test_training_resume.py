@@ -260,6 +260,7 @@ def test_unbroken_run_uses_all_that_could_go_wrong(whole):
     assert len({row["learning_rate"] for row in rows}) == len({row["train_loss"] for row in rows}) == EPOCHS
 
 
+@pytest.mark.long
 def test_same_run_twice_is_identical(words, whole, tmp_path):
     finish(*words, "--run-dir", tmp_path / "run")
     assert_identical(tmp_path / "run", whole)
@@ -279,6 +280,7 @@ def test_run_killed_in_mid_epoch_goes_on_as_if_it_had_not_been(words, whole, tmp
     assert_identical(resume(run), whole)
 
 
+@pytest.mark.long
 def test_run_killed_before_its_first_epoch_ends_starts_over(words, whole, tmp_path):
     run = tmp_path / "run"
     break_at("EpochProgress.advance", 5, signal.SIGKILL, *words, "--run-dir", run)
