@@ -103,7 +103,9 @@ def test_blocks_are_the_configs_own_unless_given(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("config", ["cifar100_ablation", "cifar100_coarse_table4_inception"])
+@pytest.mark.parametrize(
+    "config", ["cifar100_ablation", pytest.param("cifar100_coarse_table4_inception", marks=pytest.mark.long)]
+)
 def test_all_is_every_fusion(tmp_path, config):
     cells = plan_grid(ROOT / "configs" / f"{config}.yaml", ["all"], [1, 2, 3, 4], 1, tmp_path)
     assert len(cells) == 25 * 4

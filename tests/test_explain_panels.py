@@ -74,7 +74,14 @@ def weight_maps(stages, blocks, passes, units=(0,)):
 
 @pytest.mark.parametrize(
     ("stages", "blocks", "passes", "units"),
-    [(3, 1, 1, (0,)), (3, 1, 2, (0,)), (3, 3, 1, (0,)), (4, 3, 2, (0,)), (1, 1, 1, (0,)), (3, 3, 2, (1, 2))],
+    [
+        (3, 1, 1, (0,)),
+        (3, 1, 2, (0,)),
+        (3, 3, 1, (0,)),
+        (4, 3, 2, (0,)),
+        (1, 1, 1, (0,)),
+        pytest.param(3, 3, 2, (1, 2), marks=pytest.mark.long),
+    ],
 )
 def test_titles_of_the_maps_of_one_image_do_not_collide(tmp_path, figures, stages, blocks, passes, units):
     maps = weight_maps(stages, blocks, passes, units)

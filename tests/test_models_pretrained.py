@@ -300,6 +300,7 @@ def run(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_kept_run_has_the_last_weights_and_no_path(run, tmp_path):
     target = keep(run, "se_resnet8_digits", "Some digits", tmp_path)
     net = get_model("cifar_resnet", blocks=1, channel_times=1, fusion="se", pretrained=target / "weights.params")
