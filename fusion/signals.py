@@ -38,9 +38,7 @@ def heed_ctrl_c() -> None:
 
 
 def _is_own_program() -> bool:
-    if sys.argv[:1] != ["-m"]:
-        return bool(sys.argv) and Path(sys.argv[0]).name in _PROGRAMS
-    return _module().split(b".")[0] == b"fusion"
+    return _module().split(b".")[0] == b"fusion" or (bool(sys.argv) and Path(sys.argv[0]).name in _PROGRAMS)
 
 
 def _module() -> bytes:
